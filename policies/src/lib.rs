@@ -1,1 +1,16 @@
-//! policies
+//! Rego in, decision out: may this call happen, where, and under which duties.
+//!
+//! `PolicySet::compile` reads sources and data and refuses what cannot be trusted; `decide` never errs: what
+//! cannot be decided is denied. How rules are written and added: README.md.
+
+mod decision;
+mod engine;
+mod facts;
+mod source;
+mod testing;
+
+pub use decision::{CacheRule, Code, Decision, Obligations, Reason};
+pub use engine::PolicySet;
+pub use facts::{CallerFacts, Candidate, Facts, RequestFacts, TimeFacts};
+pub use source::{Fault, Limits, Source, read_dir, shipped};
+pub use testing::{TestReport, TestResult, eval, test};

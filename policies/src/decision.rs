@@ -1,0 +1,98 @@
+//! What the rules decided: allowed with duties, or denied with reasons.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// The outcome of one evaluation. There is no error: what could not be decided is denied.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Decision {
+    /// It may pass, under these duties.
+    Allow(Obligations),
+    /// It may not; never empty, worst reason first.
+    Deny(Vec<Reason>),
+}
+
+/// What the gateway must do with an allowed call.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Obligations {
+    /// Where it may go, in this order: never empty, each one of the candidates.
+    pub targets: Vec<String>,
+    /// The most output tokens that may be asked of a provider.
+    pub max_output_tokens: Option<u64>,
+    /// What to do about each kind of finding: `allow`, `redact` or `block`.
+    /// Every kind that was among the findings is here.
+    pub actions: BTreeMap<String, String>,
+    /// The regions the call was bound to, if it was.
+    pub regions: Option<Vec<String>>,
+    /// Whether and for how long an answer may be kept.
+    pub cache: Option<CacheRule>,
+    /// Why these targets in this order, for the receipt.
+    pub routing: String,
+}
+
+/// Leave to answer from, and store in, the cache.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct CacheRule {
+    /// How long an answer stays fresh.
+    pub ttl_seconds: u64,
+}
+
+/// One reason of a refusal.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+pub struct Reason {
+    /// What the caller is told in `code`.
+    pub code: Code,
+    /// What the caller is told in `message`; for a fault, words for operators. Never input data of ours.
+    pub message: String,
+}
+
+/// The codes of a refusal by policy. The order is the order of the reasons.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Code {
+    /// The rules could not decide: ours, and it wakes someone.
+    PolicyFault,
+    /// The key may not use this model.
+    ModelNotAllowed,
+    /// No candidate lies in an allowed region.
+    ResidencyViolation,
+    /// Any other rule said no.
+    PolicyDenied,
+}
+
+impl Code {
+    /// Every code.
+    pub const ALL: [Code; 4] = [Code::PolicyFault, Code::ModelNotAllowed, Code::ResidencyViolation, Code::PolicyDenied];
+
+    /// The code as it is written everywhere.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Code::PolicyFault => "policy_fault",
+            Code::ModelNotAllowed => "model_not_allowed",
+            Code::ResidencyViolation => "residency_violation",
+            Code::PolicyDenied => "policy_denied",
+        }
+    }
+
+    /// The code of that name.
+    pub fn parse(text: &str) -> Option<Code> {
+        Code::ALL.into_iter().find(|code| code.as_str() == text)
+    }
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl Decision {
+    /// The denial of what could not be decided.
+    pub(crate) fn fault(message: impl Into<String>) -> Decision {
+        Decision::Deny(vec![Reason { code: Code::PolicyFault, message: message.into() }])
+    }
+}

@@ -1,0 +1,134 @@
+//! What a decision may depend on: the input document of every rule.
+//!
+//! A field here is a promise to whoever writes rules; adding one is a field here and one line in the gateway.
+//! An optional fact that is not known is left out of `input`, so that a rule which asks for it is undefined: write
+//! rules so that undefined closes (see README.md).
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Everything the rules may know about one call.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Facts {
+    /// Who calls.
+    pub caller: CallerFacts,
+    /// What is asked.
+    pub request: RequestFacts,
+    /// Where it could go, in order of preference.
+    pub candidates: Vec<Candidate>,
+    /// What the scanner found: kind (`email`, `api_key`, …) to number of places.
+    pub findings: BTreeMap<String, u64>,
+    /// When, in UTC.
+    pub time: TimeFacts,
+}
+
+/// The caller, as the key that was shown establishes it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CallerFacts {
+    /// `org_…`
+    pub org: String,
+    /// `team_…`
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub team: Option<String>,
+    /// `usr_…`
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub user: Option<String>,
+    /// `key_…`
+    pub key: String,
+    /// `wal_…`
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub wallet: Option<String>,
+    /// The key's allow list of models; absent means that the key has none, empty that it may use nothing.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub models: Option<Vec<String>>,
+}
+
+/// The request, without its text.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RequestFacts {
+    /// `chat.completions`, `messages`, …
+    pub kind: String,
+    /// The model's name as the caller wrote it: an alias or `provider/model`.
+    pub model: String,
+    /// Whether the answer is streamed.
+    pub stream: bool,
+    /// The caller's own cap on the answer.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub max_output_tokens: Option<u64>,
+    /// An upper bound of the prompt's tokens.
+    pub input_tokens: u64,
+    /// Whether tools are offered to the model.
+    pub tools: bool,
+    /// Whether images are sent.
+    pub images: bool,
+    /// The client's own claims (user, tags, metadata). Never proof of anything.
+    pub claims: BTreeMap<String, String>,
+}
+
+/// One place where the call could be answered.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Candidate {
+    /// `provider/model`
+    pub target: String,
+    /// The provider's id in the configuration.
+    pub provider: String,
+    /// The provider's name of the model.
+    pub model: String,
+    /// Where the provider answers from; empty when it was not said.
+    pub region: String,
+    /// Whether it was reached through an alias (`models:`) rather than by its own name.
+    pub alias: bool,
+    /// USD per million input tokens, a decimal string.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub price_input: Option<String>,
+    /// USD per million output tokens, a decimal string.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub price_output: Option<String>,
+    /// Whether its breaker is closed.
+    pub healthy: bool,
+}
+
+/// When the call came, in UTC. The only clock that rules have.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TimeFacts {
+    /// Seconds since 1970.
+    pub unix_seconds: i64,
+    /// `monday` … `sunday`
+    pub weekday: String,
+    /// 0 … 23
+    pub hour: u8,
+}
+
+impl TimeFacts {
+    /// The facts of an instant.
+    pub fn at(unix_seconds: i64) -> TimeFacts {
+        const DAYS: [&str; 7] = ["thursday", "friday", "saturday", "sunday", "monday", "tuesday", "wednesday"];
+        let day = unix_seconds.div_euclid(86_400).rem_euclid(7) as usize; // 1970-01-01 was a Thursday
+        let hour = (unix_seconds.rem_euclid(86_400) / 3_600) as u8;
+        TimeFacts { unix_seconds, weekday: DAYS[day].to_owned(), hour }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_instant_knows_its_weekday_and_hour() {
+        for (seconds, weekday, hour) in [
+            (0, "thursday", 0),
+            (1_795_180_814, "friday", 13), // 2026-11-20 13:20:14
+            (-1, "wednesday", 23),
+        ] {
+            let facts = TimeFacts::at(seconds);
+            assert_eq!((facts.weekday.as_str(), facts.hour), (weekday, hour), "{seconds}");
+        }
+    }
+}
