@@ -16,6 +16,12 @@ pub enum Decision {
     Deny(Vec<Reason>),
 }
 
+/// The kinds of findings that rules may speak of; any other is a fault.
+pub const KINDS: [&str; 6] = ["email", "payment_card", "iban", "us_ssn", "phone", "api_key"];
+
+/// What may be done about a finding, least strict first.
+pub const ACTIONS: [&str; 3] = ["allow", "redact", "block"];
+
 /// What the gateway must do with an allowed call.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Obligations {
@@ -24,7 +30,7 @@ pub struct Obligations {
     /// The most output tokens that may be asked of a provider.
     pub max_output_tokens: Option<u64>,
     /// What to do about each kind of finding: `allow`, `redact` or `block`.
-    /// Every kind that was among the findings is here.
+    /// Every kind is here, found or not.
     pub actions: BTreeMap<String, String>,
     /// The regions the call was bound to, if it was.
     pub regions: Option<Vec<String>>,

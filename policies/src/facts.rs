@@ -42,8 +42,8 @@ pub struct CallerFacts {
     /// `wal_…`
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub wallet: Option<String>,
-    /// The key's allow list of models; absent means that the key has none, empty that it may use nothing.
-    #[serde(skip_serializing_if = "Option::is_none", default)]
+    /// The key's allow list of models: `null` says that the key has no such list, an empty one that it may use
+    /// nothing. Always there, so that a rule which finds nothing opens nothing.
     pub models: Option<Vec<String>>,
 }
 
@@ -76,6 +76,8 @@ pub struct RequestFacts {
 pub struct Candidate {
     /// `provider/model`
     pub target: String,
+    /// The name that led here, as the caller wrote it: the request's model or one of its fallbacks.
+    pub name: String,
     /// The provider's id in the configuration.
     pub provider: String,
     /// The provider's name of the model.

@@ -9,7 +9,7 @@ mod facts;
 mod source;
 mod testing;
 
-pub use decision::{CacheRule, Code, Decision, Obligations, Reason};
+pub use decision::{ACTIONS, CacheRule, Code, Decision, KINDS, Obligations, Reason};
 pub use engine::PolicySet;
 pub use facts::{CallerFacts, Candidate, Facts, RequestFacts, TimeFacts};
 pub use source::{Fault, Limits, Source, read_dir, shipped};

@@ -35,13 +35,13 @@ pub fn test(sources: &[Source], data: serde_json::Value) -> Result<TestReport, V
     Ok(TestReport::default())
 }
 
-/// Evaluates one query with an input, for people at a terminal.
+/// Evaluates one query with an input, for people at a terminal. `None`: undefined.
 pub fn eval(
     sources: &[Source],
     data: serde_json::Value,
     input: serde_json::Value,
     query: &str,
-) -> Result<serde_json::Value, Vec<Fault>> {
+) -> Result<Option<serde_json::Value>, Vec<Fault>> {
     let _ = (sources, data, input, query);
-    Ok(serde_json::Value::Null)
+    Ok(None)
 }
