@@ -1,0 +1,84 @@
+//! What an answer is made of.
+
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+/// One step of an answer.
+#[derive(Debug, Clone)]
+pub enum ChatEvent {
+    /// Something for the caller.
+    Delta(Delta),
+    /// What the provider bills, cumulative: a later one replaces an earlier one.
+    Usage(Usage),
+    /// The answer is complete. Always the last event of a good answer.
+    End(End),
+}
+
+/// Something for the caller.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Delta {
+    /// Complete wire event(s) in the caller's shape; empty for a JSON caller, whose whole body comes with [`End`].
+    pub frame: Bytes,
+    /// Output text to count: content, tool names and arguments, reasoning; of all choices.
+    pub text: String,
+    /// The client can see something of the answer in it. From here on there is no failing over.
+    pub content: bool,
+}
+
+/// Tokens by class; the classes are disjoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Usage {
+    /// Input that was neither read from a cache nor written to one.
+    pub input: u64,
+    /// Input read from the provider's cache.
+    pub cached_input: u64,
+    /// Input written to the provider's cache.
+    pub cache_write: u64,
+    /// Output, hidden reasoning included.
+    pub output: u64,
+}
+
+impl Usage {
+    /// All input.
+    pub fn all_input(&self) -> u64 {
+        self.input.saturating_add(self.cached_input).saturating_add(self.cache_write)
+    }
+}
+
+type Closing = dyn Fn(Option<&str>, Option<&Usage>) -> Bytes + Send + Sync;
+
+/// The end of a good answer: what is still to be sent, once the cost is known.
+#[derive(Clone)]
+pub struct End {
+    finish_reason: Option<String>,
+    closing: Arc<Closing>,
+}
+
+impl End {
+    /// `closing` writes the last bytes from the cost in USD and, for want of the provider's, from the counted usage.
+    pub fn new(
+        finish_reason: Option<String>,
+        closing: impl Fn(Option<&str>, Option<&Usage>) -> Bytes + Send + Sync + 'static,
+    ) -> End {
+        End { finish_reason, closing: Arc::new(closing) }
+    }
+
+    /// The last bytes. To a stream: the usage chunk if the caller wants one (the provider's own, with `alfred_cost_usd` added;
+    /// made from `counted` if the provider sent none) and the terminator. To a JSON caller: the whole body.
+    pub fn closing(&self, cost_usd: Option<&str>, counted: Option<&Usage>) -> Bytes {
+        (self.closing)(cost_usd, counted)
+    }
+
+    /// `stop`, `length`, `tool_calls`, `content_filter`…
+    pub fn finish_reason(&self) -> Option<&str> {
+        self.finish_reason.as_deref()
+    }
+}
+
+impl fmt::Debug for End {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("End").field("finish_reason", &self.finish_reason).finish_non_exhaustive()
+    }
+}

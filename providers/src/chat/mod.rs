@@ -1,0 +1,220 @@
+//! A chat request as the caller wrote it, with a typed view beside the bytes; and what comes back, as events.
+//!
+//! The bytes are the truth: edits are spliced into them, so unknown members, number spellings, order and white space
+//! survive byte for byte. The view is strict where a second parser could read something else than the guards did:
+//! a repeated member, or one that differs from a governed one only in case, is refused.
+
+mod event;
+mod read;
+
+use std::borrow::Cow;
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+pub use event::{ChatEvent, Delta, End, Usage};
+
+use crate::json;
+use crate::splice;
+use read::View;
+
+/// The dialect of a wire: the caller's or the target's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Shape {
+    /// `POST /v1/chat/completions`.
+    OpenAi,
+    /// `POST /v1/messages`.
+    Anthropic,
+}
+
+/// A chat request. Cheap to clone.
+#[derive(Clone)]
+pub struct ChatRequest {
+    shape: Shape,
+    body: Bytes,
+    view: Arc<View>,
+}
+
+/// One text of a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TextPart<'a> {
+    /// As in `messages[2].content[0].text`.
+    pub place: String,
+    /// Unescaped.
+    pub text: Cow<'a, str>,
+}
+
+/// What a request needs a target to be able to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Features {
+    /// Tools or functions are offered.
+    pub tools: bool,
+    /// Images are in the messages.
+    pub images: bool,
+    /// How many.
+    pub image_count: u64,
+    /// Sound is in the messages, or asked for.
+    pub audio: bool,
+    /// Files or documents that are not plain text are in the messages.
+    pub documents: bool,
+    /// An answer after a JSON schema is asked for.
+    pub json_schema: bool,
+    /// A member that makes providers bill beyond the price of tokens (`service_tier`, `web_search_options`, a server tool…).
+    pub surcharge: Option<&'static str>,
+}
+
+/// Why a body cannot be read. Says where, never quotes content.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct BadRequest {
+    /// `invalid_json`, `invalid_type`, `invalid_value`, `missing_required_parameter`, `duplicate_parameter`.
+    pub code: &'static str,
+    /// As in `messages[2].content`.
+    pub param: Option<String>,
+    /// One sentence.
+    pub message: String,
+}
+
+impl BadRequest {
+    pub(crate) fn at(code: &'static str, param: impl Into<String>, message: impl Into<String>) -> BadRequest {
+        BadRequest { code, param: Some(param.into()), message: message.into() }
+    }
+}
+
+impl ChatRequest {
+    /// Reads a body.
+    pub fn parse(shape: Shape, body: Bytes) -> Result<ChatRequest, BadRequest> {
+        let text = std::str::from_utf8(&body).map_err(|e| BadRequest {
+            code: "invalid_json",
+            param: None,
+            message: format!("The body is not UTF-8: bad byte at offset {}.", e.valid_up_to()),
+        })?;
+        let view = Arc::new(read::view(shape, text)?);
+        Ok(ChatRequest { shape, body, view })
+    }
+
+    /// The caller's shape.
+    pub fn shape(&self) -> Shape {
+        self.shape
+    }
+
+    /// The bytes, as they came or as they were spliced.
+    pub fn body(&self) -> &Bytes {
+        &self.body
+    }
+
+    /// The model that was asked for: an alias or `provider/model`.
+    pub fn model(&self) -> &str {
+        &self.view.model
+    }
+
+    /// An event stream is asked for.
+    pub fn stream(&self) -> bool {
+        self.view.stream
+    }
+
+    /// The caller wants usage in the stream. Anthropic's shape always has it.
+    pub fn wants_usage(&self) -> bool {
+        self.view.wants_usage
+    }
+
+    /// The cap that the caller set, per choice.
+    pub fn max_output(&self) -> Option<u64> {
+        match (self.view.max_tokens, self.view.max_completion_tokens) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        }
+    }
+
+    /// How many answers are asked for: max(n, best_of, 1).
+    pub fn choices(&self) -> u64 {
+        self.view.choices.max(1)
+    }
+
+    /// Further models the caller would take; stripped before sending.
+    pub fn fallbacks(&self) -> &[String] {
+        &self.view.fallbacks
+    }
+
+    /// The caller's claim about its user (Anthropic: `metadata.user_id`).
+    pub fn user(&self) -> Option<&str> {
+        self.view.user.as_deref()
+    }
+
+    /// The caller's claims.
+    pub fn metadata(&self) -> &[(String, String)] {
+        &self.view.metadata
+    }
+
+    /// How many messages there are, the system text of Anthropic's shape included.
+    pub fn message_count(&self) -> u64 {
+        self.view.messages
+    }
+
+    /// What a target must be able to do.
+    pub fn features(&self) -> Features {
+        self.view.features
+    }
+
+    /// Every text that a person, a tool or a model wrote into the messages and the system prompt, in the order of the body:
+    /// contents, text and refusal parts, reasoning, tool results, tool-call arguments, `prediction`.
+    /// Left out on purpose: names, tool descriptions and schemas, which the app's author wrote, not its users.
+    pub fn texts(&self) -> Vec<TextPart<'_>> {
+        self.view
+            .texts
+            .iter()
+            .map(|it| TextPart { place: it.place.clone(), text: json::unescape(self.raw(&it.span)) })
+            .collect()
+    }
+
+    /// The same request with some texts replaced, by their index in [`ChatRequest::texts`]. All other bytes stay.
+    pub fn with_texts(&self, edits: &[(usize, String)]) -> ChatRequest {
+        let edits = edits.iter().filter_map(|(index, text)| {
+            let span = &self.view.texts.get(*index)?.span;
+            Some((span.clone(), json::quote(text)))
+        });
+        let body = splice::replace(&self.body, edits.collect());
+        ChatRequest::parse(self.shape, body).expect("a string in a string's place keeps a body readable")
+    }
+
+    /// What decides the answer, in one spelling: sorted members without `stream`, `stream_options`, `user`, `metadata`, `fallbacks`.
+    /// Numbers keep their spelling. For cache keys and idempotency.
+    pub fn canonical(&self) -> Vec<u8> {
+        const LEFT_OUT: [&str; 5] = ["stream", "stream_options", "user", "metadata", "fallbacks"];
+        json::canonical(self.text(), &LEFT_OUT)
+    }
+
+    /// The JSON text of a top-level member, if it is there and not null.
+    pub fn member(&self, name: &str) -> Option<&str> {
+        let found = self.view.members.iter().find(|it| it.name == name)?;
+        Some(self.raw(&found.value)).filter(|it| *it != "null")
+    }
+
+    /// The texts alone, without their places: what a tokenizer needs.
+    pub(crate) fn raw_texts(&self) -> impl Iterator<Item = Cow<'_, str>> {
+        self.view.texts.iter().map(|it| json::unescape(self.raw(&it.span)))
+    }
+
+    pub(crate) fn view(&self) -> &View {
+        &self.view
+    }
+
+    pub(crate) fn text(&self) -> &str {
+        std::str::from_utf8(&self.body).expect("parse has checked it")
+    }
+
+    fn raw(&self, span: &Range<usize>) -> &str {
+        &self.text()[span.clone()]
+    }
+}
+
+/// Shows no content.
+impl std::fmt::Debug for ChatRequest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ChatRequest").field("shape", &self.shape).field("bytes", &self.body.len()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,542 @@
+//! Reads a body into its view: one pass, both shapes. Governed members are typed; all others are checked and left alone.
+
+use std::ops::Range;
+
+use super::{BadRequest, Features, Shape};
+use crate::json::{Key, Kind, Scanner, unescape};
+
+/// What is known of a body, beside its bytes.
+#[derive(Default)]
+pub(crate) struct View {
+    pub model: String,
+    pub stream: bool,
+    pub wants_usage: bool,
+    pub max_tokens: Option<u64>,
+    pub max_completion_tokens: Option<u64>,
+    pub choices: u64,
+    pub fallbacks: Vec<String>,
+    pub user: Option<String>,
+    pub metadata: Vec<(String, String)>,
+    pub messages: u64,
+    pub texts: Vec<TextSpan>,
+    pub members: Vec<Member>,
+    pub features: Features,
+    /// The span of `stream_options.include_usage`'s value.
+    pub include_usage: Option<Range<usize>>,
+    /// Bytes of images given inline; they are billed by image, not by byte.
+    pub image_bytes: u64,
+    /// Bytes of the tools' and schemas' JSON, which providers bill as input.
+    pub schema_bytes: u64,
+}
+
+/// Where a text is.
+pub(crate) struct TextSpan {
+    pub place: String,
+    pub span: Range<usize>,
+}
+
+/// An outermost member: from its name's quote to the end of its value.
+pub(crate) struct Member {
+    pub name: String,
+    pub start: usize,
+    pub value: Range<usize>,
+}
+
+/// OpenAI's own bound on `n`.
+const MOST_CHOICES: u64 = 128;
+
+const GOVERNED: [&str; 26] = [
+    "model", "messages", "system", "stream", "stream_options", "max_tokens", "max_completion_tokens", "n", "best_of", "stop",
+    "stop_sequences", "user", "metadata", "fallbacks", "tools", "tool_choice", "functions", "function_call", "response_format",
+    "prediction", "modalities", "audio", "service_tier", "web_search_options", "mcp_servers", "thinking",
+];
+
+const IN_MESSAGE: [&str; 8] =
+    ["role", "content", "refusal", "reasoning_content", "reasoning", "tool_calls", "function_call", "name"];
+
+const IN_PART: [&str; 15] = [
+    "type", "text", "refusal", "thinking", "reasoning", "title", "context", "content", "input", "source", "data", "image_url",
+    "input_audio", "file", "url",
+];
+
+const IN_CALL: [&str; 4] = ["function", "arguments", "name", "input"];
+
+pub(super) fn view(shape: Shape, text: &str) -> Result<View, BadRequest> {
+    let mut reader =
+        Reader { scanner: Scanner::new(text), shape, view: View { wants_usage: shape == Shape::Anthropic, ..View::default() } };
+    reader.body()?;
+    reader.scanner.finish()?;
+    Ok(reader.view)
+}
+
+struct Reader<'a> {
+    scanner: Scanner<'a>,
+    shape: Shape,
+    view: View,
+}
+
+type Read<T> = Result<T, BadRequest>;
+
+impl<'a> Reader<'a> {
+    fn body(&mut self) -> Read<()> {
+        if self.scanner.peek()? != Kind::Object {
+            return Err(BadRequest { code: "invalid_type", param: None, message: "The body must be a JSON object.".into() });
+        }
+        let (mut model, mut messages) = (false, false);
+        let mut walk = self.scanner.object()?;
+        while let Some(key) = self.scanner.member(&mut walk, "")? {
+            refuse_lookalike(&key, &GOVERNED, "")?;
+            let start = self.scanner.here();
+            self.outer(&key.name)?;
+            let value = start..self.scanner.end();
+            let is_null = &self.scanner.text()[value.clone()] == "null";
+            model |= key.name == "model" && !is_null;
+            messages |= key.name == "messages" && !is_null;
+            self.view.members.push(Member { name: key.name.into_owned(), start: key.start, value });
+        }
+        if !model {
+            return Err(missing("model"));
+        }
+        if !messages {
+            return Err(missing("messages"));
+        }
+        if self.shape == Shape::Anthropic && self.view.max_tokens.is_none() {
+            return Err(missing("max_tokens"));
+        }
+        Ok(())
+    }
+
+    fn outer(&mut self, name: &str) -> Read<()> {
+        let openai = self.shape == Shape::OpenAi;
+        match name {
+            "model" => {
+                if let Some(model) = self.string(name)? {
+                    if model.is_empty() {
+                        return Err(invalid(name, "must not be empty"));
+                    }
+                    self.view.model = model;
+                }
+            }
+            "messages" => self.messages()?,
+            "system" if !openai => {
+                if self.content(name)? {
+                    self.view.messages += 1;
+                }
+            }
+            "stream" => self.view.stream = self.boolean(name)?.unwrap_or(false),
+            "stream_options" if openai => self.stream_options()?,
+            "max_tokens" => self.view.max_tokens = self.whole(name, u64::from(!openai))?,
+            "max_completion_tokens" if openai => self.view.max_completion_tokens = self.whole(name, 0)?,
+            "n" | "best_of" if openai => {
+                let count = self.whole(name, 1)?.unwrap_or(1);
+                if count > MOST_CHOICES {
+                    return Err(invalid(name, "must be at most 128"));
+                }
+                self.view.choices = self.view.choices.max(count);
+            }
+            "stop" if openai => self.strings(name, true).map(drop)?,
+            "stop_sequences" if !openai => self.strings(name, false).map(drop)?,
+            "user" if openai => self.view.user = self.string(name)?,
+            "metadata" => self.metadata()?,
+            "fallbacks" => self.view.fallbacks = self.strings(name, false)?,
+            "tools" | "functions" => self.tools(name)?,
+            "response_format" => {
+                let span = self.scanner.skip()?;
+                self.view.features.json_schema |= self.scanner.text()[span.clone()].contains("json_schema");
+                self.view.schema_bytes += span.len() as u64;
+            }
+            "prediction" if openai => self.prediction()?,
+            "modalities" | "audio" if openai => {
+                let span = self.scanner.skip()?;
+                if self.scanner.text()[span].contains("audio") || name == "audio" {
+                    self.view.features.audio = true;
+                }
+            }
+            "service_tier" => {
+                let tier = self.string(name)?;
+                if tier.is_some_and(|it| !["auto", "default", "standard_only", "flex"].contains(&&*it)) {
+                    self.surcharge("service_tier");
+                }
+            }
+            "web_search_options" if openai => self.surcharge_if_given("web_search_options")?,
+            "mcp_servers" if !openai => self.surcharge_if_given("mcp_servers")?,
+            _ => self.scanner.skip().map(drop)?,
+        }
+        Ok(())
+    }
+
+    fn messages(&mut self) -> Read<()> {
+        if !self.expect("messages", Kind::Array, "an array of messages")? {
+            return Ok(());
+        }
+        let mut walk = self.scanner.array()?;
+        let mut i = 0;
+        while self.scanner.element(&mut walk)? {
+            let place = format!("messages[{i}]");
+            if self.scanner.peek()? != Kind::Object {
+                return Err(wrong(&place, "an object"));
+            }
+            self.message(&place)?;
+            i += 1;
+        }
+        self.view.messages += i;
+        Ok(())
+    }
+
+    fn message(&mut self, place: &str) -> Read<()> {
+        let mut walk = self.scanner.object()?;
+        while let Some(key) = self.scanner.member(&mut walk, place)? {
+            refuse_lookalike(&key, &IN_MESSAGE, place)?;
+            let here = format!("{place}.{}", key.name);
+            match &*key.name {
+                "role" => self.string(&here).map(drop)?,
+                "content" => self.content(&here).map(drop)?,
+                "refusal" | "reasoning_content" | "reasoning" => self.text(&here)?,
+                "tool_calls" => self.tool_calls(&here)?,
+                "function_call" => self.call(&here)?,
+                _ => self.scanner.skip().map(drop)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// A string, or parts. False if null.
+    fn content(&mut self, place: &str) -> Read<bool> {
+        match self.scanner.peek()? {
+            Kind::Null => self.scanner.skip().map(|_| false),
+            Kind::String => self.text(place).map(|()| true),
+            Kind::Array => {
+                let mut walk = self.scanner.array()?;
+                let mut i = 0;
+                while self.scanner.element(&mut walk)? {
+                    self.part(&format!("{place}[{i}]"))?;
+                    i += 1;
+                }
+                Ok(true)
+            }
+            _ => Err(wrong(place, "a string or an array of parts")),
+        }
+    }
+
+    /// One part or block. Its type may come after its text, so texts are taken whatever the type says.
+    fn part(&mut self, place: &str) -> Read<()> {
+        match self.scanner.peek()? {
+            Kind::String => return self.text(place),
+            Kind::Object => {}
+            _ => return Err(wrong(place, "an object")),
+        }
+        let mut walk = self.scanner.object()?;
+        while let Some(key) = self.scanner.member(&mut walk, place)? {
+            refuse_lookalike(&key, &IN_PART, place)?;
+            let here = format!("{place}.{}", key.name);
+            match &*key.name {
+                "type" => self.part_type(&here)?,
+                "text" | "refusal" | "thinking" | "reasoning" | "title" | "context" => self.text(&here)?,
+                "content" => match self.scanner.peek()? {
+                    // A tool result's error is an object; its strings are texts too.
+                    Kind::Object => self.strings_within(&here)?,
+                    _ => self.content(&here).map(drop)?,
+                },
+                "input" => self.strings_within(&here)?,
+                "source" => self.source(&here)?,
+                "image_url" | "input_audio" | "file" => {
+                    let span = self.scanner.skip()?;
+                    if key.name == "image_url" {
+                        self.view.image_bytes += span.len() as u64;
+                    }
+                }
+                _ => self.scanner.skip().map(drop)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn part_type(&mut self, place: &str) -> Read<()> {
+        let Some(kind) = self.string(place)? else { return Ok(()) };
+        let features = &mut self.view.features;
+        match &*kind {
+            "image" | "image_url" | "input_image" => {
+                features.images = true;
+                features.image_count += 1;
+            }
+            "input_audio" | "audio" => features.audio = true,
+            "file" | "document" | "input_file" | "container_upload" | "video_url" | "video" => features.documents = true,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Where an image or a document is. Plain-text data is a text; its type may come after it.
+    fn source(&mut self, place: &str) -> Read<()> {
+        if self.scanner.peek()? != Kind::Object {
+            // A search result's source is a string.
+            return self.scanner.skip().map(drop);
+        }
+        let (mut data, mut kind) = (None, None);
+        let mut walk = self.scanner.object()?;
+        while let Some(key) = self.scanner.member(&mut walk, place)? {
+            refuse_lookalike(&key, &IN_PART, place)?;
+            let here = format!("{place}.{}", key.name);
+            match &*key.name {
+                "type" => kind = self.string(&here)?,
+                "data" if self.scanner.peek()? == Kind::String => data = Some((here, self.scanner.string()?)),
+                "content" => self.content(&here).map(drop)?,
+                _ => self.scanner.skip().map(drop)?,
+            }
+        }
+        match (data, kind.as_deref()) {
+            (Some((_, span)), Some("base64")) => self.view.image_bytes += span.len() as u64,
+            (Some((place, span)), _) => self.view.texts.push(TextSpan { place, span }),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn tool_calls(&mut self, place: &str) -> Read<()> {
+        if !self.expect(place, Kind::Array, "an array")? {
+            return Ok(());
+        }
+        let mut walk = self.scanner.array()?;
+        let mut i = 0;
+        while self.scanner.element(&mut walk)? {
+            self.call(&format!("{place}[{i}]"))?;
+            i += 1;
+        }
+        Ok(())
+    }
+
+    /// A tool call, a function call, or the `function` or `custom` inside a tool call.
+    fn call(&mut self, place: &str) -> Read<()> {
+        if !self.expect(place, Kind::Object, "an object")? {
+            return Ok(());
+        }
+        let mut walk = self.scanner.object()?;
+        while let Some(key) = self.scanner.member(&mut walk, place)? {
+            refuse_lookalike(&key, &IN_CALL, place)?;
+            let here = format!("{place}.{}", key.name);
+            match &*key.name {
+                "function" | "custom" => self.call(&here)?,
+                "arguments" | "input" => self.text(&here)?,
+                _ => self.scanner.skip().map(drop)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn prediction(&mut self) -> Read<()> {
+        if !self.expect("prediction", Kind::Object, "an object")? {
+            return Ok(());
+        }
+        let mut walk = self.scanner.object()?;
+        while let Some(key) = self.scanner.member(&mut walk, "prediction")? {
+            refuse_lookalike(&key, &["content", "type"], "prediction")?;
+            match &*key.name {
+                "content" => self.content("prediction.content").map(drop)?,
+                _ => self.scanner.skip().map(drop)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn tools(&mut self, place: &str) -> Read<()> {
+        if !self.expect(place, Kind::Array, "an array")? {
+            return Ok(());
+        }
+        let start = self.scanner.here();
+        let mut walk = self.scanner.array()?;
+        while self.scanner.element(&mut walk)? {
+            self.view.features.tools = true;
+            let span = self.scanner.skip()?;
+            if self.shape == Shape::Anthropic && names_a_server_tool(&self.scanner.text()[span]) {
+                self.surcharge("tools");
+            }
+        }
+        self.view.schema_bytes += (self.scanner.end() - start) as u64;
+        Ok(())
+    }
+
+    fn stream_options(&mut self) -> Read<()> {
+        if !self.expect("stream_options", Kind::Object, "an object")? {
+            return Ok(());
+        }
+        let mut walk = self.scanner.object()?;
+        while let Some(key) = self.scanner.member(&mut walk, "stream_options")? {
+            refuse_lookalike(&key, &["include_usage"], "stream_options")?;
+            if key.name != "include_usage" {
+                self.scanner.skip()?;
+                continue;
+            }
+            let start = self.scanner.here();
+            self.view.wants_usage = self.boolean("stream_options.include_usage")?.unwrap_or(false);
+            self.view.include_usage = Some(start..self.scanner.end());
+        }
+        Ok(())
+    }
+
+    fn metadata(&mut self) -> Read<()> {
+        if !self.expect("metadata", Kind::Object, "an object of strings")? {
+            return Ok(());
+        }
+        let mut walk = self.scanner.object()?;
+        while let Some(key) = self.scanner.member(&mut walk, "metadata")? {
+            let Some(value) = self.string(&format!("metadata.{}", key.name))? else { continue };
+            if self.shape == Shape::Anthropic && key.name == "user_id" {
+                self.view.user = Some(value.clone());
+            }
+            self.view.metadata.push((key.name.into_owned(), value));
+        }
+        Ok(())
+    }
+
+    /// Every string value inside, as texts.
+    fn strings_within(&mut self, place: &str) -> Read<()> {
+        match self.scanner.peek()? {
+            Kind::String => self.text(place),
+            Kind::Array => {
+                let mut walk = self.scanner.array()?;
+                let mut i = 0;
+                while self.scanner.element(&mut walk)? {
+                    self.strings_within(&format!("{place}[{i}]"))?;
+                    i += 1;
+                }
+                Ok(())
+            }
+            Kind::Object => {
+                let mut walk = self.scanner.object()?;
+                while let Some(key) = self.scanner.member(&mut walk, place)? {
+                    self.strings_within(&format!("{place}.{}", key.name))?;
+                }
+                Ok(())
+            }
+            _ => self.scanner.skip().map(drop),
+        }
+    }
+
+    fn text(&mut self, place: &str) -> Read<()> {
+        if self.expect(place, Kind::String, "a string")? {
+            let span = self.scanner.string()?;
+            self.view.texts.push(TextSpan { place: place.to_owned(), span });
+        }
+        Ok(())
+    }
+
+    fn string(&mut self, place: &str) -> Read<Option<String>> {
+        if !self.expect(place, Kind::String, "a string")? {
+            return Ok(None);
+        }
+        let span = self.scanner.string()?;
+        Ok(Some(unescape(&self.scanner.text()[span]).into_owned()))
+    }
+
+    fn strings(&mut self, place: &str, or_one: bool) -> Read<Vec<String>> {
+        if or_one && self.scanner.peek()? == Kind::String {
+            return Ok(self.string(place)?.into_iter().collect());
+        }
+        let mut out = Vec::new();
+        if !self.expect(place, Kind::Array, if or_one { "a string or an array of strings" } else { "an array of strings" })? {
+            return Ok(out);
+        }
+        let mut walk = self.scanner.array()?;
+        while self.scanner.element(&mut walk)? {
+            let here = format!("{place}[{}]", out.len());
+            out.push(self.string(&here)?.ok_or_else(|| wrong(&here, "a string"))?);
+        }
+        Ok(out)
+    }
+
+    fn boolean(&mut self, place: &str) -> Read<Option<bool>> {
+        if !self.expect(place, Kind::Bool, "true or false")? {
+            return Ok(None);
+        }
+        let span = self.scanner.skip()?;
+        Ok(Some(&self.scanner.text()[span] == "true"))
+    }
+
+    fn whole(&mut self, place: &str, least: u64) -> Read<Option<u64>> {
+        if !self.expect(place, Kind::Number, "a whole number")? {
+            return Ok(None);
+        }
+        let span = self.scanner.skip()?;
+        let digits = &self.scanner.text()[span];
+        if digits.contains(['.', 'e', 'E']) {
+            return Err(wrong(place, "a whole number"));
+        }
+        match digits.parse::<u64>() {
+            Ok(number) if number >= least && number <= u64::from(u32::MAX) => Ok(Some(number)),
+            Ok(number) if number < least => Err(invalid(place, &format!("must be at least {least}"))),
+            _ if digits.starts_with('-') => Err(invalid(place, &format!("must be at least {least}"))),
+            _ => Err(invalid(place, "is out of range")),
+        }
+    }
+
+    /// True if the next value is of this kind, false (and past it) if it is null.
+    fn expect(&mut self, place: &str, kind: Kind, words: &str) -> Read<bool> {
+        match self.scanner.peek()? {
+            found if found == kind => Ok(true),
+            Kind::Null => self.scanner.skip().map(|_| false),
+            _ => Err(wrong(place, words)),
+        }
+    }
+
+    fn surcharge(&mut self, name: &'static str) {
+        self.view.features.surcharge.get_or_insert(name);
+    }
+
+    fn surcharge_if_given(&mut self, name: &'static str) -> Read<()> {
+        let span = self.scanner.skip()?;
+        if &self.scanner.text()[span] != "null" {
+            self.surcharge(name);
+        }
+        Ok(())
+    }
+}
+
+/// A member that differs from a governed one only in case would be read by servers that fold case (Go's do), unseen by the guards.
+fn refuse_lookalike(key: &Key<'_>, governed: &[&str], place: &str) -> Read<()> {
+    let name = &*key.name;
+    if name.is_ascii() && !name.bytes().any(|b| b.is_ascii_uppercase()) {
+        return Ok(());
+    }
+    let folded: String = name
+        .chars()
+        .map(|c| match c {
+            'ſ' => 's',
+            '\u{212a}' => 'k',
+            c => c.to_ascii_lowercase(),
+        })
+        .collect();
+    match governed.iter().find(|it| **it == folded && **it != name) {
+        Some(meant) => {
+            let param = if place.is_empty() { name.to_owned() } else { format!("{place}.{name}") };
+            let message = format!("'{param}' differs from '{meant}' only in case.");
+            Err(BadRequest::at("invalid_value", param, message))
+        }
+        None => Ok(()),
+    }
+}
+
+/// Anthropic's server tools have a dated type and are billed by use; the client's own tools have none, or `custom`.
+fn names_a_server_tool(tool: &str) -> bool {
+    #[derive(serde::Deserialize)]
+    struct Tool {
+        #[serde(default, rename = "type")]
+        kind: Option<String>,
+    }
+    const BILLED: [&str; 4] = ["web_search", "web_fetch", "code_execution", "mcp_toolset"];
+    match serde_json::from_str::<Tool>(tool) {
+        Ok(Tool { kind }) => kind.is_some_and(|kind| BILLED.iter().any(|it| kind.starts_with(it))),
+        Err(_) => true,
+    }
+}
+
+fn missing(name: &str) -> BadRequest {
+    BadRequest::at("missing_required_parameter", name, format!("'{name}' is required."))
+}
+
+fn wrong(place: &str, words: &str) -> BadRequest {
+    BadRequest::at("invalid_type", place, format!("'{place}' must be {words}."))
+}
+
+fn invalid(place: &str, words: &str) -> BadRequest {
+    BadRequest::at("invalid_value", place, format!("'{place}' {words}."))
+}

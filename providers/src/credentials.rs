@@ -1,0 +1,108 @@
+//! Provider keys: read once at start, wiped from memory when dropped, never shown.
+
+use std::fmt;
+
+use zeroize::Zeroizing;
+
+use crate::config::{Fault, KeySource};
+
+/// A text that is never printed.
+#[derive(Clone)]
+pub struct Secret(Zeroizing<String>);
+
+impl Secret {
+    /// Takes the text over.
+    pub fn new(text: impl Into<String>) -> Secret {
+        Secret(Zeroizing::new(text.into()))
+    }
+
+    /// The text itself; for the one header it goes into.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}
+
+impl fmt::Display for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("…")
+    }
+}
+
+/// Reads the key of `provider` from where the configuration says; `path` names that place in faults.
+pub(crate) fn read(
+    provider: &str,
+    path: &str,
+    source: &KeySource,
+    env: &dyn Fn(&str) -> Option<String>,
+) -> Result<Secret, Fault> {
+    let text = match (&source.env, &source.file, &source.vault) {
+        (Some(name), None, None) => env(name).map(Zeroizing::new).ok_or_else(|| {
+            Fault::new(format!("{path}.env"), format!("provider {provider} needs the environment variable {name}, which is not set"))
+        })?,
+        (None, Some(file), None) => std::fs::read_to_string(file).map(Zeroizing::new).map_err(|e| {
+            Fault::new(format!("{path}.file"), format!("provider {provider}: key file {file} cannot be read: {}", e.kind()))
+        })?,
+        (None, None, Some(_)) => {
+            return Err(Fault::new(
+                format!("{path}.vault"),
+                format!("provider {provider}: keys from a vault are not served yet; use env or file"),
+            ));
+        }
+        _ => return Err(Fault::new(path, format!("provider {provider}: give exactly one of env, file, vault"))),
+    };
+    let trimmed = text.trim();
+    if trimmed.is_empty() {
+        return Err(Fault::new(path, format!("provider {provider}: the key is empty")));
+    }
+    if !trimmed.bytes().all(|b| (0x21..0x7f).contains(&b)) {
+        return Err(Fault::new(path, format!("provider {provider}: the key has characters that no header can carry")));
+    }
+    Ok(Secret::new(trimmed))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn source(env: Option<&str>, file: Option<&str>, vault: Option<&str>) -> KeySource {
+        KeySource { env: env.map(Into::into), file: file.map(Into::into), vault: vault.map(Into::into) }
+    }
+
+    fn check(source: &KeySource, expected: Result<&str, &str>) {
+        let env = |name: &str| match name {
+            "SET" => Some(" sk-1 \n".to_owned()),
+            "EMPTY" => Some(" ".to_owned()),
+            "TORN" => Some("sk\n1".to_owned()),
+            _ => None,
+        };
+        match (read("openai", "providers[0].api_key", source, &env), expected) {
+            (Ok(secret), Ok(text)) => assert_eq!(secret.expose(), text),
+            (Err(fault), Err(part)) => assert!(fault.to_string().contains(part), "{fault}"),
+            (got, _) => panic!("{got:?} instead of {expected:?}"),
+        }
+    }
+
+    #[test]
+    fn a_key_is_read_from_exactly_one_place() {
+        check(&source(Some("SET"), None, None), Ok("sk-1"));
+        check(&source(Some("UNSET"), None, None), Err("provider openai needs the environment variable UNSET"));
+        check(&source(Some("EMPTY"), None, None), Err("the key is empty"));
+        check(&source(Some("TORN"), None, None), Err("no header can carry"));
+        check(&source(None, Some("/nowhere/key"), None), Err("key file /nowhere/key cannot be read"));
+        check(&source(None, None, Some("kv/a#b")), Err("not served yet"));
+        check(&source(Some("SET"), Some("f"), None), Err("exactly one"));
+        check(&source(None, None, None), Err("exactly one"));
+    }
+
+    #[test]
+    fn a_secret_never_prints() {
+        let secret = Secret::new("sk-secret");
+        assert!(!format!("{secret:?} {secret}").contains("sk-secret"));
+    }
+}

@@ -1,0 +1,161 @@
+//! A dialect: what one family of servers speaks. Pure: bytes in, events out; `send.rs` does the IO.
+//!
+//! Four pairings go through two seams:
+//! - the *dialect* of the target encodes the request (converting it first if the caller speaks another shape) and reads the answer;
+//! - the *outlet* writes the caller's wire. Dialects hand it OpenAI-shaped chunks, whatever the target said, except that a
+//!   dialect whose caller speaks its own shape passes everything through as it came and needs no outlet.
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use url::Url;
+
+use crate::catalog::{Auth, Quirks};
+use crate::chat::{ChatEvent, ChatRequest, End, Shape, Usage};
+use crate::credentials::Secret;
+use crate::error::{Class, ProviderError};
+
+/// What one family of servers speaks.
+pub trait Dialect: Send + Sync {
+    /// The wire shape of its servers.
+    fn shape(&self) -> Shape;
+
+    /// The request as the target wants it. The caller's shape may differ from the target's.
+    fn encode(&self, request: &ChatRequest, aim: &Aim<'_>) -> Result<HttpRequest, Unsupported>;
+
+    /// A reader for one successful answer; `content_type` is the answer's own, lower case or not, parameters included.
+    fn decoder(&self, request: &ChatRequest, content_type: &str) -> Box<dyn Decoder>;
+
+    /// What an answer with another status than 2xx means. May look into `body` to sort it, never quotes it.
+    fn explain(&self, status: u16, headers: &HeaderMap, body: &[u8]) -> ProviderError;
+}
+
+/// Reads one answer. Bounded, and the events are the same under every split of the bytes.
+pub trait Decoder: Send {
+    /// Takes the next bytes. After an error the decoder is not asked again.
+    fn feed(&mut self, bytes: &[u8], out: &mut Vec<ChatEvent>) -> Result<(), ProviderError>;
+
+    /// The answer has ended. Gives [`ChatEvent::End`] if it has not been given yet, or says that the answer broke off.
+    fn finish(&mut self, out: &mut Vec<ChatEvent>) -> Result<(), ProviderError>;
+}
+
+/// Writes the caller's wire from OpenAI-shaped chunks. One per call.
+pub trait Outlet: Send {
+    /// The caller's wire event(s) for one `chat.completion.chunk`, given as the JSON text of the chunk. Never called with a
+    /// chunk that has an empty `choices` (that is usage, which comes with [`Finish`]). May be empty.
+    fn chunk(&mut self, chunk: &str) -> Result<Bytes, ProviderError>;
+
+    /// The stream has ended well.
+    fn end(self: Box<Self>, finish: Finish) -> End;
+
+    /// One whole `chat.completion` body becomes the caller's whole body. `Finish` is what was read from it.
+    fn whole(self: Box<Self>, body: Bytes, finish: Finish) -> Result<End, ProviderError>;
+}
+
+/// What a decoder knows when the answer has ended.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Finish {
+    /// The last finish reason, in OpenAI's words (`stop`, `length`, `tool_calls`, `content_filter`).
+    pub reason: Option<String>,
+    /// What the provider reported, if it did.
+    pub usage: Option<Usage>,
+    /// The provider's last chunk with usage, as its JSON text, OpenAI-shaped.
+    pub usage_chunk: Option<String>,
+}
+
+/// Where a request goes.
+#[derive(Clone, Copy)]
+pub struct Aim<'a> {
+    /// Up to and including the version: `https://api.openai.com/v1`.
+    pub base_url: &'a Url,
+    /// The target's own name of the model.
+    pub model: &'a str,
+    /// The output cap to send, always; per choice.
+    pub cap: u64,
+    /// The provider key.
+    pub key: Option<&'a Secret>,
+    /// How the key is shown.
+    pub auth: Auth,
+    /// Further headers from the configuration.
+    pub headers: &'a [(HeaderName, HeaderValue)],
+    /// What this target wants otherwise than the rest.
+    pub quirks: &'a Quirks,
+}
+
+impl Aim<'_> {
+    /// `base_url` + `path` (`chat/completions`), whether or not the base ends in a slash; its query is kept.
+    pub fn url(&self, path: &str) -> Url {
+        let mut url = self.base_url.clone();
+        let base = url.path().trim_end_matches('/').to_owned();
+        url.set_path(&format!("{base}/{path}"));
+        url
+    }
+
+    /// The headers every request has: content type, key, configured ones.
+    pub fn header_map(&self) -> Result<HeaderMap, Unsupported> {
+        let mut headers = HeaderMap::new();
+        headers.insert(http::header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        if let Some(key) = self.key {
+            let (name, value) = self.auth.header(key).ok_or_else(|| Unsupported::new("the provider key cannot be sent in a header"))?;
+            headers.insert(name, value);
+        }
+        for (name, value) in self.headers {
+            headers.insert(name.clone(), value.clone());
+        }
+        Ok(headers)
+    }
+}
+
+/// A request ready to be sent. Its `Debug` shows no header values (they hold keys).
+#[derive(Clone)]
+pub struct HttpRequest {
+    /// Mostly POST.
+    pub method: Method,
+    /// Whole.
+    pub url: Url,
+    /// Key included.
+    pub headers: HeaderMap,
+    /// JSON.
+    pub body: Bytes,
+}
+
+impl std::fmt::Debug for HttpRequest {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("HttpRequest").field("method", &self.method).field("host", &self.url.host_str()).field("bytes", &self.body.len()).finish()
+    }
+}
+
+/// The target cannot be asked this; nothing was sent. The message names the member, never its content.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct Unsupported {
+    /// The place, as in `messages[2].content[0]`.
+    pub param: Option<String>,
+    /// Ours.
+    pub message: String,
+}
+
+impl Unsupported {
+    /// Without a place.
+    pub fn new(message: impl Into<String>) -> Unsupported {
+        Unsupported { param: None, message: message.into() }
+    }
+
+    /// With its place.
+    pub fn at(param: impl Into<String>, message: impl Into<String>) -> Unsupported {
+        Unsupported { param: Some(param.into()), message: message.into() }
+    }
+}
+
+impl From<Unsupported> for ProviderError {
+    fn from(it: Unsupported) -> ProviderError {
+        ProviderError::new(Class::Unsupported, it.message)
+    }
+}
+
+/// The outlet for this caller.
+pub(crate) fn outlet(request: &ChatRequest) -> Box<dyn Outlet> {
+    match request.shape() {
+        Shape::OpenAi => Box::new(crate::openai::OpenAiOutlet::new(request.wants_usage())),
+        Shape::Anthropic => crate::anthropic::outlet(request),
+    }
+}

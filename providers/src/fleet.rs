@@ -1,0 +1,297 @@
+//! The configured providers, and the targets they make: `provider/model`.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use http::{HeaderName, HeaderValue};
+use url::Url;
+
+use crate::anthropic::AnthropicDialect;
+use crate::catalog::{self, Auth, CatalogPrice, DialectName, Model, Provider, Quirks, Tokenizer};
+use crate::config::{ConfiguredModel, Fault, ProviderConfig};
+use crate::credentials::{self, Secret};
+use crate::dialect::{Aim, Dialect};
+use crate::openai::OpenAiDialect;
+
+/// All configured providers.
+pub struct Fleet {
+    providers: HashMap<String, Arc<Configured>>,
+    listed: Vec<Arc<Target>>,
+    by_name: HashMap<String, Arc<Target>>,
+}
+
+/// One model at one provider. Shows no key.
+#[derive(Clone)]
+pub struct Target {
+    /// `provider/model`.
+    pub name: String,
+    /// The provider's id in the configuration.
+    pub provider: String,
+    /// The provider's own name of the model.
+    pub model: String,
+    /// Where it computes.
+    pub region: String,
+    /// Tokens out.
+    pub max_output: Option<u64>,
+    /// Tokens in and out together.
+    pub context: Option<u64>,
+    /// The catalogue's price; the configuration may know better.
+    pub price: Option<CatalogPrice>,
+    /// It bills output that it does not show.
+    pub hidden_output: bool,
+    /// It goes on computing, and bills, when the connection is dropped.
+    pub bills_after_cancel: bool,
+    /// It takes images; unknown for models that no catalogue describes.
+    pub images: Option<bool>,
+    /// It takes tools; unknown for models that no catalogue describes.
+    pub tools: Option<bool>,
+    /// The most tokens one image may be billed as.
+    pub image_tokens: Option<u64>,
+    /// How its tokens can be counted here.
+    pub tokenizer: Tokenizer,
+    /// What it wants otherwise than the rest.
+    pub quirks: Quirks,
+    pub(crate) wire: Arc<Wire>,
+}
+
+/// How to reach a provider.
+pub(crate) struct Wire {
+    pub dialect: Box<dyn Dialect>,
+    /// None: built in, no network.
+    pub base_url: Option<Url>,
+    pub key: Option<Secret>,
+    pub auth: Auth,
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+}
+
+struct Configured {
+    id: String,
+    region: String,
+    entry: Provider,
+    wire: Arc<Wire>,
+}
+
+impl Fleet {
+    /// Reads keys and builds all targets, or tells everything that is wrong. `env` looks up environment variables.
+    pub fn build(providers: &[ProviderConfig], env: &dyn Fn(&str) -> Option<String>) -> Result<Fleet, Vec<Fault>> {
+        let catalogue = catalog::load()?;
+        let mut fleet = Fleet { providers: HashMap::new(), listed: Vec::new(), by_name: HashMap::new() };
+        let mut faults = Vec::new();
+        for (i, config) in providers.iter().enumerate() {
+            let path = format!("providers[{i}]");
+            if fleet.providers.contains_key(&config.id) {
+                faults.push(Fault::new(format!("{path}.id"), format!("provider {} is given twice", config.id)));
+                continue;
+            }
+            let Some(entry) = catalogue.get(&config.kind) else {
+                let kinds: Vec<_> = catalogue.keys().map(String::as_str).collect();
+                let message = format!("there is no provider kind {}; known are {}", config.kind, kinds.join(", "));
+                faults.push(Fault::new(format!("{path}.kind"), message));
+                continue;
+            };
+            match configure(&path, config, entry, env) {
+                Ok(configured) => {
+                    let borrowed = entry.models_of.as_ref().and_then(|it| catalogue.get(it)).map_or(&[][..], |it| &it.models);
+                    fleet.add(configured, borrowed, &config.models);
+                }
+                Err(found) => faults.extend(found),
+            }
+        }
+        if faults.is_empty() { Ok(fleet) } else { Err(faults) }
+    }
+
+    /// The target of this name. A model that no catalogue describes is still a target of a configured provider, without a price.
+    pub fn target(&self, name: &str) -> Option<Arc<Target>> {
+        if let Some(target) = self.by_name.get(name) {
+            return Some(Arc::clone(target));
+        }
+        let (provider, model) = name.split_once('/')?;
+        let provider = self.providers.get(provider)?;
+        if model.is_empty() || provider.entry.dialect == DialectName::Sim {
+            return None;
+        }
+        Some(Arc::new(provider.target(&Model::unknown(model))))
+    }
+
+    /// The described models of the configured providers, in the order of the configuration and the catalogue.
+    pub fn models(&self) -> &[Arc<Target>] {
+        &self.listed
+    }
+
+    fn add(&mut self, provider: Configured, borrowed: &[Model], configured: &[ConfiguredModel]) {
+        let provider = Arc::new(provider);
+        let mut models: Vec<Model> = provider.entry.models.iter().chain(borrowed).cloned().collect();
+        for given in configured {
+            let at = models.iter().position(|it| it.id == given.id).unwrap_or_else(|| {
+                models.push(Model::unknown(&given.id));
+                models.len() - 1
+            });
+            models[at].correct(given);
+        }
+        for model in &models {
+            let mut target = provider.target(model);
+            // What only the configuration describes stays unknown where the configuration is silent.
+            if let Some(given) = configured.iter().find(|it| it.id == model.id) {
+                target.images = given.images.or(target.images);
+                target.tools = given.tools.or(target.tools);
+            }
+            let target = Arc::new(target);
+            self.by_name.insert(target.name.clone(), Arc::clone(&target));
+            self.listed.push(target);
+        }
+        self.providers.insert(provider.id.clone(), provider);
+    }
+}
+
+impl Configured {
+    fn target(&self, model: &Model) -> Target {
+        let described = model.price.is_some() || model.context.is_some();
+        let quirks = model.quirks.unwrap_or(self.entry.quirks);
+        let family_wants_it = self.entry.tokenizer != Tokenizer::None && openai_reasoning(&model.id);
+        Target {
+            name: format!("{}/{}", self.id, model.id),
+            provider: self.id.clone(),
+            model: model.id.clone(),
+            region: self.region.clone(),
+            max_output: model.max_output,
+            context: model.context,
+            price: model.price.clone(),
+            hidden_output: model.hidden_output || (!described && family_wants_it),
+            bills_after_cancel: self.entry.bills_after_cancel,
+            images: described.then_some(model.images),
+            tools: described.then_some(model.tools),
+            image_tokens: model.image_tokens,
+            tokenizer: model.tokenizer.unwrap_or(self.entry.tokenizer),
+            quirks: Quirks {
+                needs_max_completion_tokens: quirks.needs_max_completion_tokens || family_wants_it,
+                ..quirks
+            },
+            wire: Arc::clone(&self.wire),
+        }
+    }
+}
+
+/// OpenAI's families that refuse `max_tokens`, should the catalogue not list one yet.
+fn openai_reasoning(model: &str) -> bool {
+    let o_series = model.strip_prefix('o').is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
+    o_series || model.starts_with("gpt-5") || model.starts_with("gpt-6")
+}
+
+fn configure(
+    path: &str,
+    config: &ProviderConfig,
+    entry: &Provider,
+    env: &dyn Fn(&str) -> Option<String>,
+) -> Result<Configured, Vec<Fault>> {
+    let mut faults = Vec::new();
+    let id = &config.id;
+    if id.is_empty() || !id.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b)) {
+        faults.push(Fault::new(format!("{path}.id"), format!("{id:?} is no name: letters, digits, '-', '_', '.'")));
+    }
+    let built_in = entry.dialect == DialectName::Sim;
+    let mut base_url = None;
+    match config.base_url.as_ref().or(entry.base_url.as_ref()) {
+        _ if built_in => {}
+        None => faults.push(Fault::new(format!("{path}.base_url"), format!("provider {id} needs a base_url"))),
+        Some(text) => match Url::parse(text) {
+            Ok(url) if !matches!(url.scheme(), "http" | "https") || url.host().is_none() => {
+                faults.push(Fault::new(format!("{path}.base_url"), format!("{text} is not an http address")));
+            }
+            Ok(url) if !url.username().is_empty() || url.password().is_some() => {
+                faults.push(Fault::new(format!("{path}.base_url"), "keys belong into api_key, not into the address".to_owned()));
+            }
+            Ok(url) => base_url = Some(url),
+            Err(e) => faults.push(Fault::new(format!("{path}.base_url"), format!("{text} is not an address: {e}"))),
+        },
+    }
+    let mut key = None;
+    match &config.api_key {
+        Some(source) => match credentials::read(id, &format!("{path}.api_key"), source, env) {
+            Ok(secret) => key = Some(secret),
+            Err(fault) => faults.push(fault),
+        },
+        None if entry.keyless => {}
+        None => faults.push(Fault::new(
+            format!("{path}.api_key"),
+            format!("provider {id} needs an api_key, for example {{ env: {}_API_KEY }}", config.kind.to_uppercase().replace('-', "_")),
+        )),
+    }
+    let mut headers = Vec::new();
+    for (name, value) in &config.headers {
+        match (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_str(value)) {
+            (Ok(name), Ok(value)) => headers.push((name, value)),
+            _ => faults.push(Fault::new(format!("{path}.headers.{name}"), "not a header".to_owned())),
+        }
+    }
+    if !faults.is_empty() {
+        return Err(faults);
+    }
+    let dialect: Box<dyn Dialect> = match entry.dialect {
+        DialectName::Openai | DialectName::Sim => Box::new(OpenAiDialect),
+        DialectName::Anthropic => Box::new(AnthropicDialect),
+    };
+    debug_assert_eq!(dialect.shape(), entry.dialect.shape());
+    Ok(Configured {
+        id: id.clone(),
+        region: config.region.clone().unwrap_or_else(|| entry.region.clone()),
+        entry: entry.clone(),
+        wire: Arc::new(Wire { dialect, base_url, key, auth: entry.auth, headers }),
+    })
+}
+
+impl Model {
+    fn unknown(id: &str) -> Model {
+        Model {
+            id: id.to_owned(),
+            context: None,
+            max_output: None,
+            tokenizer: None,
+            price: None,
+            hidden_output: false,
+            images: false,
+            tools: true,
+            image_tokens: None,
+            quirks: None,
+        }
+    }
+
+    fn correct(&mut self, given: &ConfiguredModel) {
+        self.context = given.context.or(self.context);
+        self.max_output = given.max_output.or(self.max_output);
+        self.tokenizer = given.tokenizer.or(self.tokenizer);
+        self.images = given.images.unwrap_or(self.images);
+        self.tools = given.tools.unwrap_or(self.tools);
+        self.hidden_output = given.hidden_output.unwrap_or(self.hidden_output);
+    }
+}
+
+impl Target {
+    /// What its provider speaks.
+    pub fn dialect(&self) -> &dyn Dialect {
+        &*self.wire.dialect
+    }
+
+    /// No network is needed to reach it.
+    pub fn is_built_in(&self) -> bool {
+        self.wire.base_url.is_none()
+    }
+
+    /// Where a request with this cap goes; none for the built-in provider.
+    pub(crate) fn aim<'a>(&'a self, base_url: &'a Url, cap: u64) -> Aim<'a> {
+        Aim {
+            base_url,
+            model: &self.model,
+            cap,
+            key: self.wire.key.as_ref(),
+            auth: self.wire.auth,
+            headers: &self.wire.headers,
+            quirks: &self.quirks,
+        }
+    }
+}
+
+impl std::fmt::Debug for Target {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Target").field("name", &self.name).field("region", &self.region).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,145 @@
+//! In which order a call tries its targets. Pure.
+
+use std::sync::Arc;
+
+use crate::chat::Features;
+use crate::fleet::Target;
+use crate::health::{BreakerState, HealthView};
+
+/// What a call wants.
+pub struct Demand<'a> {
+    /// In order of preference.
+    pub targets: &'a [Arc<Target>],
+    /// What the request needs a target to be able to do.
+    pub features: Features,
+    /// About how many input tokens it has ([`Target::count_input`], not the bound, which is far above for most models).
+    pub input: u64,
+}
+
+/// Where to try, in order, and what was set aside.
+#[derive(Debug, Default)]
+pub struct Plan {
+    /// Try these. Before each but the last ask [`crate::Health::admit`].
+    pub targets: Vec<Arc<Target>>,
+    /// Do not try these; for the receipt and the refusal.
+    pub set_aside: Vec<SetAside>,
+}
+
+/// A target that is not tried.
+#[derive(Debug, Clone)]
+pub struct SetAside {
+    /// Which.
+    pub target: Arc<Target>,
+    /// Why.
+    pub why: Why,
+}
+
+/// Why a target is not tried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Why {
+    /// It takes no images.
+    Images,
+    /// It takes no tools.
+    Tools,
+    /// Its breaker is open.
+    Unwell,
+}
+
+impl Why {
+    /// The name in receipts.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Why::Images => "takes_no_images",
+            Why::Tools => "takes_no_tools",
+            Why::Unwell => "unwell",
+        }
+    }
+}
+
+/// Targets that cannot serve the request are set aside; those whose window seems too small come after all others, for the count is an
+/// estimate and the provider's own refusal is the better answer; unwell ones are set aside, but never the last hope.
+pub fn plan(demand: &Demand<'_>, health: &HealthView, now: u64) -> Plan {
+    let mut plan = Plan::default();
+    let (mut fitting, mut cramped, mut unwell) = (Vec::new(), Vec::new(), Vec::new());
+    for target in demand.targets {
+        if let Some(why) = incapable(target, &demand.features) {
+            plan.set_aside.push(SetAside { target: Arc::clone(target), why });
+            continue;
+        }
+        let fits = target.context.is_none_or(|context| demand.input < context);
+        match health.state(&target.name) {
+            BreakerState::Open { until } if now < until => unwell.push((until, Arc::clone(target))),
+            BreakerState::Probing => unwell.push((u64::MAX, Arc::clone(target))),
+            _ if fits => fitting.push(Arc::clone(target)),
+            _ => cramped.push(Arc::clone(target)),
+        }
+    }
+    plan.targets = fitting;
+    plan.targets.append(&mut cramped);
+    if plan.targets.is_empty() {
+        // The one that is to be well again soonest; of equals, the preferred.
+        let soonest = unwell.iter().enumerate().min_by_key(|(i, (until, _))| (*until, *i)).map(|(i, _)| i);
+        plan.targets.extend(soonest.map(|i| unwell.remove(i).1));
+    }
+    plan.set_aside.extend(unwell.into_iter().map(|(_, target)| SetAside { target, why: Why::Unwell }));
+    plan
+}
+
+fn incapable(target: &Target, features: &Features) -> Option<Why> {
+    match (target.images, target.tools) {
+        (Some(false), _) if features.images => Some(Why::Images),
+        (_, Some(false)) if features.tools => Some(Why::Tools),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Fleet, ProviderConfig};
+
+    fn targets() -> Vec<Arc<Target>> {
+        let config: ProviderConfig = serde_yaml_ng::from_str(
+            "{ id: up, kind: vllm, models: [{ id: big, context: 1000, images: true }, { id: small, context: 10, images: false, tools: false }, { id: open }] }",
+        )
+        .unwrap();
+        let fleet = Fleet::build(&[config], &|_| None).unwrap();
+        ["up/small", "up/big", "up/open"].iter().map(|it| fleet.target(it).unwrap()).collect()
+    }
+
+    fn check(features: Features, input: u64, health: HealthView, order: &[&str], aside: &[(&str, Why)]) {
+        let targets = targets();
+        let plan = plan(&Demand { targets: &targets, features, input }, &health, 100);
+        let got: Vec<_> = plan.targets.iter().map(|it| &*it.model).collect();
+        let got_aside: Vec<_> = plan.set_aside.iter().map(|it| (&*it.target.model, it.why)).collect();
+        assert_eq!((&got[..], &got_aside[..]), (order, aside));
+    }
+
+    #[test]
+    fn the_given_order_stands_while_all_is_well() {
+        check(Features::default(), 5, HealthView::default(), &["small", "big", "open"], &[]);
+    }
+
+    #[test]
+    fn what_cannot_serve_is_set_aside_and_what_seems_too_small_comes_last() {
+        let images = Features { images: true, ..Features::default() };
+        let tools = Features { tools: true, ..Features::default() };
+        check(images, 5, HealthView::default(), &["big", "open"], &[("small", Why::Images)]);
+        check(tools, 5, HealthView::default(), &["big", "open"], &[("small", Why::Tools)]);
+        check(Features::default(), 50, HealthView::default(), &["big", "open", "small"], &[]);
+        check(Features::default(), 5_000, HealthView::default(), &["open", "small", "big"], &[]);
+    }
+
+    #[test]
+    fn an_open_breaker_sets_aside_but_never_the_last_hope() {
+        let open = |until| BreakerState::Open { until };
+        let one = HealthView::default().with("up/big", open(200));
+        check(Features::default(), 5, one, &["small", "open"], &[("big", Why::Unwell)]);
+        let all = HealthView::default().with("up/small", open(300)).with("up/big", open(200)).with("up/open", open(200));
+        check(Features::default(), 5, all, &["big"], &[("small", Why::Unwell), ("open", Why::Unwell)]);
+        let over = HealthView::default().with("up/big", open(50)).with("up/small", BreakerState::Probing);
+        check(Features::default(), 5, over, &["big", "open"], &[("small", Why::Unwell)]);
+        let half = HealthView::default().with("up/small", BreakerState::HalfOpen);
+        check(Features::default(), 5, half, &["small", "big", "open"], &[]);
+    }
+}
