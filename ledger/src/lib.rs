@@ -1,9 +1,35 @@
 //! The system of record: who may spend, what was held, what was spent, what happened.
 
+pub mod audit;
 mod clock;
+mod entropy;
+mod error;
+mod hold;
 mod id;
+mod ledger;
+mod life;
 mod money;
+mod order;
+mod price;
+mod queue;
+mod record;
+mod store;
+mod window;
+mod writer;
 
+pub use audit::{Actor, Entry};
 pub use clock::{Clock, Timestamp, TimestampError};
+pub use entropy::Entropy;
+pub use error::{FundError, OverLimit, RefundError, ReserveError, StoreError, Unready};
+pub use hold::{Hold, Owner, SoftWarning};
 pub use id::{Call, Id, IdError, Instance, JournalRow, Key, Kind, Operator, Org, Team, User, Wallet};
+pub use ledger::{Confirmed, Gauges, Ledger, Options};
 pub use money::{Money, MoneyError, NANOS_PER_USD};
+pub use order::{Charge, Claim, Fund, Order, Receipt, Refund, RefusedCall, Release, Reserved};
+pub use price::{Exact, Markup, MarkupError, Rates, Usage};
+pub use queue::Pending;
+pub use record::{AttemptRecord, CallRecord, FindingRecord};
+pub use store::journal::{JournalEntry, Standing};
+pub use store::receipts::{ReceiptFilter, Receipts};
+pub use store::trail::{Export, Head, Trail, TrailFilter, TrailLine};
+pub use window::{Window, WindowError};

@@ -1,0 +1,141 @@
+//! A wallet's journal and its live counters, for reading.
+
+use std::collections::HashMap;
+
+use super::{Database, values};
+use crate::clock::Timestamp;
+use crate::error::StoreError;
+use crate::id::{Call, Id, JournalRow, Wallet};
+use crate::money::Money;
+use crate::window::Window;
+
+/// One row of a wallet's journal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JournalEntry {
+    /// Where the next page begins: pass it as the cursor.
+    pub seq: i64,
+    pub id: Id<JournalRow>,
+    pub at: Timestamp,
+    /// `reserve`, `grow`, `settle`, `release`, `expire`, `refund`, `fund` or `adjust`.
+    pub kind: String,
+    pub held_delta: Money,
+    pub spent_delta: Money,
+    pub funded_delta: Money,
+    pub window_start: Timestamp,
+    pub call: Option<Id<Call>>,
+}
+
+/// The journal of a wallet, oldest first, after `cursor`.
+pub(crate) async fn entries(
+    database: &Database,
+    wallet: Id<Wallet>,
+    cursor: Option<i64>,
+    limit: u32,
+) -> Result<Vec<JournalEntry>, StoreError> {
+    let rows = database
+        .rows(
+            "SELECT j.seq, j.id, j.at, j.kind, j.legs, j.call_id, j.held_delta, j.spent_delta, j.funded_delta, c.depth
+               FROM journal j JOIN chain_members c ON c.chain = j.chain
+              WHERE c.wallet_id = $1 AND j.seq > $2
+              ORDER BY j.seq LIMIT $3",
+            values![wallet, cursor.unwrap_or(0), i64::from(limit)],
+        )
+        .await?;
+    rows.iter()
+        .map(|row| {
+            let (legs, depth): (String, i64) = (row.get("legs")?, row.get("depth")?);
+            let leg = usize::try_from(depth).ok().and_then(|depth| legs.split(',').nth(depth));
+            let start = leg.and_then(|leg| leg.parse().ok()).ok_or_else(|| StoreError::Corrupt("journal legs".into()))?;
+            Ok(JournalEntry {
+                seq: row.get("seq")?,
+                id: row.id("id")?,
+                at: row.time("at")?,
+                kind: row.get("kind")?,
+                held_delta: row.money("held_delta")?,
+                spent_delta: row.money("spent_delta")?,
+                funded_delta: row.money("funded_delta")?,
+                window_start: Timestamp::from_micros(start),
+                call: row.maybe_id("call_id")?,
+            })
+        })
+        .collect()
+}
+
+/// Where a wallet stands now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Standing {
+    /// In the current window.
+    pub spent: Money,
+    pub held: Money,
+    /// What may still be held; nothing told means no limit of the wallet's own.
+    pub available: Option<Money>,
+    pub window_start: Timestamp,
+    pub resets_at: Option<Timestamp>,
+}
+
+/// Where wallets stand at `now`. Those that are not known are left out.
+pub(crate) async fn standings(
+    database: &Database,
+    wallets: &[Id<Wallet>],
+    now: Timestamp,
+) -> Result<HashMap<Id<Wallet>, Standing>, StoreError> {
+    let mut standings = HashMap::with_capacity(wallets.len());
+    for wallets in wallets.chunks(200) {
+        let places: Vec<String> = (1..=wallets.len()).map(|i| format!("${i}")).collect();
+        let sql = format!(
+            "SELECT w.id, w.window_kind, w.hard_limit, w.funding, w.funded, ww.window_start, ww.spent, ww.held
+               FROM wallets w LEFT JOIN wallet_windows ww ON ww.wallet_id = w.id
+              WHERE w.id IN ({})",
+            places.join(", ")
+        );
+        let rows = database.rows(sql, wallets.iter().map(|wallet| (*wallet).into()).collect()).await?;
+        let mut sums: HashMap<Id<Wallet>, Sum> = HashMap::new();
+        for row in &rows {
+            let window: String = row.get("window_kind")?;
+            let window: Window = window.parse().map_err(|_| StoreError::Corrupt(format!("window {window:?}")))?;
+            let sum = sums.entry(row.id("id")?).or_insert(Sum {
+                window,
+                hard_limit: row.maybe_money("hard_limit")?,
+                prepaid: row.get::<String>("funding")? == "prepaid",
+                funded: row.money("funded")?.nanos(),
+                ..Sum::default()
+            });
+            let Some(start) = row.maybe_time("window_start")? else { continue };
+            let (spent, held): (i64, i64) = (row.get("spent")?, row.get("held")?);
+            sum.ever = sum.ever.saturating_add(spent).saturating_add(held);
+            if start == window.start(now) {
+                (sum.spent, sum.held) = (spent, held);
+            }
+        }
+        standings.extend(sums.into_iter().map(|(wallet, sum)| (wallet, sum.standing(now))));
+    }
+    Ok(standings)
+}
+
+#[derive(Default)]
+struct Sum {
+    window: Window,
+    hard_limit: Option<Money>,
+    prepaid: bool,
+    funded: i64,
+    spent: i64,
+    held: i64,
+    /// Spent and held in all windows.
+    ever: i64,
+}
+
+impl Sum {
+    fn standing(&self, now: Timestamp) -> Standing {
+        let start = self.window.start(now);
+        let by_limit = self.hard_limit.map(|limit| limit.nanos().saturating_sub(self.spent).saturating_sub(self.held));
+        let by_funds = self.prepaid.then(|| self.funded.saturating_sub(self.ever));
+        let available = by_limit.into_iter().chain(by_funds).min().map(|free| Money::from_nanos(free.max(0)));
+        Standing {
+            spent: Money::from_nanos(self.spent),
+            held: Money::from_nanos(self.held),
+            available,
+            window_start: start,
+            resets_at: self.window.end(start),
+        }
+    }
+}

@@ -1,0 +1,384 @@
+//! All SQL. Here: the two databases, how they are opened, and one way to say one text to both.
+
+pub(crate) mod audit;
+pub(crate) mod journal;
+pub(crate) mod receipts;
+pub(crate) mod trail;
+
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlx::postgres::{PgArguments, PgPool, PgPoolOptions, PgRow};
+use sqlx::sqlite::{
+    SqliteArguments, SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow, SqliteSynchronous,
+};
+use sqlx::{Arguments as _, AssertSqlSafe, ColumnIndex, Decode, Postgres, Row as _, Sqlite, Type};
+
+use crate::clock::Timestamp;
+use crate::error::StoreError;
+use crate::id::{Id, Kind};
+use crate::money::Money;
+
+static SQLITE_MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("./migrations/sqlite");
+static POSTGRES_MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("./migrations/postgres");
+
+/// Where the ledger lives.
+#[derive(Clone)]
+pub(crate) enum Database {
+    Sqlite(SqliteDatabase),
+    Postgres(PgPool),
+}
+
+/// One file, one process, one writer at a time.
+#[derive(Clone)]
+pub(crate) struct SqliteDatabase {
+    pub pool: SqlitePool,
+    /// Whoever writes takes this first. It is fair, so that nobody starves behind the writer's back-to-back batches.
+    pub gate: Arc<tokio::sync::Mutex<()>>,
+    pub path: PathBuf,
+}
+
+/// What a database url names.
+pub(crate) enum Place {
+    Sqlite(PathBuf),
+    Postgres(String),
+}
+
+impl Place {
+    pub fn parse(url: &str) -> Result<Place, StoreError> {
+        if url.starts_with("postgres://") || url.starts_with("postgresql://") {
+            return Ok(Place::Postgres(url.to_owned()));
+        }
+        let path = url.strip_prefix("sqlite://").or_else(|| url.strip_prefix("sqlite:")).ok_or(StoreError::Url)?;
+        let path = path.split('?').next().unwrap_or(path);
+        if path.is_empty() || path == ":memory:" {
+            return Err(StoreError::Url); // what is not on disk is not durable
+        }
+        Ok(Place::Sqlite(PathBuf::from(path)))
+    }
+}
+
+impl Database {
+    /// Opens the database, making file and folder where they are missing. Changes nothing in it.
+    pub async fn connect(place: &Place) -> Result<Database, StoreError> {
+        match place {
+            Place::Sqlite(path) => {
+                make_folder(path)?;
+                let options = SqliteConnectOptions::new()
+                    .filename(path)
+                    .create_if_missing(true)
+                    .journal_mode(SqliteJournalMode::Wal)
+                    .synchronous(SqliteSynchronous::Full)
+                    .foreign_keys(true)
+                    .busy_timeout(Duration::from_secs(10))
+                    .pragma("cache_size", "-16384");
+                let pool = SqlitePoolOptions::new()
+                    .max_connections(8)
+                    .acquire_timeout(Duration::from_secs(10))
+                    .connect_with(options)
+                    .await?;
+                Ok(Database::Sqlite(SqliteDatabase { pool, gate: Arc::default(), path: path.clone() }))
+            }
+            Place::Postgres(url) => {
+                let options = sqlx::postgres::PgConnectOptions::from_str(url)?.application_name("alfred");
+                let pool = PgPoolOptions::new()
+                    .max_connections(12)
+                    .acquire_timeout(Duration::from_secs(10))
+                    .connect_with(options)
+                    .await?;
+                Ok(Database::Postgres(pool))
+            }
+        }
+    }
+
+    /// Brings the tables to this version.
+    pub async fn migrate(&self) -> Result<(), StoreError> {
+        match self {
+            Database::Sqlite(db) => SQLITE_MIGRATIONS.run(&db.pool).await?,
+            Database::Postgres(pool) => POSTGRES_MIGRATIONS.run(pool).await?,
+        }
+        Ok(())
+    }
+
+    /// Starts a transaction that writes. On SQLite it waits for its turn at the gate and holds the write lock at once.
+    pub async fn begin(&self) -> Result<Tx, StoreError> {
+        match self {
+            Database::Sqlite(db) => {
+                let turn = db.gate.clone().lock_owned().await;
+                let tx = db.pool.begin_with("BEGIN IMMEDIATE").await?;
+                Ok(Tx::Sqlite { tx, _turn: turn })
+            }
+            Database::Postgres(pool) => Ok(Tx::Postgres(pool.begin().await?)),
+        }
+    }
+
+    /// Reads rows outside any transaction. Money is never admitted by such a read.
+    pub async fn rows(&self, sql: impl Into<Sql>, values: Vec<Value>) -> Result<Vec<Row>, StoreError> {
+        let sql = AssertSqlSafe(sql.into());
+        match self {
+            Database::Sqlite(db) => {
+                let rows = sqlx::query_with(sql, sqlite_arguments(values)?).fetch_all(&db.pool).await?;
+                Ok(rows.into_iter().map(Row::Sqlite).collect())
+            }
+            Database::Postgres(pool) => {
+                let rows = sqlx::query_with(sql, postgres_arguments(values)?).fetch_all(pool).await?;
+                Ok(rows.into_iter().map(Row::Postgres).collect())
+            }
+        }
+    }
+
+    /// Reads the first row, if there is one.
+    pub async fn row(&self, sql: impl Into<Sql>, values: Vec<Value>) -> Result<Option<Row>, StoreError> {
+        Ok(self.rows(sql, values).await?.into_iter().next())
+    }
+
+    pub async fn close(&self) {
+        match self {
+            Database::Sqlite(db) => db.pool.close().await,
+            Database::Postgres(pool) => pool.close().await,
+        }
+    }
+}
+
+fn make_folder(path: &Path) -> Result<(), StoreError> {
+    let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) else {
+        return Ok(());
+    };
+    std::fs::create_dir_all(folder)
+        .map_err(|source| StoreError::File { path: folder.display().to_string(), source: Arc::new(source) })
+}
+
+/// The text of a statement: written in the code, or put together from texts that are.
+pub(crate) type Sql = std::borrow::Cow<'static, str>;
+
+/// A transaction that writes. Dropped without `commit`, it undoes itself.
+pub(crate) enum Tx {
+    Sqlite { tx: sqlx::Transaction<'static, Sqlite>, _turn: tokio::sync::OwnedMutexGuard<()> },
+    Postgres(sqlx::Transaction<'static, Postgres>),
+}
+
+impl Tx {
+    /// Runs a statement; says how many rows it touched.
+    pub async fn execute(&mut self, sql: impl Into<Sql>, values: Vec<Value>) -> Result<u64, StoreError> {
+        let sql = AssertSqlSafe(sql.into());
+        Ok(match self {
+            Tx::Sqlite { tx, .. } => {
+                sqlx::query_with(sql, sqlite_arguments(values)?).execute(&mut **tx).await?.rows_affected()
+            }
+            Tx::Postgres(tx) => {
+                sqlx::query_with(sql, postgres_arguments(values)?).execute(&mut **tx).await?.rows_affected()
+            }
+        })
+    }
+
+    /// Reads rows.
+    pub async fn rows(&mut self, sql: impl Into<Sql>, values: Vec<Value>) -> Result<Vec<Row>, StoreError> {
+        let sql = AssertSqlSafe(sql.into());
+        Ok(match self {
+            Tx::Sqlite { tx, .. } => {
+                let rows = sqlx::query_with(sql, sqlite_arguments(values)?).fetch_all(&mut **tx).await?;
+                rows.into_iter().map(Row::Sqlite).collect()
+            }
+            Tx::Postgres(tx) => {
+                let rows = sqlx::query_with(sql, postgres_arguments(values)?).fetch_all(&mut **tx).await?;
+                rows.into_iter().map(Row::Postgres).collect()
+            }
+        })
+    }
+
+    /// Reads the first row, if there is one.
+    pub async fn row(&mut self, sql: impl Into<Sql>, values: Vec<Value>) -> Result<Option<Row>, StoreError> {
+        Ok(self.rows(sql, values).await?.into_iter().next())
+    }
+
+    /// Reads rows and keeps others from changing them until the end. SQLite's transaction has locked them already.
+    pub async fn rows_for_update(&mut self, sql: impl Into<Sql>, values: Vec<Value>) -> Result<Vec<Row>, StoreError> {
+        let sql = match self {
+            Tx::Sqlite { .. } => sql.into(),
+            Tx::Postgres(_) => format!("{} FOR UPDATE", sql.into()).into(),
+        };
+        self.rows(sql, values).await
+    }
+
+    /// Makes it durable.
+    pub async fn commit(self) -> Result<(), StoreError> {
+        match self {
+            Tx::Sqlite { tx, _turn } => tx.commit().await?,
+            Tx::Postgres(tx) => tx.commit().await?,
+        }
+        Ok(())
+    }
+}
+
+/// A parameter of a statement.
+#[derive(Debug, Clone)]
+pub(crate) enum Value {
+    Int(Option<i64>),
+    Text(Option<String>),
+    Bytes(Option<Vec<u8>>),
+}
+
+/// Parameters, in order: `values![id, money, None::<String>]`.
+macro_rules! values {
+    ($($value:expr),* $(,)?) => { vec![$($crate::store::Value::from($value)),*] };
+}
+pub(crate) use values;
+
+impl From<i64> for Value {
+    fn from(value: i64) -> Self {
+        Value::Int(Some(value))
+    }
+}
+impl From<bool> for Value {
+    fn from(value: bool) -> Self {
+        Value::Int(Some(i64::from(value)))
+    }
+}
+impl From<&str> for Value {
+    fn from(value: &str) -> Self {
+        Value::Text(Some(value.to_owned()))
+    }
+}
+impl From<String> for Value {
+    fn from(value: String) -> Self {
+        Value::Text(Some(value))
+    }
+}
+impl From<&String> for Value {
+    fn from(value: &String) -> Self {
+        Value::Text(Some(value.clone()))
+    }
+}
+impl From<&[u8]> for Value {
+    fn from(value: &[u8]) -> Self {
+        Value::Bytes(Some(value.to_vec()))
+    }
+}
+impl From<[u8; 32]> for Value {
+    fn from(value: [u8; 32]) -> Self {
+        Value::Bytes(Some(value.to_vec()))
+    }
+}
+impl From<Vec<u8>> for Value {
+    fn from(value: Vec<u8>) -> Self {
+        Value::Bytes(Some(value))
+    }
+}
+impl From<Money> for Value {
+    fn from(value: Money) -> Self {
+        Value::Int(Some(value.nanos()))
+    }
+}
+impl From<Timestamp> for Value {
+    fn from(value: Timestamp) -> Self {
+        Value::Int(Some(value.micros()))
+    }
+}
+impl<K: Kind> From<Id<K>> for Value {
+    fn from(value: Id<K>) -> Self {
+        Value::Text(Some(value.to_string()))
+    }
+}
+
+/// Types whose absence is a typed NULL.
+pub(crate) trait Nullable {
+    const NULL: Value;
+}
+macro_rules! nullable {
+    ($($type:ty => $variant:ident),*) => { $(impl Nullable for $type { const NULL: Value = Value::$variant(None); })* };
+}
+nullable!(i64 => Int, bool => Int, &str => Text, String => Text, &String => Text, [u8; 32] => Bytes, Vec<u8> => Bytes, Money => Int, Timestamp => Int);
+impl<K: Kind> Nullable for Id<K> {
+    const NULL: Value = Value::Text(None);
+}
+impl<T: Nullable + Into<Value>> From<Option<T>> for Value {
+    fn from(value: Option<T>) -> Self {
+        value.map_or(T::NULL, Into::into)
+    }
+}
+
+fn sqlite_arguments(values: Vec<Value>) -> Result<SqliteArguments, StoreError> {
+    let mut arguments = SqliteArguments::default();
+    for value in values {
+        match value {
+            Value::Int(value) => arguments.add(value),
+            Value::Text(value) => arguments.add(value),
+            Value::Bytes(value) => arguments.add(value),
+        }
+        .map_err(sqlx::Error::Encode)?;
+    }
+    Ok(arguments)
+}
+
+fn postgres_arguments(values: Vec<Value>) -> Result<PgArguments, StoreError> {
+    let mut arguments = PgArguments::default();
+    for value in values {
+        match value {
+            Value::Int(value) => arguments.add(value),
+            Value::Text(value) => arguments.add(value),
+            Value::Bytes(value) => arguments.add(value),
+        }
+        .map_err(sqlx::Error::Encode)?;
+    }
+    Ok(arguments)
+}
+
+/// A row of either database.
+pub(crate) enum Row {
+    Sqlite(SqliteRow),
+    Postgres(PgRow),
+}
+
+impl Row {
+    /// A column by its name: `i64`, `String`, `Vec<u8>` or an `Option` of them.
+    pub fn get<T>(&self, column: &str) -> Result<T, StoreError>
+    where
+        for<'r> T: Decode<'r, Sqlite> + Type<Sqlite> + Decode<'r, Postgres> + Type<Postgres>,
+        for<'a> &'a str: ColumnIndex<SqliteRow> + ColumnIndex<PgRow>,
+    {
+        Ok(match self {
+            Row::Sqlite(row) => row.try_get(column)?,
+            Row::Postgres(row) => row.try_get(column)?,
+        })
+    }
+
+    /// A column as an id.
+    pub fn id<K: Kind>(&self, column: &str) -> Result<Id<K>, StoreError> {
+        let text: String = self.get(column)?;
+        text.parse().map_err(|_| StoreError::Corrupt(format!("{column} {text:?}")))
+    }
+
+    /// A column as an id, or nothing.
+    pub fn maybe_id<K: Kind>(&self, column: &str) -> Result<Option<Id<K>>, StoreError> {
+        let text: Option<String> = self.get(column)?;
+        text.map(|text| text.parse().map_err(|_| StoreError::Corrupt(format!("{column} {text:?}")))).transpose()
+    }
+
+    /// A column as money.
+    pub fn money(&self, column: &str) -> Result<Money, StoreError> {
+        Ok(Money::from_nanos(self.get(column)?))
+    }
+
+    /// A column as money, or nothing.
+    pub fn maybe_money(&self, column: &str) -> Result<Option<Money>, StoreError> {
+        Ok(self.get::<Option<i64>>(column)?.map(Money::from_nanos))
+    }
+
+    /// A column as a moment.
+    pub fn time(&self, column: &str) -> Result<Timestamp, StoreError> {
+        Ok(Timestamp::from_micros(self.get(column)?))
+    }
+
+    /// A column as a moment, or nothing.
+    pub fn maybe_time(&self, column: &str) -> Result<Option<Timestamp>, StoreError> {
+        Ok(self.get::<Option<i64>>(column)?.map(Timestamp::from_micros))
+    }
+
+    /// A column as a hash.
+    pub fn hash(&self, column: &str) -> Result<[u8; 32], StoreError> {
+        let bytes: Vec<u8> = self.get(column)?;
+        bytes.try_into().map_err(|_| StoreError::Corrupt(column.to_owned()))
+    }
+}

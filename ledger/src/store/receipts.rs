@@ -1,0 +1,126 @@
+//! Receipts and calls that still run, for reading.
+
+use super::{Database, Row, Value, values};
+use crate::error::StoreError;
+use crate::id::{Call, Id, Key, Org, Wallet};
+use crate::ledger::Ledger;
+use crate::money::Money;
+use crate::order::Receipt;
+use crate::record::CallRecord;
+
+/// Reads receipts.
+#[derive(Clone, Copy)]
+pub struct Receipts<'a>(pub(crate) &'a Ledger);
+
+/// Which receipts.
+#[derive(Debug, Clone, Default)]
+pub struct ReceiptFilter {
+    pub org: Option<Id<Org>>,
+    pub wallet: Option<Id<Wallet>>,
+    pub key: Option<Id<Key>>,
+    /// `settled`, `released`, `expired`, `refused` or `pending`.
+    pub status: Option<String>,
+    /// Only those that somebody should look at.
+    pub review: bool,
+}
+
+// A hold is a receipt that is not written yet.
+const COLUMNS: &str = "call_id, org_id, wallet_id, key_id, at, status, cost, price, overrun, refunded, held, review, record";
+const BOTH: &str = "(SELECT call_id, org_id, wallet_id, key_id, at, status, cost, price, overrun, refunded, 0 AS held, review, record
+                       FROM receipts
+                      UNION ALL
+                     SELECT call_id, org_id, wallet_id, key_id, at, 'pending' AS status, 0 AS cost, 0 AS price, 0 AS overrun,
+                            0 AS refunded, amount AS held, 0 AS review, record
+                       FROM holds) AS calls";
+
+impl Receipts<'_> {
+    /// The receipt of a call; of a running one with what is held.
+    pub async fn get(&self, call: Id<Call>) -> Result<Option<Receipt>, StoreError> {
+        let sql = format!("SELECT {COLUMNS} FROM {BOTH} WHERE call_id = $1");
+        self.0.database().row(sql, values![call]).await?.as_ref().map(read).transpose()
+    }
+
+    /// Receipts, newest first: those made before `cursor`, the last call of the page before.
+    pub async fn list(
+        &self,
+        filter: &ReceiptFilter,
+        cursor: Option<Id<Call>>,
+        limit: u32,
+    ) -> Result<Vec<Receipt>, StoreError> {
+        list(self.0.database(), filter, cursor, limit).await
+    }
+}
+
+async fn list(
+    database: &Database,
+    filter: &ReceiptFilter,
+    cursor: Option<Id<Call>>,
+    limit: u32,
+) -> Result<Vec<Receipt>, StoreError> {
+    let (mut wheres, mut values): (Vec<String>, Vec<Value>) = (vec!["TRUE".to_owned()], Vec::new());
+    let mut also = |sql: &str, value: Value| {
+        values.push(value);
+        wheres.push(sql.replace('?', &format!("${}", values.len())));
+    };
+    if let Some(org) = filter.org {
+        also("org_id = ?", org.into());
+    }
+    if let Some(wallet) = filter.wallet {
+        also("wallet_id = ?", wallet.into());
+    }
+    if let Some(key) = filter.key {
+        also("key_id = ?", key.into());
+        // A key has one wallet, and there is an index by wallet.
+        also("wallet_id = (SELECT wallet_id FROM keys WHERE id = ?)", key.into());
+    }
+    if let Some(status) = &filter.status {
+        also("status = ?", status.into());
+    }
+    if filter.review {
+        also("review = ?", 1.into());
+    }
+    if let Some(cursor) = cursor {
+        also("call_id < ?", cursor.into());
+    }
+    also("", i64::from(limit).into());
+    wheres.pop();
+    let sql = format!(
+        "SELECT {COLUMNS} FROM {BOTH} WHERE {} ORDER BY call_id DESC LIMIT ${}",
+        wheres.join(" AND "),
+        values.len()
+    );
+    database.rows(sql, values).await?.iter().map(read).collect()
+}
+
+fn read(row: &Row) -> Result<Receipt, StoreError> {
+    let record: String = row.get("record")?;
+    Ok(Receipt {
+        call: row.id("call_id")?,
+        org: row.id("org_id")?,
+        wallet: row.id("wallet_id")?,
+        key: row.id("key_id")?,
+        at: row.time("at")?,
+        status: row.get("status")?,
+        cost: row.money("cost")?,
+        price: row.money("price")?,
+        overrun: row.money("overrun")?,
+        refunded: row.money("refunded")?,
+        held: row.money("held")?,
+        review: row.get::<i64>("review")? != 0,
+        record: read_record(&record)?,
+    })
+}
+
+/// A record as it is stored; a call that never told anything has none.
+pub(crate) fn read_record(json: &str) -> Result<CallRecord, StoreError> {
+    if json.is_empty() {
+        return Ok(CallRecord::default());
+    }
+    serde_json::from_str(json).map_err(|error| StoreError::Corrupt(format!("call record: {error}")))
+}
+
+/// The platform's own account of what could not be charged.
+pub(crate) async fn overrun(database: &Database) -> Result<Money, StoreError> {
+    let row = database.row("SELECT amount FROM accounts WHERE name = 'overrun'", values![]).await?;
+    row.map_or(Ok(Money::ZERO), |row| row.money("amount"))
+}
