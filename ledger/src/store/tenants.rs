@@ -1,0 +1,450 @@
+//! Tenants in SQL: one text for both databases.
+
+use std::collections::BTreeMap;
+
+use super::{Database, Row, Tx, Value, audit, values};
+use crate::audit::Entry;
+use crate::clock::Timestamp;
+use crate::error::StoreError;
+use crate::id::{Id, Key, Operator, Org, Team, User, Wallet};
+use crate::tenants::{
+    Credential, Funding, KeyRow, OperatorCredential, OperatorRow, OrgRow, Overlap, Page, TeamRow, UserRow, WalletKind,
+    WalletRow, WalletStatus,
+};
+
+const ORG: &str = "SELECT id, name, content, created_at FROM orgs";
+const TEAM: &str = "SELECT id, org_id, name, content, created_at FROM teams";
+const USER: &str = "SELECT id, org_id, name, email, content, created_at FROM users";
+const WALLET: &str = "SELECT id, org_id, name, kind, parent_id, team_id, user_id, status, hard_limit, soft_limit,
+    window_kind, funding, funded, content, created_at FROM wallets";
+const KEY: &str = "SELECT id, org_id, wallet_id, team_id, user_id, name, models, rpm, tpm, expires_at, previous_until,
+    rotated_at, revoked_at, content, created_at FROM keys";
+const OPERATOR: &str = "SELECT id, name, source, secret_hash, created_at FROM operators WHERE revoked_at IS NULL";
+
+/// A kind of row that is read by id and listed.
+pub(crate) trait Stored: Sized {
+    /// Reads all of them; ready for a WHERE.
+    const SELECT: &'static str;
+    fn read(row: &Row) -> Result<Self, StoreError>;
+}
+
+impl Stored for OrgRow {
+    const SELECT: &'static str = ORG;
+    fn read(row: &Row) -> Result<Self, StoreError> {
+        Ok(OrgRow { id: row.id("id")?, name: row.get("name")?, created_at: row.time("created_at")? })
+    }
+}
+
+impl Stored for TeamRow {
+    const SELECT: &'static str = TEAM;
+    fn read(row: &Row) -> Result<Self, StoreError> {
+        let (id, org, name) = (row.id("id")?, row.id("org_id")?, row.get("name")?);
+        Ok(TeamRow { id, org, name, created_at: row.time("created_at")? })
+    }
+}
+
+impl Stored for UserRow {
+    const SELECT: &'static str = USER;
+    /// Its teams are read apart: [`add_teams`].
+    fn read(row: &Row) -> Result<Self, StoreError> {
+        Ok(UserRow {
+            id: row.id("id")?,
+            org: row.id("org_id")?,
+            name: row.get("name")?,
+            email: row.get("email")?,
+            teams: Vec::new(),
+            created_at: row.time("created_at")?,
+        })
+    }
+}
+
+impl Stored for WalletRow {
+    const SELECT: &'static str = WALLET;
+    fn read(row: &Row) -> Result<Self, StoreError> {
+        Ok(WalletRow {
+            id: row.id("id")?,
+            org: row.id("org_id")?,
+            name: row.get("name")?,
+            kind: word(row, "kind", WalletKind::from_word)?,
+            parent: row.maybe_id("parent_id")?,
+            team: row.maybe_id("team_id")?,
+            user: row.maybe_id("user_id")?,
+            status: word(row, "status", WalletStatus::from_word)?,
+            hard_limit: row.maybe_money("hard_limit")?,
+            soft_limit: row.maybe_money("soft_limit")?,
+            window: word(row, "window_kind", |word| word.parse().ok())?,
+            funding: word(row, "funding", Funding::from_word)?,
+            funded: row.money("funded")?,
+            created_at: row.time("created_at")?,
+        })
+    }
+}
+
+impl Stored for KeyRow {
+    const SELECT: &'static str = KEY;
+    fn read(row: &Row) -> Result<Self, StoreError> {
+        Ok(KeyRow {
+            id: row.id("id")?,
+            org: row.id("org_id")?,
+            name: row.get("name")?,
+            wallet: row.id("wallet_id")?,
+            team: row.maybe_id("team_id")?,
+            user: row.maybe_id("user_id")?,
+            models: models(row)?,
+            expires_at: row.maybe_time("expires_at")?,
+            rpm: row.get::<Option<i64>>("rpm")?.and_then(|rate| rate.try_into().ok()),
+            tpm: row.get::<Option<i64>>("tpm")?.and_then(|rate| rate.try_into().ok()),
+            overlap_until: row.maybe_time("previous_until")?,
+            rotated_at: row.maybe_time("rotated_at")?,
+            revoked_at: row.maybe_time("revoked_at")?,
+            created_at: row.time("created_at")?,
+        })
+    }
+}
+
+fn word<T>(row: &Row, column: &str, read: impl Fn(&str) -> Option<T>) -> Result<T, StoreError> {
+    let text: String = row.get(column)?;
+    read(&text).ok_or_else(|| StoreError::Corrupt(format!("{column} {text:?}")))
+}
+
+fn models(row: &Row) -> Result<Option<Vec<String>>, StoreError> {
+    let text: Option<String> = row.get("models")?;
+    text.map(|text| serde_json::from_str(&text).map_err(|_| StoreError::Corrupt("models".to_owned()))).transpose()
+}
+
+/// The one with this id.
+pub(crate) async fn get<T: Stored>(db: &Database, id: String) -> Result<Option<T>, StoreError> {
+    let row = db.row(format!("{} WHERE id = $1", T::SELECT), values![id]).await?;
+    row.as_ref().map(T::read).transpose()
+}
+
+/// The one with this id, and the fingerprint of what it was made of.
+pub(crate) async fn find<T: Stored>(tx: &mut Tx, id: String) -> Result<Option<(T, [u8; 32])>, StoreError> {
+    let row = tx.row(format!("{} WHERE id = $1", T::SELECT), values![id]).await?;
+    row.as_ref().map(|row| Ok((T::read(row)?, row.hash("content")?))).transpose()
+}
+
+/// The one with this id, kept from changing until the end of the transaction.
+pub(crate) async fn lock<T: Stored>(tx: &mut Tx, id: String) -> Result<Option<T>, StoreError> {
+    let rows = tx.rows_for_update(format!("{} WHERE id = $1", T::SELECT), values![id]).await?;
+    rows.first().map(T::read).transpose()
+}
+
+/// A page of them, oldest first; of those whose `column` is the given value, for each filter.
+pub(crate) async fn list<T: Stored>(
+    db: &Database,
+    filters: &[(&'static str, Option<String>)],
+    page: &Page,
+) -> Result<Vec<T>, StoreError> {
+    let (at, id) = page.start();
+    let mut parameters = values![at, id, i64::from(page.limit)];
+    let mut filtered = String::new();
+    for (column, value) in filters {
+        if let Some(value) = value {
+            parameters.push(Value::from(value));
+            filtered.push_str(&format!(" AND {column} = ${}", parameters.len()));
+        }
+    }
+    let sql =
+        format!("{} WHERE (created_at, id) > ($1, $2){filtered} ORDER BY created_at, id LIMIT $3", T::SELECT);
+    db.rows(sql, parameters).await?.iter().map(T::read).collect()
+}
+
+/// Fills in the teams of these people.
+pub(crate) async fn add_teams(db: &Database, users: &mut [UserRow]) -> Result<(), StoreError> {
+    if users.is_empty() {
+        return Ok(());
+    }
+    let places = (1..=users.len()).map(|n| format!("${n}")).collect::<Vec<_>>().join(", ");
+    let sql = format!("SELECT user_id, team_id FROM user_teams WHERE user_id IN ({places}) ORDER BY user_id, team_id");
+    let mut teams: BTreeMap<Id<User>, Vec<Id<Team>>> = BTreeMap::new();
+    for row in db.rows(sql, users.iter().map(|user| Value::from(user.id)).collect()).await? {
+        teams.entry(row.id("user_id")?).or_default().push(row.id("team_id")?);
+    }
+    for user in users {
+        user.teams = teams.remove(&user.id).unwrap_or_default();
+    }
+    Ok(())
+}
+
+/// A tenant write. Beginning it takes the revision's lock, so that there is one at a time in the whole installation.
+pub(crate) struct Change {
+    pub tx: Tx,
+    revision: i64,
+}
+
+impl Change {
+    pub async fn begin(db: &Database) -> Result<Change, StoreError> {
+        let mut tx = db.begin().await?;
+        let rows = tx.rows_for_update("SELECT value FROM meta WHERE name = 'config_revision'", values![]).await?;
+        let revision = revision_of(rows.first())?;
+        Ok(Change { tx, revision })
+    }
+
+    /// Makes it durable, with its audit entries and as the next revision.
+    pub async fn commit(mut self, at: Timestamp, entries: &[Entry]) -> Result<(), StoreError> {
+        let next = (self.revision + 1).to_string();
+        self.tx.execute("UPDATE meta SET value = $1 WHERE name = 'config_revision'", values![next]).await?;
+        audit::append(&mut self.tx, at, entries).await?;
+        self.tx.commit().await
+    }
+}
+
+fn revision_of(row: Option<&Row>) -> Result<i64, StoreError> {
+    let corrupt = || StoreError::Corrupt("config_revision".to_owned());
+    row.ok_or_else(corrupt)?.get::<String>("value")?.parse().map_err(|_| corrupt())
+}
+
+pub(crate) async fn insert_org(tx: &mut Tx, org: &OrgRow, content: [u8; 32]) -> Result<(), StoreError> {
+    tx.execute(
+        "INSERT INTO orgs (id, name, content, created_at) VALUES ($1, $2, $3, $4)",
+        values![org.id, &org.name, content, org.created_at],
+    )
+    .await?;
+    Ok(())
+}
+
+pub(crate) async fn insert_team(tx: &mut Tx, team: &TeamRow, content: [u8; 32]) -> Result<(), StoreError> {
+    tx.execute(
+        "INSERT INTO teams (id, org_id, name, content, created_at) VALUES ($1, $2, $3, $4, $5)",
+        values![team.id, team.org, &team.name, content, team.created_at],
+    )
+    .await?;
+    Ok(())
+}
+
+pub(crate) async fn insert_user(tx: &mut Tx, user: &UserRow, content: [u8; 32]) -> Result<(), StoreError> {
+    tx.execute(
+        "INSERT INTO users (id, org_id, name, email, content, created_at) VALUES ($1, $2, $3, $4, $5, $6)",
+        values![user.id, user.org, &user.name, user.email.as_ref(), content, user.created_at],
+    )
+    .await?;
+    for team in &user.teams {
+        tx.execute("INSERT INTO user_teams (user_id, team_id) VALUES ($1, $2)", values![user.id, *team]).await?;
+    }
+    Ok(())
+}
+
+/// Writes the wallet, its chain up to the root, and the chain of itself alone.
+pub(crate) async fn insert_wallet(tx: &mut Tx, wallet: &WalletRow, content: [u8; 32]) -> Result<(), StoreError> {
+    if let Some(parent) = wallet.parent {
+        // The writer locks wallets in the order of their ids; so does this, before references lock them one by one.
+        tx.rows_for_update(
+            "SELECT id FROM wallets WHERE id IN (SELECT wallet_id FROM chain_members WHERE chain = $1) ORDER BY id",
+            values![parent],
+        )
+        .await?;
+    }
+    tx.execute(
+        "INSERT INTO wallets (id, org_id, name, kind, parent_id, team_id, user_id, status, hard_limit, soft_limit,
+                              window_kind, funding, funded, content, created_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
+        values![
+            wallet.id,
+            wallet.org,
+            &wallet.name,
+            wallet.kind.as_str(),
+            wallet.parent,
+            wallet.team,
+            wallet.user,
+            wallet.status.as_str(),
+            wallet.hard_limit,
+            wallet.soft_limit,
+            wallet.window.as_str(),
+            wallet.funding.as_str(),
+            wallet.funded,
+            content,
+            wallet.created_at,
+        ],
+    )
+    .await?;
+    let member = "INSERT INTO chain_members (chain, wallet_id, depth) VALUES ($1, $2, 0)";
+    tx.execute(member, values![wallet.id, wallet.id]).await?;
+    tx.execute(member, values![format!("solo_{}", wallet.id), wallet.id]).await?;
+    if let Some(parent) = wallet.parent {
+        tx.execute(
+            "INSERT INTO chain_members (chain, wallet_id, depth)
+             SELECT $1, wallet_id, depth + 1 FROM chain_members WHERE chain = $2",
+            values![wallet.id, parent],
+        )
+        .await?;
+    }
+    Ok(())
+}
+
+/// How many wallets lie from this one to its root, itself included.
+pub(crate) async fn chain_length(tx: &mut Tx, wallet: Id<Wallet>) -> Result<i64, StoreError> {
+    let row = tx.row("SELECT COUNT(*) AS n FROM chain_members WHERE chain = $1", values![wallet]).await?;
+    row.map_or(Ok(0), |row| row.get("n"))
+}
+
+/// The team of the nearest wallet that has one, from this wallet upwards.
+pub(crate) async fn nearest_team(tx: &mut Tx, wallet: Id<Wallet>) -> Result<Option<Id<Team>>, StoreError> {
+    let row = tx
+        .row(
+            "SELECT w.team_id FROM chain_members m JOIN wallets w ON w.id = m.wallet_id
+             WHERE m.chain = $1 AND w.team_id IS NOT NULL ORDER BY m.depth LIMIT 1",
+            values![wallet],
+        )
+        .await?;
+    row.map_or(Ok(None), |row| row.maybe_id("team_id"))
+}
+
+/// Saves what may change of a wallet.
+pub(crate) async fn update_wallet(tx: &mut Tx, wallet: &WalletRow) -> Result<(), StoreError> {
+    tx.execute(
+        "UPDATE wallets SET name = $2, status = $3, hard_limit = $4, soft_limit = $5, window_kind = $6 WHERE id = $1",
+        values![
+            wallet.id,
+            &wallet.name,
+            wallet.status.as_str(),
+            wallet.hard_limit,
+            wallet.soft_limit,
+            wallet.window.as_str(),
+        ],
+    )
+    .await?;
+    Ok(())
+}
+
+pub(crate) async fn insert_key(tx: &mut Tx, key: &KeyRow, secret: [u8; 32], content: [u8; 32]) -> Result<(), StoreError> {
+    let models = key.models.as_ref().map(|models| serde_json::json!(models).to_string());
+    let tpm = key.tpm.map(|rate| i64::try_from(rate).unwrap_or(i64::MAX));
+    tx.execute(
+        "INSERT INTO keys (id, org_id, wallet_id, team_id, user_id, name, secret_hash, models, rpm, tpm, expires_at,
+                           content, created_at)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
+        values![
+            key.id,
+            key.org,
+            key.wallet,
+            key.team,
+            key.user,
+            &key.name,
+            secret,
+            models,
+            key.rpm.map(i64::from),
+            tpm,
+            key.expires_at,
+            content,
+            key.created_at,
+        ],
+    )
+    .await?;
+    Ok(())
+}
+
+/// Puts a new secret in the place of the old one, which stays good until `previous_until`.
+pub(crate) async fn rotate_key(tx: &mut Tx, key: &KeyRow, secret: [u8; 32]) -> Result<(), StoreError> {
+    tx.execute(
+        "UPDATE keys SET previous_hash = CASE WHEN $3 > $4 THEN secret_hash ELSE NULL END,
+                         previous_until = $3, secret_hash = $2, rotated_at = $4
+         WHERE id = $1",
+        values![key.id, secret, key.overlap_until, key.rotated_at],
+    )
+    .await?;
+    Ok(())
+}
+
+pub(crate) async fn find_rotation(tx: &mut Tx, id: &str) -> Result<Option<[u8; 32]>, StoreError> {
+    let row = tx.row("SELECT content FROM key_rotations WHERE id = $1", values![id]).await?;
+    row.map(|row| row.hash("content")).transpose()
+}
+
+pub(crate) async fn insert_rotation(
+    tx: &mut Tx,
+    id: &str,
+    key: Id<Key>,
+    content: [u8; 32],
+    at: Timestamp,
+) -> Result<(), StoreError> {
+    tx.execute(
+        "INSERT INTO key_rotations (id, key_id, content, at) VALUES ($1, $2, $3, $4)",
+        values![id, key, content, at],
+    )
+    .await?;
+    Ok(())
+}
+
+pub(crate) async fn revoke_key(tx: &mut Tx, key: Id<Key>, at: Timestamp) -> Result<(), StoreError> {
+    tx.execute(
+        "UPDATE keys SET revoked_at = $2, previous_hash = NULL, previous_until = NULL WHERE id = $1",
+        values![key, at],
+    )
+    .await?;
+    Ok(())
+}
+
+/// The living keys. The revision is read first: what commits in between is in the rows and is read again, never missed.
+pub(crate) async fn revision(db: &Database) -> Result<i64, StoreError> {
+    revision_of(db.row("SELECT value FROM meta WHERE name = 'config_revision'", values![]).await?.as_ref())
+}
+
+pub(crate) async fn credentials(db: &Database, now: Timestamp) -> Result<Vec<Credential>, StoreError> {
+    let rows = db
+        .rows(
+            "SELECT id, org_id, wallet_id, team_id, user_id, secret_hash, previous_hash, previous_until, models, rpm, tpm,
+                    expires_at
+             FROM keys WHERE revoked_at IS NULL AND (expires_at IS NULL OR expires_at > $1)",
+            values![now],
+        )
+        .await?;
+    rows.iter().map(credential).collect()
+}
+
+fn credential(row: &Row) -> Result<Credential, StoreError> {
+    let overlap = match (row.get::<Option<Vec<u8>>>("previous_hash")?, row.maybe_time("previous_until")?) {
+        (Some(_), Some(until)) => Some(Overlap { secret_hash: row.hash("previous_hash")?, until }),
+        _ => None,
+    };
+    Ok(Credential {
+        key: row.id("id")?,
+        org: row.id("org_id")?,
+        wallet: row.id("wallet_id")?,
+        team: row.maybe_id("team_id")?,
+        user: row.maybe_id("user_id")?,
+        secret_hash: row.hash("secret_hash")?,
+        overlap,
+        models: models(row)?,
+        rpm: row.get::<Option<i64>>("rpm")?.and_then(|rate| rate.try_into().ok()),
+        tpm: row.get::<Option<i64>>("tpm")?.and_then(|rate| rate.try_into().ok()),
+        expires_at: row.maybe_time("expires_at")?,
+    })
+}
+
+pub(crate) async fn operator_credentials(db: &Database) -> Result<Vec<OperatorCredential>, StoreError> {
+    let rows = db.rows(OPERATOR, values![]).await?;
+    rows.iter().map(|row| Ok(OperatorCredential { id: row.id("id")?, secret_hash: row.hash("secret_hash")? })).collect()
+}
+
+/// The living operators with their hashes, oldest first.
+pub(crate) async fn operators(tx: &mut Tx) -> Result<Vec<(OperatorRow, [u8; 32])>, StoreError> {
+    let rows = tx.rows(format!("{OPERATOR} ORDER BY created_at, id"), values![]).await?;
+    rows.iter()
+        .map(|row| {
+            let bootstrap = row.get::<String>("source")? == "bootstrap";
+            let (id, name, created_at) = (row.id("id")?, row.get("name")?, row.time("created_at")?);
+            Ok((OperatorRow { id, name, bootstrap, created_at }, row.hash("secret_hash")?))
+        })
+        .collect()
+}
+
+pub(crate) async fn insert_operator(tx: &mut Tx, operator: &OperatorRow, secret: [u8; 32]) -> Result<(), StoreError> {
+    let source = if operator.bootstrap { "bootstrap" } else { "minted" };
+    tx.execute(
+        "INSERT INTO operators (id, name, source, secret_hash, created_at) VALUES ($1, $2, $3, $4, $5)",
+        values![operator.id, &operator.name, source, secret, operator.created_at],
+    )
+    .await?;
+    Ok(())
+}
+
+pub(crate) async fn revoke_operator(tx: &mut Tx, id: Id<Operator>, at: Timestamp) -> Result<(), StoreError> {
+    tx.execute("UPDATE operators SET revoked_at = $2 WHERE id = $1", values![id, at]).await?;
+    Ok(())
+}
+
+/// Whether the organisation is there.
+pub(crate) async fn has_org(tx: &mut Tx, org: Id<Org>) -> Result<bool, StoreError> {
+    Ok(tx.row("SELECT id FROM orgs WHERE id = $1", values![org]).await?.is_some())
+}

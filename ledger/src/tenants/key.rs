@@ -1,0 +1,212 @@
+//! App keys: made, rotated with an overlap, revoked. The secret is answered once and only its hash is kept.
+
+use std::time::Duration;
+
+use super::people::{check_team, check_user};
+use super::{Mark, Page, TenantError, Tenants, WalletRow, check, kind};
+use crate::audit::{Actor, Entry};
+use crate::clock::Timestamp;
+use crate::id::{Id, Key, Org, Team, User, Wallet};
+use crate::key::ShownKey;
+use crate::store::tenants::{self as rows, Change};
+
+/// How long the old secret stays good after a rotation that says nothing about it.
+pub const DEFAULT_OVERLAP: Duration = Duration::from_secs(24 * 60 * 60);
+/// The longest overlap that can be asked for.
+pub const LONGEST_OVERLAP: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+
+/// An app key to be made. Its organisation is its wallet's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewKey {
+    pub id: Id<Key>,
+    pub name: String,
+    pub wallet: Id<Wallet>,
+    /// Without it: the team of the nearest wallet up the chain that has one.
+    pub team: Option<Id<Team>>,
+    pub user: Option<Id<User>>,
+    /// The models that it may ask for; none means any.
+    pub models: Option<Vec<String>>,
+    pub expires_at: Option<Timestamp>,
+    /// Requests a minute.
+    pub rpm: Option<u32>,
+    /// Tokens a minute.
+    pub tpm: Option<u64>,
+}
+
+/// An app key, without anything that could be used as one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyRow {
+    pub id: Id<Key>,
+    pub org: Id<Org>,
+    pub name: String,
+    pub wallet: Id<Wallet>,
+    pub team: Option<Id<Team>>,
+    pub user: Option<Id<User>>,
+    pub models: Option<Vec<String>>,
+    pub expires_at: Option<Timestamp>,
+    pub rpm: Option<u32>,
+    pub tpm: Option<u64>,
+    /// Until when the secret before the last rotation is good as well.
+    pub overlap_until: Option<Timestamp>,
+    pub rotated_at: Option<Timestamp>,
+    pub revoked_at: Option<Timestamp>,
+    pub created_at: Timestamp,
+}
+
+impl KeyRow {
+    /// Its place in a list.
+    pub fn mark(&self) -> Mark {
+        Mark { at: self.created_at, id: self.id.to_string() }
+    }
+
+    /// Whether it opens anything at `now`.
+    pub fn is_live(&self, now: Timestamp) -> bool {
+        self.revoked_at.is_none() && self.expires_at.is_none_or(|end| end > now)
+    }
+}
+
+/// A rotation to be done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rotation {
+    pub key: Id<Key>,
+    /// Names this rotation, so that the same one asked for twice happens once.
+    pub id: String,
+    /// How long the old secret stays good; a second rotation within it ends it at once.
+    pub overlap: Duration,
+}
+
+impl Tenants<'_> {
+    /// Makes an app key. Its secret is in the answer and nowhere else; the same key asked for again is
+    /// [`TenantError::AlreadyShown`].
+    pub async fn create_key(&self, new: NewKey, actor: &Actor) -> Result<(KeyRow, ShownKey), TenantError> {
+        let now = self.now();
+        check_new(&new)?;
+        let content = check::content(&(
+            (&new.name, new.wallet, new.team, new.user),
+            (&new.models, new.expires_at.map(Timestamp::micros), new.rpm, new.tpm),
+        ));
+        let mut change = Change::begin(self.db()).await?;
+        if let Some((row, made_of)) = rows::find::<KeyRow>(&mut change.tx, new.id.to_string()).await? {
+            let row = check::repeat(row, &new.id, made_of, content)?;
+            return Err(TenantError::AlreadyShown(row.id.to_string()));
+        }
+        if new.expires_at.is_some_and(|end| end <= now) {
+            return Err(check::invalid("expires_at", "must lie in the future"));
+        }
+        let (org, team) = owner(&mut change, &new).await?;
+        let NewKey { id, name, wallet, team: _, user, models, expires_at, rpm, tpm } = new;
+        let (overlap_until, rotated_at, revoked_at) = (None, None, None);
+        let row = KeyRow {
+            id,
+            org,
+            name,
+            wallet,
+            team,
+            user,
+            models,
+            expires_at,
+            rpm,
+            tpm,
+            overlap_until,
+            rotated_at,
+            revoked_at,
+            created_at: now,
+        };
+        let shown = ShownKey::for_app(id, self.ledger.entropy().bytes());
+        rows::insert_key(&mut change.tx, &row, shown.hash(), content).await?;
+        let entry = Entry::new(Some(org), kind::KEY_CREATED, *actor)
+            .with("key_id", row.id)
+            .with("wallet_id", row.wallet)
+            .with("team_id", row.team)
+            .with("user_id", row.user)
+            .with("models", &row.models)
+            .with("expires_at", row.expires_at)
+            .with("rpm", row.rpm)
+            .with("tpm", row.tpm);
+        self.commit(change, now, &[entry]).await?;
+        Ok((row, shown))
+    }
+
+    /// Gives a key a new secret. The old one stays good for the overlap, one from an earlier overlap ends now.
+    pub async fn rotate_key(&self, rotation: Rotation, actor: &Actor) -> Result<(KeyRow, ShownKey), TenantError> {
+        let now = self.now();
+        check::overlap(rotation.overlap, LONGEST_OVERLAP)?;
+        let content = check::content(&(rotation.key, rotation.overlap.as_micros().to_string()));
+        let mut change = Change::begin(self.db()).await?;
+        if let Some(made_of) = rows::find_rotation(&mut change.tx, &rotation.id).await? {
+            check::repeat((), &rotation.key, made_of, content)?;
+            return Err(TenantError::AlreadyShown(rotation.key.to_string()));
+        }
+        let row = rows::lock::<KeyRow>(&mut change.tx, rotation.key.to_string()).await?;
+        let mut row = row.ok_or_else(|| TenantError::Unknown(rotation.key.to_string()))?;
+        if !row.is_live(now) {
+            return Err(TenantError::Ended(row.id.to_string()));
+        }
+        row.rotated_at = Some(now);
+        row.overlap_until = Some(now.after(rotation.overlap)).filter(|until| *until > now);
+        let shown = ShownKey::for_app(row.id, self.ledger.entropy().bytes());
+        rows::rotate_key(&mut change.tx, &row, shown.hash()).await?;
+        rows::insert_rotation(&mut change.tx, &rotation.id, row.id, content, now).await?;
+        let entry = Entry::new(Some(row.org), kind::KEY_ROTATED, *actor)
+            .with("key_id", row.id)
+            .with("overlap_until", row.overlap_until);
+        self.commit(change, now, &[entry]).await?;
+        Ok((row, shown))
+    }
+
+    /// Ends a key and any overlap of it. Ending it again changes nothing.
+    pub async fn revoke_key(&self, id: Id<Key>, actor: &Actor) -> Result<KeyRow, TenantError> {
+        let now = self.now();
+        let mut change = Change::begin(self.db()).await?;
+        let row = rows::lock::<KeyRow>(&mut change.tx, id.to_string()).await?;
+        let mut row = row.ok_or_else(|| TenantError::Unknown(id.to_string()))?;
+        if row.revoked_at.is_some() {
+            return Ok(row);
+        }
+        (row.revoked_at, row.overlap_until) = (Some(now), None);
+        rows::revoke_key(&mut change.tx, id, now).await?;
+        let entry = Entry::new(Some(row.org), kind::KEY_REVOKED, *actor).with("key_id", id);
+        self.commit(change, now, &[entry]).await?;
+        Ok(row)
+    }
+
+    /// One app key, living or not.
+    pub async fn key(&self, id: Id<Key>) -> Result<KeyRow, TenantError> {
+        rows::get(self.db(), id.to_string()).await?.ok_or_else(|| TenantError::Unknown(id.to_string()))
+    }
+
+    /// App keys, living or not, oldest first; of one organisation and one wallet, if they are named.
+    pub async fn keys(
+        &self,
+        org: Option<Id<Org>>,
+        wallet: Option<Id<Wallet>>,
+        page: &Page,
+    ) -> Result<Vec<KeyRow>, TenantError> {
+        let filters = [("org_id", org.map(|id| id.to_string())), ("wallet_id", wallet.map(|id| id.to_string()))];
+        Ok(rows::list(self.db(), &filters, page).await?)
+    }
+}
+
+fn check_new(new: &NewKey) -> Result<(), TenantError> {
+    check::name(&new.name)?;
+    check::models(new.models.as_deref())?;
+    check::rate("rpm", new.rpm.map(u64::from))?;
+    check::rate("tpm", new.tpm)
+}
+
+/// The organisation that a new key belongs to, by its wallet, and the team.
+async fn owner(change: &mut Change, new: &NewKey) -> Result<(Id<Org>, Option<Id<Team>>), TenantError> {
+    let Some((wallet, _)) = rows::find::<WalletRow>(&mut change.tx, new.wallet.to_string()).await? else {
+        return Err(check::invalid("wallet", format!("names {}, which does not exist", new.wallet)));
+    };
+    if let Some(user) = new.user {
+        check_user(change, wallet.org, user).await?;
+    }
+    match new.team {
+        Some(team) => {
+            check_team("team", change, wallet.org, team).await?;
+            Ok((wallet.org, Some(team)))
+        }
+        None => Ok((wallet.org, rows::nearest_team(&mut change.tx, new.wallet).await?)),
+    }
+}

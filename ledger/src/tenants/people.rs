@@ -1,0 +1,211 @@
+//! Organisations, their teams and their people.
+
+use super::{Mark, Page, TenantError, Tenants, check, kind};
+use crate::audit::{Actor, Entry};
+use crate::clock::Timestamp;
+use crate::id::{Id, Org, Team, User};
+use crate::store::tenants::{self as rows, Change};
+
+/// An organisation to be made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewOrg {
+    pub id: Id<Org>,
+    pub name: String,
+}
+
+/// An organisation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OrgRow {
+    pub id: Id<Org>,
+    pub name: String,
+    pub created_at: Timestamp,
+}
+
+/// A team to be made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewTeam {
+    pub id: Id<Team>,
+    pub org: Id<Org>,
+    pub name: String,
+}
+
+/// A team.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TeamRow {
+    pub id: Id<Team>,
+    pub org: Id<Org>,
+    pub name: String,
+    pub created_at: Timestamp,
+}
+
+/// A person to be made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewUser {
+    pub id: Id<User>,
+    pub org: Id<Org>,
+    pub name: String,
+    pub email: Option<String>,
+    /// Teams of the same organisation.
+    pub teams: Vec<Id<Team>>,
+}
+
+/// A person.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UserRow {
+    pub id: Id<User>,
+    pub org: Id<Org>,
+    pub name: String,
+    pub email: Option<String>,
+    pub teams: Vec<Id<Team>>,
+    pub created_at: Timestamp,
+}
+
+impl OrgRow {
+    /// Its place in a list.
+    pub fn mark(&self) -> Mark {
+        Mark { at: self.created_at, id: self.id.to_string() }
+    }
+}
+
+impl TeamRow {
+    /// Its place in a list.
+    pub fn mark(&self) -> Mark {
+        Mark { at: self.created_at, id: self.id.to_string() }
+    }
+}
+
+impl UserRow {
+    /// Its place in a list.
+    pub fn mark(&self) -> Mark {
+        Mark { at: self.created_at, id: self.id.to_string() }
+    }
+}
+
+impl Tenants<'_> {
+    /// Makes an organisation.
+    pub async fn create_org(&self, new: NewOrg, actor: &Actor) -> Result<OrgRow, TenantError> {
+        check::name(&new.name)?;
+        let content = check::content(&&new.name);
+        let mut change = Change::begin(self.db()).await?;
+        if let Some((row, made_of)) = rows::find::<OrgRow>(&mut change.tx, new.id.to_string()).await? {
+            return check::repeat(row, &new.id, made_of, content);
+        }
+        let row = OrgRow { id: new.id, name: new.name, created_at: self.now() };
+        rows::insert_org(&mut change.tx, &row, content).await?;
+        let entry = Entry::new(Some(row.id), kind::ORG_CREATED, *actor).with("org_id", row.id);
+        self.commit(change, row.created_at, &[entry]).await?;
+        Ok(row)
+    }
+
+    /// One organisation.
+    pub async fn org(&self, id: Id<Org>) -> Result<OrgRow, TenantError> {
+        rows::get(self.db(), id.to_string()).await?.ok_or_else(|| TenantError::Unknown(id.to_string()))
+    }
+
+    /// Organisations, oldest first.
+    pub async fn orgs(&self, page: &Page) -> Result<Vec<OrgRow>, TenantError> {
+        Ok(rows::list(self.db(), &[], page).await?)
+    }
+
+    /// Makes a team.
+    pub async fn create_team(&self, new: NewTeam, actor: &Actor) -> Result<TeamRow, TenantError> {
+        check::name(&new.name)?;
+        let content = check::content(&(new.org, &new.name));
+        let mut change = Change::begin(self.db()).await?;
+        if let Some((row, made_of)) = rows::find::<TeamRow>(&mut change.tx, new.id.to_string()).await? {
+            return check::repeat(row, &new.id, made_of, content);
+        }
+        check_org(&mut change, new.org).await?;
+        let row = TeamRow { id: new.id, org: new.org, name: new.name, created_at: self.now() };
+        rows::insert_team(&mut change.tx, &row, content).await?;
+        let entry = Entry::new(Some(row.org), kind::TEAM_CREATED, *actor).with("team_id", row.id);
+        self.commit(change, row.created_at, &[entry]).await?;
+        Ok(row)
+    }
+
+    /// One team.
+    pub async fn team(&self, id: Id<Team>) -> Result<TeamRow, TenantError> {
+        rows::get(self.db(), id.to_string()).await?.ok_or_else(|| TenantError::Unknown(id.to_string()))
+    }
+
+    /// Teams, oldest first; of one organisation, if one is named.
+    pub async fn teams(&self, org: Option<Id<Org>>, page: &Page) -> Result<Vec<TeamRow>, TenantError> {
+        Ok(rows::list(self.db(), &[("org_id", org.map(|id| id.to_string()))], page).await?)
+    }
+
+    /// Makes a person known.
+    pub async fn create_user(&self, mut new: NewUser, actor: &Actor) -> Result<UserRow, TenantError> {
+        check::name(&new.name)?;
+        new.email.as_deref().map_or(Ok(()), check::email)?;
+        new.teams.sort_unstable();
+        if new.teams.windows(2).any(|pair| pair[0] == pair[1]) {
+            return Err(check::invalid("teams", "must name each team once"));
+        }
+        let content = check::content(&(new.org, &new.name, &new.email, &new.teams));
+        let mut change = Change::begin(self.db()).await?;
+        if let Some((row, made_of)) = rows::find::<UserRow>(&mut change.tx, new.id.to_string()).await? {
+            let mut row = check::repeat(row, &new.id, made_of, content)?;
+            row.teams = new.teams;
+            return Ok(row);
+        }
+        check_org(&mut change, new.org).await?;
+        for team in &new.teams {
+            check_team("teams", &mut change, new.org, *team).await?;
+        }
+        let NewUser { id, org, name, email, teams } = new;
+        let row = UserRow { id, org, name, email, teams, created_at: self.now() };
+        rows::insert_user(&mut change.tx, &row, content).await?;
+        let entry = Entry::new(Some(row.org), kind::USER_CREATED, *actor);
+        let entry = entry.with("user_id", row.id).with("team_ids", &row.teams);
+        self.commit(change, row.created_at, &[entry]).await?;
+        Ok(row)
+    }
+
+    /// One person.
+    pub async fn user(&self, id: Id<User>) -> Result<UserRow, TenantError> {
+        let row = rows::get(self.db(), id.to_string()).await?;
+        let mut row: UserRow = row.ok_or_else(|| TenantError::Unknown(id.to_string()))?;
+        rows::add_teams(self.db(), std::slice::from_mut(&mut row)).await?;
+        Ok(row)
+    }
+
+    /// People, oldest first; of one organisation, if one is named.
+    pub async fn users(&self, org: Option<Id<Org>>, page: &Page) -> Result<Vec<UserRow>, TenantError> {
+        let mut users = rows::list(self.db(), &[("org_id", org.map(|id| id.to_string()))], page).await?;
+        rows::add_teams(self.db(), &mut users).await?;
+        Ok(users)
+    }
+}
+
+/// The organisation that a body names has to be there.
+pub(super) async fn check_org(change: &mut Change, org: Id<Org>) -> Result<(), TenantError> {
+    match rows::has_org(&mut change.tx, org).await? {
+        true => Ok(()),
+        false => Err(check::invalid("org", format!("names {org}, which does not exist"))),
+    }
+}
+
+/// A team has to be there, and in the same organisation.
+pub(super) async fn check_team(
+    field: &'static str,
+    change: &mut Change,
+    org: Id<Org>,
+    team: Id<Team>,
+) -> Result<(), TenantError> {
+    match rows::find::<TeamRow>(&mut change.tx, team.to_string()).await? {
+        None => Err(check::invalid(field, format!("names {team}, which does not exist"))),
+        Some((row, _)) if row.org != org => Err(check::invalid(field, format!("names {team}, which is another organisation's"))),
+        Some(_) => Ok(()),
+    }
+}
+
+/// A person has to be there, and in the same organisation.
+pub(super) async fn check_user(change: &mut Change, org: Id<Org>, user: Id<User>) -> Result<(), TenantError> {
+    match rows::find::<UserRow>(&mut change.tx, user.to_string()).await? {
+        None => Err(check::invalid("user", format!("names {user}, which does not exist"))),
+        Some((row, _)) if row.org != org => {
+            Err(check::invalid("user", format!("names {user}, who is another organisation's")))
+        }
+        Some(_) => Ok(()),
+    }
+}
