@@ -1,28 +1,147 @@
-//! The interpreter, compiled once and limited.
+//! The interpreter, compiled once and limited. Never regorus's virtual machine: it answers some rules wrongly, without
+//! an error and sometimes open, where the interpreter does not.
 
-use crate::{Decision, Facts, Fault, Limits, Source};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
-/// Compiled rules and data. Cheap to share, safe to use from many threads at once.
-#[derive(Debug)]
+use regorus::{Engine, LimitError, Value};
+
+use crate::bundle::{self, Bundle, DECISION};
+use crate::input::input;
+use crate::{CallerFacts, Candidate, Decision, Facts, Fault, Limits, RequestFacts, Source, TimeFacts, verdict};
+
+/// Compiled rules and data. Safe to share; calls decide side by side.
 pub struct PolicySet {
     revision: String,
+    /// Paths that a complaint may name.
+    paths: Vec<String>,
+    time: Duration,
+    /// Evaluated once and never used again: every other engine is its clone.
+    warmed: Mutex<Engine>,
+    /// Engines that wait for a call. A lock is held to take or return one, never while it evaluates.
+    idle: Mutex<Vec<Engine>>,
+    most_idle: usize,
 }
 
 impl PolicySet {
     /// Reads the sources and the data, or says everything that is wrong with them.
     pub fn compile(sources: &[Source], data: serde_json::Value, limits: Limits) -> Result<PolicySet, Vec<Fault>> {
-        let _ = (sources, data, limits);
-        Ok(PolicySet { revision: String::new() })
+        let Bundle { mut engine, revision, .. } = Bundle::read(sources, &data, &limits, false)?;
+        engine.set_input(input(&sample()));
+        let evaluated = catch_unwind(AssertUnwindSafe(|| engine.eval_rule(DECISION.into()))).map_err(|_| {
+            vec![Fault { path: "rules".into(), line: None, message: "the interpreter panicked".into() }]
+        })?;
+        if let Err(error) = evaluated {
+            let mut fault = bundle::fault_of(&error, sources, "rules");
+            fault.message = format!("a sample call cannot be decided: {}", fault.message);
+            return Err(vec![fault]);
+        }
+        engine.set_input(Value::Undefined);
+        Ok(PolicySet {
+            revision,
+            paths: sources.iter().map(|source| source.path.clone()).collect(),
+            time: limits.time,
+            warmed: Mutex::new(engine),
+            idle: Mutex::new(Vec::new()),
+            most_idle: limits.engines,
+        })
     }
 
     /// May this call happen? What cannot be decided is denied.
     pub fn decide(&self, facts: &Facts) -> Decision {
-        let _ = facts;
-        Decision::fault("no rules are loaded")
+        let mut engine = self.take();
+        engine.set_input(input(facts));
+        let evaluated = catch_unwind(AssertUnwindSafe(|| {
+            let value =
+                engine.eval_rule(DECISION.into()).map_err(|error| match error.downcast_ref::<LimitError>() {
+                    Some(LimitError::TimeLimitExceeded { .. }) => {
+                        format!("evaluation took longer than {:?}", self.time)
+                    }
+                    _ => self.complaint(&format!("{error:#}")),
+                })?;
+            verdict::decision(&value, facts)
+        }));
+        match evaluated {
+            Ok(Ok(decision)) => {
+                self.give_back(engine);
+                decision
+            }
+            // An engine that failed is not used again.
+            Ok(Err(message)) => Decision::fault(message),
+            Err(_panic) => Decision::fault("the interpreter panicked"),
+        }
     }
 
     /// A short hash of sources and data.
     pub fn revision(&self) -> &str {
         &self.revision
+    }
+
+    fn take(&self) -> Engine {
+        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        idle.unwrap_or_else(|| self.warmed.lock().unwrap_or_else(PoisonError::into_inner).clone())
+    }
+
+    fn give_back(&self, mut engine: Engine) {
+        engine.set_input(Value::Undefined); // keep nothing of one call for the next
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        if idle.len() < self.most_idle {
+            idle.push(engine);
+        }
+    }
+
+    /// Where an evaluation failed. Not how: the interpreter quotes values.
+    fn complaint(&self, text: &str) -> String {
+        match bundle::place(text, |path| self.paths.iter().any(|known| known == path)) {
+            Some((path, line)) => format!("evaluation failed at {path}:{line}"),
+            None => "evaluation failed".into(),
+        }
+    }
+}
+
+impl fmt::Debug for PolicySet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PolicySet").field("revision", &self.revision).finish_non_exhaustive()
+    }
+}
+
+/// A call with every fact known: compiling tries the rules on it.
+pub(crate) fn sample() -> Facts {
+    let some = |text: &str| Some(text.to_owned());
+    Facts {
+        caller: CallerFacts {
+            org: "org_0".into(),
+            team: some("team_0"),
+            user: some("usr_0"),
+            key: "key_0".into(),
+            wallet: some("wal_0"),
+            models: Some(vec!["sample".into()]),
+        },
+        request: RequestFacts {
+            kind: "chat.completions".into(),
+            model: "sample".into(),
+            stream: true,
+            max_output_tokens: Some(100),
+            input_tokens: 1_000,
+            tools: true,
+            images: false,
+            claims: BTreeMap::from([("feature".into(), "sample".into())]),
+        },
+        candidates: vec![Candidate {
+            target: "sim/sample".into(),
+            name: "sample".into(),
+            provider: "sim".into(),
+            model: "sample".into(),
+            region: "sim".into(),
+            alias: true,
+            price_input: some("1"),
+            price_output: some("1"),
+            healthy: true,
+        }],
+        findings: BTreeMap::from([("email".into(), 1)]),
+        time: TimeFacts::at(0),
     }
 }

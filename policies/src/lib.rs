@@ -3,11 +3,17 @@
 //! `PolicySet::compile` reads sources and data and refuses what cannot be trusted; `decide` never errs: what
 //! cannot be decided is denied. How rules are written and added: README.md.
 
+mod bundle;
+mod check;
+mod data;
 mod decision;
 mod engine;
 mod facts;
+mod input;
+mod outline;
 mod source;
 mod testing;
+mod verdict;
 
 pub use decision::{ACTIONS, CacheRule, Code, Decision, KINDS, Obligations, Reason};
 pub use engine::PolicySet;

@@ -7,10 +7,21 @@ use std::time::Duration;
 /// One Rego module.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Source {
-    /// How faults name it; unique within a set.
+    /// How faults name it; unique within a set. A name ending in `_test.rego` holds tests: checked, never in force.
     pub path: String,
     /// The module.
     pub text: String,
+}
+
+impl Source {
+    /// A module and its name.
+    pub fn new(path: impl Into<String>, text: impl Into<String>) -> Source {
+        Source { path: path.into(), text: text.into() }
+    }
+
+    pub(crate) fn is_test(&self) -> bool {
+        self.path.ends_with("_test.rego")
+    }
 }
 
 /// Why a set of sources and data was refused.
@@ -44,7 +55,7 @@ pub struct Limits {
     pub source_bytes: usize,
     /// The most bytes of data, as JSON.
     pub data_bytes: usize,
-    /// Warmed engines kept ready; more run at once, fewer are kept.
+    /// The most warmed engines kept for the next call.
     pub engines: usize,
 }
 
@@ -60,13 +71,67 @@ impl Default for Limits {
     }
 }
 
-/// The rules that every installation starts with, without their tests.
-pub fn shipped() -> Vec<Source> {
-    Vec::new()
+macro_rules! rules {
+    ($($name:literal),+ $(,)?) => {
+        [$(
+            (concat!("alfred/", $name, ".rego"), include_str!(concat!("../rego/", $name, "/", $name, ".rego"))),
+            (concat!("alfred/", $name, "_test.rego"), include_str!(concat!("../rego/", $name, "/", $name, "_test.rego"))),
+        )+]
+    };
 }
 
-/// Every `.rego` file below a directory, sorted by path.
-pub fn read_dir(dir: &Path) -> Result<Vec<Source>, Fault> {
-    let _ = dir;
-    Ok(Vec::new())
+/// The shipped rules; a new one is a folder in `rego/` and its name here.
+const SHIPPED: [(&str, &str); 12] = rules!["cache", "caps", "models", "residency", "routing", "safety"];
+
+/// The rules that every installation starts with, and their tests.
+pub fn shipped() -> Vec<Source> {
+    SHIPPED.into_iter().map(|(path, text)| Source::new(path, text)).collect()
+}
+
+/// Every `.rego` file below a directory, in order of path. What is hidden is left out, and linked folders are not
+/// followed.
+pub fn read_dir(dir: &Path) -> Result<Vec<Source>, Vec<Fault>> {
+    let mut sources = Vec::new();
+    let mut faults = Vec::new();
+    let mut folders = vec![dir.to_owned()];
+    while let Some(folder) = folders.pop() {
+        let fault = |error: std::io::Error| Fault {
+            path: folder.display().to_string(),
+            line: None,
+            message: format!("cannot be read: {error}"),
+        };
+        let entries = match std::fs::read_dir(&folder) {
+            Ok(entries) => entries,
+            Err(error) => {
+                faults.push(fault(error));
+                continue;
+            }
+        };
+        for entry in entries {
+            let entry = match entry.and_then(|entry| entry.file_type().map(|kind| (entry.path(), kind))) {
+                Ok(entry) => entry,
+                Err(error) => {
+                    faults.push(fault(error));
+                    continue;
+                }
+            };
+            match entry {
+                (path, _) if path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b".")) => {}
+                (path, kind) if kind.is_dir() => folders.push(path),
+                (path, _) if path.extension().is_some_and(|extension| extension == "rego") => {
+                    match std::fs::read_to_string(&path) {
+                        Ok(text) => sources.push(Source::new(path.display().to_string(), text)),
+                        Err(error) => faults.push(Fault {
+                            path: path.display().to_string(),
+                            line: None,
+                            message: format!("cannot be read: {error}"),
+                        }),
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+    sources.sort_by(|a, b| a.path.cmp(&b.path));
+    if faults.is_empty() { Ok(sources) } else { Err(faults) }
 }

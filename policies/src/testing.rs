@@ -1,20 +1,23 @@
 //! Running the rules' own tests, and evaluating one query by hand.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use crate::{Fault, Source};
+use regorus::{Engine, LimitError, Value};
+
+use crate::bundle::{Bundle, fault_of};
+use crate::{Fault, Limits, Source};
 
 /// What became of every test.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TestReport {
-    /// One result a test, in order of package and name.
+    /// One result a test, in order of name.
     pub results: Vec<TestResult>,
 }
 
 /// What became of one test.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TestResult {
-    /// `data.alfred.models_test.test_…`
+    /// `data.alfred.rules.models_test.test_…`
     pub name: String,
     /// Why it failed; `None` when it passed.
     pub failure: Option<String>,
@@ -25,14 +28,28 @@ pub struct TestResult {
 impl TestReport {
     /// Whether there was at least one test and none failed.
     pub fn passed(&self) -> bool {
-        !self.results.is_empty() && self.results.iter().all(|result| result.failure.is_none())
+        !self.results.is_empty() && self.failures().next().is_none()
+    }
+
+    /// The tests that failed.
+    pub fn failures(&self) -> impl Iterator<Item = &TestResult> {
+        self.results.iter().filter(|result| result.failure.is_some())
     }
 }
 
-/// Runs every `test_*` rule of the sources, each in an evaluation of its own.
+/// Runs every rule named `test_…`, each in an evaluation of its own. One that is false, undefined or errs has failed.
 pub fn test(sources: &[Source], data: serde_json::Value) -> Result<TestReport, Vec<Fault>> {
-    let _ = (sources, data);
-    Ok(TestReport::default())
+    let bundle = read(sources, &data)?;
+    let results = bundle
+        .tests
+        .into_iter()
+        .map(|name| {
+            let started = Instant::now();
+            let failure = failure(&mut bundle.engine.clone(), &name, sources);
+            TestResult { name, failure, took: started.elapsed() }
+        })
+        .collect();
+    Ok(TestReport { results })
 }
 
 /// Evaluates one query with an input, for people at a terminal. `None`: undefined.
@@ -42,6 +59,47 @@ pub fn eval(
     input: serde_json::Value,
     query: &str,
 ) -> Result<Option<serde_json::Value>, Vec<Fault>> {
-    let _ = (sources, data, input, query);
-    Ok(None)
+    let mut engine = read(sources, &data)?.engine;
+    engine.set_input(Value::from(input));
+    let results =
+        engine.eval_query(query.to_owned(), false).map_err(|error| vec![fault_of(&error, sources, "query")])?;
+    let json = |value: &Value| match value {
+        Value::Undefined => None,
+        value => serde_json::to_value(value).ok(),
+    };
+    let mut rows = results.result.iter().map(|row| {
+        let values: Vec<serde_json::Value> = row.expressions.iter().filter_map(|each| json(&each.value)).collect();
+        match <[serde_json::Value; 1]>::try_from(values) {
+            Ok([value]) => value,
+            Err(values) => serde_json::Value::Array(values),
+        }
+    });
+    let Some(first) = rows.next() else {
+        return Ok(None);
+    };
+    let rest: Vec<serde_json::Value> = rows.collect();
+    let nothing = |value: &serde_json::Value| value.as_array().is_some_and(Vec::is_empty);
+    let undefined = rest.is_empty()
+        && nothing(&first)
+        && results.result[0].expressions.iter().all(|each| each.value == Value::Undefined);
+    Ok(match (undefined, rest.is_empty()) {
+        (true, _) => None,
+        (false, true) => Some(first),
+        (false, false) => Some([vec![first], rest].concat().into()),
+    })
+}
+
+/// People wait longer than calls do.
+fn read(sources: &[Source], data: &serde_json::Value) -> Result<Bundle, Vec<Fault>> {
+    Bundle::read(sources, data, &Limits { time: Duration::from_secs(2), ..Limits::default() }, true)
+}
+
+fn failure(engine: &mut Engine, name: &str, sources: &[Source]) -> Option<String> {
+    match engine.eval_rule(name.to_owned()) {
+        Ok(Value::Bool(true)) => None,
+        Ok(Value::Undefined) => Some("is undefined: something in it does not hold".into()),
+        Ok(value) => Some(format!("is {value}, not true")),
+        Err(error) if error.downcast_ref::<LimitError>().is_some() => Some("takes too long".into()),
+        Err(error) => Some(fault_of(&error, sources, name).to_string()),
+    }
 }

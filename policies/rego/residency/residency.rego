@@ -1,0 +1,11 @@
+# Which regions a call may go to. Every bound that applies holds at once; the gateway drops candidates outside and
+# refuses with residency_violation when none is left.
+package alfred.rules.residency
+
+import rego.v1
+
+regions contains bound if bound := data.alfred.residency.regions
+
+regions contains bound if bound := data.alfred.residency.orgs[input.caller.org].regions
+
+regions contains bound if bound := data.alfred.residency.teams[input.caller.team].regions

@@ -1,0 +1,229 @@
+//! Sources and data on their way to an engine: sized, parsed, checked, hashed, and joined by one generated module.
+
+use std::collections::BTreeSet;
+use std::fmt::Display;
+use std::num::NonZeroU32;
+
+use regorus::utils::limits::ExecutionTimerConfig;
+use regorus::{Engine, Value};
+use sha2::{Digest, Sha256};
+
+use crate::check::{self, CONTRIBUTIONS, Checked, Contributions, is_test_rule};
+use crate::outline::Outline;
+use crate::source::shipped;
+use crate::{Fault, Limits, Source, data};
+
+/// What one evaluation asks for.
+pub(crate) const DECISION: &str = "data.alfred.main.decision";
+
+/// The name of the generated module in faults.
+const MAIN: &str = "alfred/main.rego";
+
+/// Checked sources and data, loaded.
+pub(crate) struct Bundle {
+    pub engine: Engine,
+    pub revision: String,
+    /// The paths of all tests, in order.
+    pub tests: Vec<String>,
+}
+
+impl Bundle {
+    /// Reads everything; tests are loaded only when they are to be run, and always checked.
+    pub fn read(
+        sources: &[Source],
+        data: &serde_json::Value,
+        limits: &Limits,
+        with_tests: bool,
+    ) -> Result<Bundle, Vec<Fault>> {
+        sized(sources, data, limits)?;
+        let mut faults = data::faults(data);
+        let mut parsed = engine(limits);
+        for source in sources {
+            if let Err(error) = parsed.add_policy(source.path.clone(), source.text.clone()) {
+                faults.push(fault_of(&error, sources, &source.path));
+            }
+        }
+        let checked: Vec<Checked<'_>> = parsed
+            .get_modules()
+            .iter()
+            .filter_map(|module| {
+                let path = module.package.span.source.get_path();
+                let source = sources.iter().find(|source| source.path == *path)?;
+                Some(Checked { path: &source.path, is_test: source.is_test(), outline: Outline::of(module) })
+            })
+            .collect();
+        faults.extend(check::faults(&checked));
+        faults.extend(intruders(sources, &checked));
+        faults.extend(overlaid(&checked, data));
+        faults.sort();
+        faults.dedup();
+        if !faults.is_empty() {
+            return Err(faults);
+        }
+        let main = main(&check::contributions(&checked));
+        let mut tests: Vec<String> = checked
+            .iter()
+            .flat_map(|module| module.outline.rules.iter().filter(|rule| is_test_rule(rule)))
+            .map(|rule| format!("data.{}", rule.path.join(".")))
+            .collect();
+        tests.sort();
+        tests.dedup();
+        let engine = load(sources, data, limits, main, with_tests).map_err(|fault| vec![fault])?;
+        Ok(Bundle { engine, revision: revision(sources, data), tests })
+    }
+}
+
+fn engine(limits: &Limits) -> Engine {
+    let mut engine = Engine::new();
+    engine.set_strict_builtin_errors(true);
+    engine.set_execution_timer_config(ExecutionTimerConfig {
+        limit: limits.time,
+        check_interval: NonZeroU32::new(32).expect("32 is not zero"),
+    });
+    engine
+}
+
+fn load(
+    sources: &[Source],
+    data: &serde_json::Value,
+    limits: &Limits,
+    main: String,
+    with_tests: bool,
+) -> Result<Engine, Fault> {
+    let mut engine = engine(limits);
+    for source in sources.iter().filter(|source| with_tests || !source.is_test()) {
+        engine
+            .add_policy(source.path.clone(), source.text.clone())
+            .map_err(|error| fault_of(&error, sources, &source.path))?;
+    }
+    engine.add_policy(MAIN.into(), main).map_err(|error| fault_of(&error, sources, MAIN))?;
+    engine.add_data(Value::from(data.clone())).map_err(|error| fault_of(&error, sources, "data"))?;
+    Ok(engine)
+}
+
+fn sized(sources: &[Source], data: &serde_json::Value, limits: &Limits) -> Result<(), Vec<Fault>> {
+    let mut faults = Vec::new();
+    let mut fault = |path: &str, message: String| faults.push(Fault { path: path.to_owned(), line: None, message });
+    if sources.len() > limits.sources {
+        fault("sources", format!("{} modules, at most {}", sources.len(), limits.sources));
+    }
+    let mut paths = BTreeSet::new();
+    for source in sources {
+        if !paths.insert(&source.path) || source.path == MAIN {
+            fault(&source.path, "the path is taken by another module".into());
+        }
+        if source.text.len() > limits.source_bytes {
+            fault(&source.path, format!("{} bytes, at most {}", source.text.len(), limits.source_bytes));
+        }
+    }
+    let bytes = data.to_string().len();
+    if bytes > limits.data_bytes {
+        fault("data", format!("{bytes} bytes, at most {}", limits.data_bytes));
+    }
+    if faults.is_empty() { Ok(()) } else { Err(faults) }
+}
+
+/// Modules that write into a shipped package: it would no longer be what was shipped.
+fn intruders(sources: &[Source], modules: &[Checked<'_>]) -> Vec<Fault> {
+    let shipped = shipped();
+    let is_shipped = |path: &str| {
+        let source = sources.iter().find(|source| source.path == path);
+        source.is_some_and(|source| shipped.iter().any(|ours| ours.text == source.text))
+    };
+    let ours: BTreeSet<&[String]> = modules
+        .iter()
+        .filter(|module| is_shipped(module.path))
+        .map(|module| module.outline.package.as_slice())
+        .collect();
+    modules
+        .iter()
+        .filter(|module| ours.contains(module.outline.package.as_slice()) && !is_shipped(module.path))
+        .map(|module| Fault {
+            path: module.path.to_owned(),
+            line: Some(module.outline.line),
+            message: format!("package {} is shipped: use a name of your own", module.outline.package.join(".")),
+        })
+        .collect()
+}
+
+/// Rules whose path also has data: one would hide the other.
+fn overlaid(modules: &[Checked<'_>], data: &serde_json::Value) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    for module in modules {
+        for rule in &module.outline.rules {
+            let mut at = Some(data);
+            for (depth, name) in rule.path.iter().enumerate() {
+                at = at.and_then(|value| value.get(name));
+                let hidden = at.is_some_and(|value| depth + 1 == rule.path.len() || !value.is_object());
+                if hidden {
+                    faults.push(Fault {
+                        path: module.path.to_owned(),
+                        line: Some(rule.line),
+                        message: format!("there is also data at {}", rule.path[..=depth].join(".")),
+                    });
+                    break;
+                }
+            }
+        }
+    }
+    faults
+}
+
+/// The module that gathers what every package contributes, by package, in one document.
+fn main(contributions: &Contributions) -> String {
+    let members: Vec<String> = CONTRIBUTIONS
+        .into_iter()
+        .map(|member| {
+            let packages: Vec<String> = contributions
+                .get(member)
+                .into_iter()
+                .flatten()
+                .map(|name| format!("\"{name}\": data.alfred.rules.{name}.{member}"))
+                .collect();
+            format!("\t\"{member}\": {{{}}}", packages.join(",\n\t\t"))
+        })
+        .collect();
+    format!("package alfred.main\n\nimport rego.v1\n\ndecision := {{\n{}\n}}\n", members.join(",\n"))
+}
+
+/// A short hash of texts and data, whatever the order they came in. Paths say where, not what, and are left out.
+fn revision(sources: &[Source], data: &serde_json::Value) -> String {
+    let digest = |bytes: &[u8]| Sha256::digest(bytes).to_vec();
+    let mut parts: Vec<Vec<u8>> =
+        sources.iter().filter(|source| !source.is_test()).map(|source| digest(source.text.as_bytes())).collect();
+    parts.sort();
+    parts.push(digest(canonical(data).to_string().as_bytes()));
+    hex::encode(&digest(&parts.concat())[..6])
+}
+
+/// The same data with its members in order of name.
+fn canonical(data: &serde_json::Value) -> serde_json::Value {
+    match data {
+        serde_json::Value::Object(members) => {
+            let mut names: Vec<&String> = members.keys().collect();
+            names.sort();
+            names.into_iter().map(|name| (name.clone(), canonical(&members[name]))).collect()
+        }
+        serde_json::Value::Array(items) => items.iter().map(canonical).collect(),
+        other => other.clone(),
+    }
+}
+
+/// What the interpreter complains of, and where, without the excerpts that it quotes.
+pub(crate) fn fault_of(error: &impl Display, sources: &[Source], path: &str) -> Fault {
+    let text = format!("{error:#}");
+    let (path, line) = place(&text, |path| sources.iter().any(|source| source.path == path))
+        .map_or((path.to_owned(), None), |(path, line)| (path, Some(line)));
+    let message = text.split_once("error: ").map_or(text.as_str(), |(_, message)| message);
+    let message = message.lines().next().unwrap_or_default().trim();
+    Fault { path, line, message: if message.is_empty() { "cannot be read".into() } else { message.into() } }
+}
+
+/// The first place that a complaint of the interpreter names: `--> path:line:column`.
+pub(crate) fn place(complaint: &str, is_known: impl Fn(&str) -> bool) -> Option<(String, u32)> {
+    complaint.lines().filter_map(|line| line.strip_prefix("--> ")).find_map(|place| {
+        let mut parts = place.rsplitn(3, ':');
+        let (_column, line, path) = (parts.next()?, parts.next()?, parts.next()?);
+        is_known(path).then_some((path.to_owned(), line.parse().ok()?))
+    })
+}
