@@ -80,3 +80,7 @@ fn numbers(bytes: &[u8], hits: &mut Vec<Finding>) {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "oracle.rs"]
+mod oracle;

@@ -72,24 +72,54 @@ pub(crate) fn separator(text: &[u8], at: usize) -> Option<(Separator, usize)> {
     }
 }
 
-/// The last place among the bytes before `at` where one of `words` stands, as the distance from the window's start.
-/// A word ending in `*` may go on. Words are lower case; the text may be either.
-pub(crate) fn last_word_before(text: &[u8], at: usize, words: &[&str]) -> Option<usize> {
-    last_word(&text[at.saturating_sub(BEFORE)..at], words)
+/// Words to look for beside a place, by their first letter: a window holds few of any.
+#[derive(Debug)]
+pub(crate) struct Words<M: 'static> {
+    by_first: Vec<Vec<Word<M>>>,
 }
 
-/// The same in a given window.
-pub(crate) fn last_word(window: &[u8], words: &[&str]) -> Option<usize> {
-    (0..window.len()).rev().filter(|&start| starts_word(window, start)).find(|&start| {
-        let first = window[start].to_ascii_lowercase();
-        words.iter().any(|word| {
-            let (stem, open) = word.strip_suffix('*').map_or((*word, false), |stem| (stem, true));
-            let end = start + stem.len();
-            stem.as_bytes()[0] == first
-                && window.get(start..end).is_some_and(|found| found.eq_ignore_ascii_case(stem.as_bytes()))
-                && (open || byte(window, end).is_none_or(|b| !b.is_ascii_lowercase()))
+#[derive(Debug)]
+struct Word<M> {
+    stem: &'static [u8],
+    /// It may go on, as `phone` does in `phones`.
+    open: bool,
+    meaning: M,
+}
+
+impl<M: Copy> Words<M> {
+    /// Words are lower case; the text may be either. A word ending in `*` may go on.
+    pub(crate) fn new(lists: &[(M, &[&'static str])]) -> Words<M> {
+        let mut by_first: Vec<Vec<Word<M>>> = (0..=usize::from(u8::MAX)).map(|_| Vec::new()).collect();
+        for &(meaning, list) in lists {
+            for word in list {
+                let (stem, open) = word.strip_suffix('*').map_or((*word, false), |stem| (stem, true));
+                let stem = stem.as_bytes();
+                by_first[usize::from(stem[0])].push(Word { stem, open, meaning });
+            }
+        }
+        Words { by_first }
+    }
+
+    /// What the nearest of these words before `at` means.
+    pub(crate) fn before(&self, text: &[u8], at: usize) -> Option<M> {
+        self.last(&text[at.saturating_sub(BEFORE)..at])
+    }
+
+    /// What the last of these words in the window means; of two that start at one place, the longer counts.
+    pub(crate) fn last(&self, window: &[u8]) -> Option<M> {
+        (0..window.len()).rev().find_map(|start| {
+            let candidates = &self.by_first[usize::from(window[start].to_ascii_lowercase())];
+            if candidates.is_empty() || !starts_word(window, start) {
+                return None;
+            }
+            let stands = |word: &&Word<M>| {
+                let end = start + word.stem.len();
+                window.get(start..end).is_some_and(|found| found.eq_ignore_ascii_case(word.stem))
+                    && (word.open || byte(window, end).is_none_or(|b| !b.is_ascii_lowercase()))
+            };
+            candidates.iter().filter(stands).max_by_key(|word| word.stem.len()).map(|word| word.meaning)
         })
-    })
+    }
 }
 
 fn starts_word(window: &[u8], at: usize) -> bool {
@@ -108,8 +138,9 @@ mod tests {
 
     #[test]
     fn words_are_found_whole_in_any_case_and_after_escapes() {
+        let words = Words::new(&[((), &["ssn", "phone*"])]);
         let check = |text: &str, found: bool| {
-            assert_eq!(last_word_before(text.as_bytes(), text.len(), &["ssn", "phone*"]).is_some(), found, "{text}");
+            assert_eq!(words.before(text.as_bytes(), text.len()).is_some(), found, "{text}");
         };
         check("SSN: ", true);
         check("user_ssn=", true);

@@ -23,7 +23,7 @@ struct Form {
 /// What else must hold of the credential.
 #[derive(Clone, Copy)]
 enum Check {
-    /// Its form says it all.
+    /// Its form says it all, unless it only shows the form: `sk-xxxxxxxx…`.
     Form,
     /// Words joined by dashes have the same form: it needs a digit, or twenty letters in a row.
     NotWords,
@@ -41,7 +41,7 @@ macro_rules! assigned {
         concat!(
             "(?i:",
             $name,
-            r#")(?-i:[\\"'`\])> ]{0,4}(?:[:=]|=>|:=|is|as|,)?[\\"'`(<\[ ]{0,5}(?:Bearer |Key )?("#,
+            r#")(?-i:[\\"'`\])> ]{0,4}(?:[:=]|=>|:=|is|as|,)?[\\"'`(<\[: ]{0,5}(?:Bearer |Key )?("#,
             $value,
             "))"
         )
@@ -63,7 +63,7 @@ const FORMS: &[Form] = &[
     form("google_oauth_token", &["ya29."], r"ya29\.[0-9A-Za-z_-]{20,}", Check::NotWords),
     form("google_client_secret", &["gocspx-"], r"GOCSPX-[0-9A-Za-z_-]{20,}", Check::NotWords),
     form("aws_access_key", &["akia"], r"AKIA[0-9A-Z]{16}", Check::Form),
-    form("aws_access_key", &["asia", "abia", "acca"], r"(?:ASIA|ABIA|ACCA)[0-9A-Z]{16}", Check::NotWords),
+    form("aws_access_key", &["asia", "abia", "acca"], r"(?:ASIA|ABIA|ACCA)[0-9A-Z]{16}", Check::Random),
     form(
         "aws_secret_key",
         &["akia", "asia"],
@@ -97,7 +97,7 @@ const FORMS: &[Form] = &[
     form(
         "azure_key",
         &["azure"],
-        r#"(?i:azure)[^\n]{0,48}?(?i:key|token|secret)[^0-9A-Za-z\n]{1,6}(?:is )?["']?([0-9a-f]{32}|[0-9A-Za-z]{84})"#,
+        r#"(?i:azure)[^\n]{0,48}?(?i:key|token|secret)[^0-9A-Za-z\n]{1,6}(?:is )?["']?([0-9A-Za-z]{84}|[0-9a-f]{32})"#,
         Check::Random,
     ),
     form(
@@ -109,7 +109,7 @@ const FORMS: &[Form] = &[
     form(
         "named_key",
         &["api key", "api-key", "api_key", "apikey", "api token", "api-token", "api_token"],
-        assigned!("api[ _-]?(?:key|token)", "[0-9A-Za-z]{32,128}"),
+        assigned!("api[ _-]?(?:key|token)(?: (?:for|of|to|from) [a-z ]{1,24}?)?", "[0-9A-Za-z]{32,128}"),
         Check::Random,
     ),
     form(
@@ -172,7 +172,15 @@ const FORMS: &[Form] = &[
     form("npm_token", &["npm_"], r"npm_[0-9A-Za-z]{36,}", Check::Form),
     form("pypi_token", &["pypi-"], r"pypi-[0-9A-Za-z_-]{50,}", Check::NotWords),
     form("sendgrid_key", &["sg."], r"SG\.[0-9A-Za-z_-]{16,32}\.[0-9A-Za-z_-]{32,64}", Check::Form),
-    form("twilio_key", &["sk", "ac"], r"(?:SK|AC)[0-9a-f]{32}", Check::Form),
+    form(
+        "twilio_key",
+        &[
+            "sk0", "sk1", "sk2", "sk3", "sk4", "sk5", "sk6", "sk7", "sk8", "sk9", "ska", "skb", "skc", "skd", "ske",
+            "skf",
+        ],
+        r"SK[0-9a-f]{32}",
+        Check::Form,
+    ),
     form("mailgun_key", &["key-"], r"key-[0-9a-f]{32}", Check::Form),
     form("digitalocean_token", &["dop_v1_", "doo_v1_", "dor_v1_"], r"do[por]_v1_[0-9a-f]{64}", Check::Form),
     form(
@@ -183,10 +191,10 @@ const FORMS: &[Form] = &[
     ),
     form("databricks_token", &["dapi"], r"dapi[0-9a-f]{32}(?:-[0-9])?", Check::Form),
     form("vault_token", &["hvs.", "hvb."], r"hv[sb]\.[0-9A-Za-z_-]{24,}", Check::Form),
-    form("atlassian_token", &["atatt3"], r"ATATT3[0-9A-Za-z_=-]{50,}", Check::Form),
+    form("atlassian_token", &["atatt3"], r"ATATT3[0-9A-Za-z_-]{50,}(?:=[0-9A-F]{8})?", Check::Form),
     form("linear_key", &["lin_api_"], r"lin_api_[0-9A-Za-z]{32,}", Check::Form),
     form("notion_token", &["ntn_"], r"ntn_[0-9A-Za-z]{40,}", Check::Form),
-    form("grafana_token", &["glsa_", "glc_"], r"gl(?:sa|c)_[0-9A-Za-z_+/=]{32,}", Check::NotWords),
+    form("grafana_token", &["glsa_", "glc_"], r"gl(?:sa|c)_[0-9A-Za-z_]{32,}", Check::NotWords),
     form("new_relic_key", &["nrak-"], r"NRAK-[0-9A-Z]{27}", Check::Form),
     form("square_token", &["sq0atp-", "sq0csp-"], r"sq0(?:atp|csp)-[0-9A-Za-z_-]{22,}", Check::Form),
     form("postman_key", &["pmak-"], r"PMAK-[0-9a-f]{24}-[0-9a-f]{34}", Check::Form),
@@ -231,6 +239,12 @@ impl ApiKeys {
             .flat_map(|(form, Form { anchors, .. })| anchors.iter().map(move |anchor| (*anchor, form)))
     }
 
+    /// How many forms there are.
+    #[cfg(test)]
+    pub(crate) fn forms() -> usize {
+        FORMS.len()
+    }
+
     /// Whether the form stands at `start`.
     pub(crate) fn at(&self, text: &[u8], form: usize, start: usize) -> Option<Finding> {
         let Form { name, anchors, check, .. } = &FORMS[form];
@@ -239,7 +253,11 @@ impl ApiKeys {
             return None;
         }
         let input = Input::new(text).range(start..).anchored(Anchored::Yes);
+        // Most anchors start nothing: that is settled by the automaton alone.
         let range = if context {
+            if !self.patterns[form].is_match(input.clone().earliest(true)) {
+                return None;
+            }
             let mut groups: Captures = self.patterns[form].create_captures();
             self.patterns[form].search_captures(&input, &mut groups);
             groups.get_group(1)?.range()
@@ -247,11 +265,8 @@ impl ApiKeys {
             self.patterns[form].search(&input)?.range()
         };
         let range = trimmed(text, range);
-        (is_whole(text, &range, *name) && check.holds(&text[range.clone()])).then(|| Finding {
-            kind: Kind::ApiKey,
-            detector: name,
-            range,
-        })
+        let sure = is_whole(text, &range, name) && check.holds(&text[range.clone()]);
+        sure.then_some(Finding { kind: Kind::ApiKey, detector: name, range })
     }
 }
 
@@ -279,19 +294,144 @@ fn is_whole(text: &[u8], range: &Range<usize>, name: &str) -> bool {
 
 impl Check {
     fn holds(self, token: &[u8]) -> bool {
-        match self {
-            Check::Form => true,
-            Check::NotWords => {
-                let mut parts = token.split(|b| !b.is_ascii_alphanumeric());
-                token.iter().any(u8::is_ascii_digit) || parts.any(|part| part.len() >= 20)
+        let shown =
+            token.len() >= 12 && token[token.len() - 12..].iter().all(|b| matches!(b, b'x' | b'X' | b'*' | b'.'));
+        !shown
+            && match self {
+                Check::Form => true,
+                Check::NotWords => {
+                    let mut parts = token.split(|b| !b.is_ascii_alphanumeric());
+                    token.iter().any(u8::is_ascii_digit) || parts.any(|part| part.len() >= 20)
+                }
+                Check::Random => {
+                    let mut seen = [false; 128];
+                    token.iter().for_each(|b| seen[usize::from(b & 0x7f)] = true);
+                    token.iter().any(u8::is_ascii_digit)
+                        && token.iter().any(u8::is_ascii_alphabetic)
+                        && seen.iter().filter(|&&seen| seen).count() >= 10
+                }
             }
-            Check::Random => {
-                let mut seen = [false; 128];
-                token.iter().for_each(|b| seen[usize::from(b & 0x7f)] = true);
-                token.iter().any(u8::is_ascii_digit)
-                    && token.iter().any(u8::is_ascii_alphabetic)
-                    && seen.iter().filter(|&&seen| seen).count() >= 10
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(text: &str) -> Vec<(&'static str, &str)> {
+        let findings = crate::Scanner::new().find(text);
+        findings.into_iter().filter(|f| f.kind == Kind::ApiKey).map(|f| (f.detector, &text[f.range])).collect()
+    }
+
+    #[test]
+    fn tokens_with_a_form_of_their_own_are_found_anywhere() {
+        for (name, token) in [
+            (
+                "alfred_key",
+                "sk-alf-01920000000070008000000000000000-AbCdEfGhIjKlMnOpQrStUvWxYz0123456789AbCdEfG-a1B2c3",
+            ),
+            ("openai_key", "sk-abcdefghijklmnopqrstT3BlbkFJabcdefghijklmnopqrst"),
+            ("openai_key", "sk-proj-Ab1_Ab1-Ab1_Ab1-Ab1_Ab1-Ab1_Ab1-Ab1_T3BlbkFJ_x"),
+            ("anthropic_key", "sk-ant-api03-Ab1_Ab1-Ab1_Ab1-Ab1_Ab1-Ab1_Ab1-AA"),
+            ("openrouter_key", "sk-or-v1-0123456789abcdef0123456789abcdef"),
+            ("google_key", "AIzaSyA1234567890abcdefghijklmnopqrstuv"),
+            ("aws_access_key", "AKIAIOSFODNN7EXAMPLE"),
+            ("aws_access_key", "ASIAIOSFODNN7EXAMPLE"),
+            ("github_token", "ghp_0123456789abcdefghijABCDEFGHIJ012345"),
+            ("github_token", "github_pat_11ABCDEFG0123456789abc_0123456789abcdefghijklmnopqrstuvwxyz"),
+            ("gitlab_token", "glpat-Ab1_Ab1-Ab1_Ab1-Ab1_"),
+            ("slack_token", "xoxb-123456789012-1234567890123-AbCdEfGhIjKlMnOpQrStUvWx"),
+            ("stripe_key", "sk_live_4eC39HqLyjWDarjtT1zdp7dc"),
+            ("stripe_key", "rk_live_4eC39HqLyjWDarjtT1zdp7dc"),
+            ("huggingface_token", "hf_AbCdEfGhIjKlMnOpQrStUvWxYzAbCdEfGh"),
+            ("groq_key", "gsk_0123456789abcdefghijABCDEFGHIJ0123456789abcdefghijABCD"),
+            ("xai_key", "xai-0123456789abcdefghijABCDEFGHIJ0123456789abcdefghijABCDEFGHIJ"),
+            ("sendgrid_key", "SG.0123456789abcdefghijAB.0123456789abcdefghijABCDEFGHIJ0123456789abc"),
+            ("jwt", "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.dozjgNryP4J3jVmNHl0w5N_XgL0n3I9PlFUP0THsR8U"),
+        ] {
+            for text in [
+                token.to_owned(),
+                format!("key: {token}."),
+                format!("\"{token}\""),
+                format!("x={token}&y"),
+                format!("{{\"t\":\"\\n{token}\\n\"}}"),
+                format!("é{token}字"),
+            ] {
+                assert_eq!(found(&text), [(name, token)], "{text}");
             }
+        }
+    }
+
+    #[test]
+    fn others_are_found_beside_a_word_that_names_them() {
+        let secret = "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY";
+        let hex = "0123456789abcdef0123456789abcdef";
+        let check = |text: String, token: &str| {
+            let found = found(&text);
+            assert!(found.iter().any(|(_, at)| *at == token), "{text}: {found:?}");
+        };
+        check(format!("aws_secret_access_key = {secret}"), secret);
+        check(format!("export AWS_SECRET_ACCESS_KEY=\"{secret}\""), secret);
+        check(format!("{{\"SecretAccessKey\": \"{secret}\"}}"), secret);
+        check(format!("AKIAIOSFODNN7EXAMPLE:{secret}"), secret);
+        check(format!("my AWS secret is {secret}"), secret);
+        check(
+            format!("AccountKey={}==;", "Ab1+".repeat(4) + &secret.repeat(2)[..70]),
+            &("Ab1+".repeat(4) + &secret.repeat(2)[..70] + "=="),
+        );
+        check(format!("AZURE_OPENAI_KEY={hex}"), hex);
+        check(format!("Ocp-Apim-Subscription-Key: {hex}"), hex);
+        check(format!("MISTRAL_API_KEY={hex}"), hex);
+        check(format!("Mistral key is \"{hex}\""), hex);
+        check(format!("co_api_key: AbCdEfGh{hex}"), &format!("AbCdEfGh{hex}"));
+        check(format!("the API key for Cohere is {hex}"), hex);
+        check(format!("api_key='{hex}'"), hex);
+        check(format!("{{\"apiKey\":\"{hex}\"}}"), hex);
+        check(format!("Authorization: Bearer {hex}"), hex);
+    }
+
+    #[test]
+    fn a_private_key_is_found_whole_in_lines_escaped_or_cut_short() {
+        let body = "MIIEpAIBAAKCAQEA0123456789abcdefghijklmnopqrstuvwxyz+/ABCDEFGHIJ";
+        let whole = format!("-----BEGIN RSA PRIVATE KEY-----\n{body}\n{body}==\n-----END RSA PRIVATE KEY-----");
+        let dressed = format!(
+            "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-128-CBC,00FF\n\n{body}\n-----END RSA PRIVATE KEY-----"
+        );
+        let cut = format!("-----BEGIN OPENSSH PRIVATE KEY-----\n{body}\n{body}");
+        for key in [whole.clone(), whole.replace('\n', "\\n"), whole.replace('\n', "\r\n"), dressed, cut] {
+            assert_eq!(found(&format!("see {key}")), [("private_key", key.as_str())]);
+        }
+        assert_eq!(found(&format!("{whole}\ntext\n{whole}")).len(), 2);
+        assert!(found("a file with -----BEGIN PRIVATE KEY----- is one, and so on").is_empty());
+        assert!(found(&whole.replace("PRIVATE", "PUBLIC")).is_empty());
+    }
+
+    #[test]
+    fn words_identifiers_and_shown_forms_are_left_alone() {
+        for text in [
+            "sk-learn-is-a-nice-library-for-everyone",
+            "sk-proj-management-is-what-we-all-do",
+            "risk-abcdefghijklmnopqrstuvwxyz",
+            "task-0123456789abcdefghijklmno",
+            "sk-xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx",
+            "sk-...",
+            "AKIAXXXXXXXXXXXXXXXX",
+            "AKIA",
+            "ASIAPACIFICOPERATIONS",
+            "ASIAPACIFICREGIONSBB",
+            "ghp_token",
+            "hf_hub_download_and_a_long_name_in_code",
+            "api_key = os.environ[\"MISTRAL_API_KEY\"]",
+            "api_key=your_api_key_here",
+            "secret key",
+            "550e8400-e29b-41d4-a716-446655440000",
+            "d41d8cd98f00b204e9800998ecf8427e",
+            "da39a3ee5e6b4b0d3255bfef95601890afd80709",
+            "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+            "eyJhbGciOiJIUzI1NiJ9",
+            "Bearer of good news that travels",
+        ] {
+            assert!(found(text).is_empty(), "{text}: {:?}", found(text));
         }
     }
 }

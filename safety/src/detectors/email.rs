@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use crate::text::{byte, escape_ends};
+use crate::text::escape_ends;
 
 const LONGEST_LOCAL: usize = 64;
 const LONGEST_DOMAIN: usize = 253;
@@ -83,21 +83,13 @@ fn is_top(label: &str) -> bool {
     plain || label.get(..4).is_some_and(|start| start.eq_ignore_ascii_case("xn--")) && is_label(label)
 }
 
-/// The sign at `place`, if one stands there.
-pub(crate) fn sign(text: &[u8], place: usize) -> Option<Range<usize>> {
-    match byte(text, place)? {
-        b'@' => Some(place..place + 1),
-        b'%' if text[place..].starts_with(b"%40") => Some(place..place + 3),
-        _ => None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn found(text: &str) -> Vec<&str> {
-        let signs = (0..text.len()).filter_map(|place| sign(text.as_bytes(), place));
+        let signs =
+            ["@", "%40"].into_iter().flat_map(|sign| text.match_indices(sign)).map(|(at, sign)| at..at + sign.len());
         signs.filter_map(|sign| at(text, sign)).map(|range| &text[range]).collect()
     }
 

@@ -113,7 +113,7 @@ pub(crate) fn at(text: &[u8], run: Range<usize>) -> Option<Range<usize>> {
                 letters.push(b.to_ascii_uppercase());
                 place += 1;
             }
-            _ if !letters.is_empty() && letters.len() % 4 == 0 => match separator(text, place)? {
+            _ if !letters.is_empty() && letters.len().is_multiple_of(4) => match separator(text, place)? {
                 (Separator::Space | Separator::Dash, wide)
                     if byte(text, place + wide).is_some_and(|b| b.is_ascii_alphanumeric()) =>
                 {

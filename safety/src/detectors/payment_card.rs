@@ -103,7 +103,7 @@ fn luhn(digits: &[u8]) -> bool {
             once => once,
         })
         .sum();
-    sum % 10 == 0
+    sum.is_multiple_of(10)
 }
 
 #[cfg(test)]

@@ -3,10 +3,9 @@
 //! numbers in a prompt are not telephones, and a false finding corrupts the prompt.
 
 use std::ops::Range;
+use std::sync::LazyLock;
 
-use crate::text::{
-    Separator, before, byte, digits_end, last_word_before, number_closes, number_opens, opens, separator,
-};
+use crate::text::{Separator, Words, before, byte, digits_end, number_closes, number_opens, opens, separator};
 
 /// Words that label a number as one to call.
 const LABELS: &[&str] = &[
@@ -349,8 +348,18 @@ pub(crate) fn at(text: &[u8], run: Range<usize>) -> Option<Range<usize>> {
     {
         return None;
     }
+    // Most numbers are neither long enough nor followed by another group, or go on from one.
+    let bare = run.len() >= 9 || gap(text, run.end).is_some();
+    let code = run.len() == 3
+        || (text[run.clone()] == *b"1"
+            && gap(text, run.end).is_some_and(|(_, next)| digits_end(text, next) == next + 3));
+    let first = !follows_digits(text, start);
+    if !bare || !(code || first) {
+        return None;
+    }
     let groups = Groups::read(text, start, run.start);
-    groups.north_american(text).or_else(|| groups.local(text))
+    let american = if code { groups.north_american(text) } else { None };
+    american.or_else(|| if first { groups.local(text) } else { None })
 }
 
 /// Whether a digit or a sign of code stands right before the character before `start`.
@@ -360,6 +369,11 @@ fn glued(text: &[u8], start: usize) -> bool {
         Some(b'=') => false,
         _ => before(text, start - 1).is_some_and(|b| b.is_ascii_digit()),
     }
+}
+
+/// Whether another group of digits ends a space before `start`.
+fn follows_digits(text: &[u8], start: usize) -> bool {
+    before(text, start) == Some(b' ') && before(text, start - 1).is_some_and(|b| b.is_ascii_digit())
 }
 
 fn international(text: &[u8], run: &Range<usize>) -> Option<Range<usize>> {
@@ -463,9 +477,9 @@ impl Groups {
         }
         let dashed = area.followed == Some(Separator::Dash) && exchange.followed == Some(Separator::Dash);
         let enclosed = area.enclosed && exchange.followed.is_some();
-        let promise = Promise::before(text, self.start);
-        let plain = (dashed || enclosed) && promise != Promise::Other;
-        (plain || matches!(promise, Promise::Label | Promise::Hint)).then_some(self.start..end)
+        let promise = WORDS.before(text, self.start);
+        let plain = (dashed || enclosed) && promise != Some(Promise::Other);
+        (plain || matches!(promise, Some(Promise::Label | Promise::Hint))).then_some(self.start..end)
     }
 
     /// The forms of everywhere else, and bare digits: only where a word promises a number to call.
@@ -487,11 +501,11 @@ impl Groups {
             return None;
         }
         let trunk = text[first.range.start] == b'0';
-        let fits = match Promise::before(text, self.start) {
+        let fits = match WORDS.before(text, self.start) {
             // Bare digits as short as an id's want more than a label's word.
-            Promise::Label => short || groups.len() > 1 || (9..=13).contains(&count),
-            Promise::Hint => short || (groups.len() > 1 && trunk && count >= 9),
-            Promise::Other | Promise::None => false,
+            Some(Promise::Label) => short || groups.len() > 1 || (9..=13).contains(&count),
+            Some(Promise::Hint) => short || (groups.len() > 1 && trunk && count >= 9),
+            Some(Promise::Other) | None => false,
         };
         fits.then_some(self.start..end)
     }
@@ -520,31 +534,19 @@ fn gap(text: &[u8], at: usize) -> Option<(Separator, usize)> {
     kind.map(|kind| (kind, place))
 }
 
-/// What the words before a number promise.
+/// What the words before a number promise; the nearest decides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Promise {
+    /// A number to call.
     Label,
+    /// Perhaps one.
     Hint,
+    /// Another number.
     Other,
-    None,
 }
 
-impl Promise {
-    /// The nearest word decides.
-    fn before(text: &[u8], at: usize) -> Promise {
-        let place = |words| last_word_before(text, at, words);
-        let (label, hint, other) = (place(LABELS), place(HINTS), place(OTHERS));
-        if other.is_some() && other >= label && other >= hint {
-            Promise::Other
-        } else if label.is_some() {
-            Promise::Label
-        } else if hint.is_some() {
-            Promise::Hint
-        } else {
-            Promise::None
-        }
-    }
-}
+static WORDS: LazyLock<Words<Promise>> =
+    LazyLock::new(|| Words::new(&[(Promise::Label, LABELS), (Promise::Hint, HINTS), (Promise::Other, OTHERS)]));
 
 #[cfg(test)]
 mod tests {

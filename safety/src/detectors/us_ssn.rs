@@ -2,24 +2,30 @@
 //! need a word beside them that says so.
 
 use std::ops::Range;
+use std::sync::LazyLock;
 
-use crate::text::{Separator, digits_end, last_word, last_word_before, number_closes, number_opens, separator};
+use crate::text::{Separator, Words, digits_end, number_closes, number_opens, separator};
 
-const WORDS: &[&str] = &[
-    "ssn",
-    "ssn#*",
-    "ssns",
-    "ssnno*",
-    "ssnnum*",
-    "ss#*",
-    "social security*",
-    "social-security*",
-    "social_security*",
-    "socialsecurity*",
-    "social sec*",
-    "soc sec*",
-    "soc. sec*",
-];
+static WORDS: LazyLock<Words<()>> = LazyLock::new(|| {
+    Words::new(&[(
+        (),
+        &[
+            "ssn",
+            "ssn#*",
+            "ssns",
+            "ssnno*",
+            "ssnnum*",
+            "ss#*",
+            "social security*",
+            "social-security*",
+            "social_security*",
+            "socialsecurity*",
+            "social sec*",
+            "soc sec*",
+            "soc. sec*",
+        ],
+    )])
+});
 
 /// How far behind a number the word may stand, as in `123456789 (SSN)`.
 const AFTER: usize = 20;
@@ -47,7 +53,7 @@ pub(crate) fn at(text: &[u8], run: Range<usize>) -> Option<Range<usize>> {
 
 fn named(text: &[u8], number: &Range<usize>) -> bool {
     let after = &text[number.end..text.len().min(number.end + AFTER)];
-    last_word_before(text, number.start, WORDS).is_some() || last_word(after, WORDS).is_some()
+    WORDS.before(text, number.start).is_some() || WORDS.last(after).is_some()
 }
 
 fn is_valid(area: &[u8], group: &[u8], serial: &[u8]) -> bool {
