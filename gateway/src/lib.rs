@@ -1,1 +1,30 @@
-//! gateway
+//! The front of the house: an OpenAI-compatible port on which every call is governed.
+//! Start with `pipeline.rs`: the life of one call.
+
+pub mod app;
+mod authenticate;
+mod back_door;
+mod cache;
+mod case;
+mod close;
+pub mod commands;
+pub mod config;
+mod demo;
+mod door;
+mod forward;
+mod housekeeper;
+mod http;
+mod limits;
+mod meter;
+mod parse;
+mod permit;
+mod pipeline;
+mod quote;
+mod recall;
+mod refusal;
+mod relay;
+mod reply;
+mod scan;
+mod serve;
+mod snapshot;
+mod telemetry;

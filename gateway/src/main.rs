@@ -1,1 +1,95 @@
-fn main() {}
+//! The `alfred` program: its commands, and nothing else.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use gateway::commands;
+
+#[derive(Parser)]
+#[command(name = "alfred", version, about = "An AI governance gateway: every call knows who pays, may go, and is on record.")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the gateway, the admin API and the front page on one port.
+    Serve {
+        /// The configuration; alfred.yaml in this folder, if there is one, unless given.
+        #[arg(long, env = "ALFRED_CONFIG")]
+        config: Option<PathBuf>,
+        /// Everything built in: an embedded database, a simulated provider, a seeded organisation.
+        #[arg(long)]
+        demo: bool,
+    },
+    /// Look at the configuration.
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Look at audit exports.
+    #[command(subcommand)]
+    Audit(AuditCommand),
+    /// Try policies.
+    #[command(subcommand)]
+    Policy(PolicyCommand),
+    /// Bring the database to this version.
+    Migrate {
+        #[arg(long, env = "ALFRED_CONFIG")]
+        config: Option<PathBuf>,
+    },
+}
+
+#[derive(Subcommand)]
+enum ConfigCommand {
+    /// Print every fault of configuration, policies and catalogue with file, line and path; exit 1 on any.
+    Check {
+        #[arg(long, env = "ALFRED_CONFIG")]
+        config: Option<PathBuf>,
+    },
+}
+
+#[derive(Subcommand)]
+enum AuditCommand {
+    /// Verify an export offline; names the first bad line; exit 1 on damage.
+    Verify {
+        /// A JSON Lines export, or - for standard input.
+        export: PathBuf,
+    },
+}
+
+#[derive(Subcommand)]
+enum PolicyCommand {
+    /// Run the tests of the shipped rules and of a folder of your own.
+    Test { dir: Option<PathBuf> },
+    /// Evaluate one input and print the decision.
+    Eval {
+        /// A JSON file with the facts, or - for standard input.
+        #[arg(long, default_value = "-")]
+        input: PathBuf,
+        /// A folder of modules beside the shipped ones.
+        #[arg(long)]
+        dir: Option<PathBuf>,
+        /// A JSON or YAML file that the rules read as `data.alfred`.
+        #[arg(long)]
+        data: Option<PathBuf>,
+        /// What to evaluate; the decision unless given.
+        #[arg(long)]
+        query: Option<String>,
+    },
+}
+
+fn main() -> ExitCode {
+    // Two TLS libraries may be linked in; without a word on which is meant, building a client would panic.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    match Arguments::parse().command {
+        Command::Serve { config, demo } => commands::serve(config, demo),
+        Command::Config(ConfigCommand::Check { config }) => commands::config_check(config),
+        Command::Audit(AuditCommand::Verify { export }) => commands::audit_verify(&export),
+        Command::Policy(PolicyCommand::Test { dir }) => commands::policy_test(dir.as_deref()),
+        Command::Policy(PolicyCommand::Eval { input, dir, data, query }) => {
+            commands::policy_eval(&input, dir.as_deref(), data.as_deref(), query.as_deref())
+        }
+        Command::Migrate { config } => commands::migrate(config),
+    }
+}

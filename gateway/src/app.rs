@@ -1,0 +1,193 @@
+//! The house under one roof: the only place where concrete parts are chosen and put together.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use ledger::{Clock, Confirmed, Ledger, Markup, Order, ReserveError, Reserved, StoreError, Timestamp};
+use policies::PolicySet;
+use providers::{Deadlines, Health, Outbound};
+use safety::{Action, Actions, Kind, Scanner};
+use tokio::sync::{Semaphore, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::cache::Cache;
+use crate::config::{Config, DeadlineConfig};
+use crate::door::Door;
+use crate::recall::Replays;
+use crate::refusal::Refusal;
+use crate::snapshot::{Routes, Snapshot};
+use crate::telemetry::Telemetry;
+
+/// A view of the keys that nobody has confirmed for so long lets nobody in.
+const STALE: Duration = Duration::from_secs(5);
+/// A reservation that takes longer is refused; the ledger gives it back.
+const RESERVE_DEADLINE: Duration = Duration::from_secs(10);
+
+/// Everything that a call needs.
+pub struct App {
+    pub ledger: Ledger,
+    pub scanner: Scanner,
+    pub cache: Cache,
+    pub replays: Replays,
+    pub limits: Door,
+    pub outbound: Outbound,
+    pub health: Health,
+    pub telemetry: Telemetry,
+    /// Calls in flight and their streams: shutdown waits for them.
+    pub tasks: TaskTracker,
+    /// New calls are no longer taken.
+    pub stopping: CancellationToken,
+    /// Whatever still runs must end now, settled at what is known.
+    pub stop_now: CancellationToken,
+    pub deadlines: DeadlineConfig,
+    /// Room for request bodies, in pieces.
+    pub bodies: Arc<Semaphore>,
+    /// Places for calls in flight.
+    pub places: Arc<Semaphore>,
+    snapshot: ArcSwap<Snapshot>,
+    /// One refresh at a time.
+    refreshing: tokio::sync::Mutex<()>,
+    revision: watch::Receiver<Confirmed>,
+    /// When the snapshot was last known to be current, in microseconds.
+    confirmed_at: AtomicI64,
+    masking: Actions,
+    began: Instant,
+}
+
+impl App {
+    /// Puts the parts together.
+    ///
+    /// # Errors
+    /// When the keys cannot be read.
+    pub async fn build(
+        config: &Config,
+        ledger: Ledger,
+        routes: Routes,
+        policies: PolicySet,
+        telemetry: Telemetry,
+    ) -> Result<Arc<App>, StoreError> {
+        let set = ledger.tenants().credentials().await?;
+        let confirmed_at = ledger.clock().now();
+        let snapshot = Snapshot::new(set, Arc::new(routes), Arc::new(policies));
+        let deadlines = &config.deadlines;
+        let millis = Duration::from_millis;
+        let bodies = usize::try_from(config.limits.max_bodies_bytes.max(config.limits.max_body_bytes) / 4_096 + 1);
+        let app = App {
+            revision: ledger.revision(),
+            ledger,
+            scanner: Scanner::new(),
+            cache: Cache::new(config.cache.max_bytes),
+            replays: Replays::new(config.cache.replay_bytes),
+            limits: Door::new(config),
+            outbound: Outbound::new(Deadlines {
+                connect: millis(deadlines.connect_ms),
+                first_byte: millis(deadlines.first_byte_ms),
+                idle: millis(deadlines.idle_ms),
+            }),
+            health: Health::new(),
+            telemetry,
+            tasks: TaskTracker::new(),
+            stopping: CancellationToken::new(),
+            stop_now: CancellationToken::new(),
+            deadlines: deadlines.clone(),
+            bodies: Arc::new(Semaphore::new(bodies.unwrap_or(Semaphore::MAX_PERMITS).min(Semaphore::MAX_PERMITS))),
+            places: Arc::new(Semaphore::new(config.limits.max_in_flight)),
+            snapshot: ArcSwap::from_pointee(snapshot),
+            refreshing: tokio::sync::Mutex::new(()),
+            confirmed_at: AtomicI64::new(confirmed_at.micros()),
+            masking: Actions::from(Kind::ALL.into_iter().map(|kind| (kind, Action::Redact)).collect::<std::collections::BTreeMap<_, _>>()),
+            began: Instant::now(),
+        };
+        Ok(Arc::new(app))
+    }
+
+    pub fn clock(&self) -> &Clock {
+        self.ledger.clock()
+    }
+
+    /// Milliseconds since the start, for what only measures distances.
+    pub fn millis(&self) -> u64 {
+        crate::case::millis(self.began.elapsed())
+    }
+
+    pub fn markup(&self) -> Markup {
+        self.snapshot.load().routes.markup
+    }
+
+    /// The present view, if it is known to be current.
+    pub fn snapshot(&self) -> Result<Arc<Snapshot>, Refusal> {
+        let snapshot = self.snapshot.load_full();
+        let confirmed = *self.revision.borrow();
+        if confirmed.revision == snapshot.revision {
+            self.confirmed_at.fetch_max(confirmed.at.micros(), Ordering::Relaxed);
+        }
+        let since = self.clock().now().since(Timestamp::from_micros(self.confirmed_at.load(Ordering::Relaxed)));
+        if since > STALE { Err(Refusal::LedgerUnavailable) } else { Ok(snapshot) }
+    }
+
+    /// The present view, current or not: for answers that decide nothing.
+    pub fn any_snapshot(&self) -> Arc<Snapshot> {
+        self.snapshot.load_full()
+    }
+
+    /// Reads the keys again if the ledger has newer ones.
+    ///
+    /// # Errors
+    /// When they cannot be read; the old view stays until it is stale.
+    pub async fn refresh(&self) -> Result<(), StoreError> {
+        let _one = self.refreshing.lock().await;
+        let old = self.snapshot.load_full();
+        let now = self.clock().now();
+        let set = self.ledger.tenants().credentials().await?;
+        if set.revision != old.revision {
+            let new = Snapshot::new(set, Arc::clone(&old.routes), Arc::clone(&old.policies));
+            self.snapshot.store(Arc::new(new));
+        }
+        self.confirmed_at.fetch_max(now.micros(), Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// The ledger has seen a newer revision than this view has.
+    pub fn is_behind(&self) -> bool {
+        self.revision.borrow().revision != self.snapshot.load().revision
+    }
+
+    /// Sets money aside, and says what it means if that cannot be done.
+    pub async fn reserve(&self, order: Order) -> Result<Reserved, Refusal> {
+        let began = Instant::now();
+        let reserved = tokio::time::timeout(RESERVE_DEADLINE, self.ledger.reserve(order)).await;
+        self.telemetry.reserved(began.elapsed());
+        match reserved {
+            Ok(Ok(reserved)) => Ok(reserved),
+            Ok(Err(error)) => Err(refusal(error)),
+            Err(_) => Err(Refusal::LedgerUnavailable),
+        }
+    }
+
+    /// A client's own words with everything personal masked.
+    pub fn masked(&self, text: &str) -> String {
+        let findings = self.scanner.find(text);
+        safety::apply(text, &findings, &self.masking).text.unwrap_or_else(|| text.to_owned())
+    }
+}
+
+fn refusal(error: ReserveError) -> Refusal {
+    match error {
+        ReserveError::OverLimit(over) => Refusal::OverBudget(Box::new(over)),
+        ReserveError::Suspended { wallet } => Refusal::Suspended { wallet: wallet.to_string() },
+        ReserveError::IdempotencyMismatch => Refusal::IdempotencyMismatch,
+        ReserveError::IdempotencyInProgress => Refusal::IdempotencyInProgress,
+        ReserveError::Busy => Refusal::Overloaded,
+        ReserveError::Conflict(_) | ReserveError::UnknownWallet(_) | ReserveError::Amount(_) => {
+            tracing::error!(%error, "a reservation that cannot be");
+            Refusal::Internal
+        }
+        ReserveError::Store(error) => {
+            tracing::error!(%error, "the ledger cannot reserve");
+            Refusal::LedgerUnavailable
+        }
+    }
+}

@@ -1,0 +1,44 @@
+//! The admin API under this roof: what it needs of the process around it.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use admin_api::{AdminState, Refresh};
+use axum::Router;
+use axum::extract::ConnectInfo;
+use futures_util::future::BoxFuture;
+use ledger::OperatorCredential;
+
+use crate::app::App;
+use crate::refusal::Refusal;
+
+/// The admin API, to be mounted at `/admin/v1`.
+pub fn router(app: &Arc<App>) -> Router {
+    let refresh: Arc<dyn Refresh> = Arc::new(BackDoor(Arc::clone(app)));
+    admin_api::router(AdminState { ledger: app.ledger.clone(), refresh })
+}
+
+struct BackDoor(Arc<App>);
+
+impl Refresh for BackDoor {
+    fn refresh(&self) -> BoxFuture<'_, Result<(), String>> {
+        Box::pin(async { self.0.refresh().await.map_err(|error| error.to_string()) })
+    }
+
+    fn operators(&self) -> Option<Arc<[OperatorCredential]>> {
+        self.0.snapshot().ok().map(|snapshot| Arc::clone(&snapshot.operators))
+    }
+
+    fn failed_verification(&self, request: &axum::http::request::Parts) -> Option<Duration> {
+        let app = &self.0;
+        let peer = request.extensions.get::<ConnectInfo<SocketAddr>>()?.0.ip();
+        let (address, now) = (app.limits.address(peer, &request.headers), app.clock().now());
+        let refusal = app.limits.failed_verification(address, now);
+        app.limits.count(None, address, refusal.code(), now);
+        match refusal {
+            Refusal::RateLimited { retry_after, .. } => Some(retry_after),
+            _ => None,
+        }
+    }
+}

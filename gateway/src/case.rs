@@ -1,0 +1,205 @@
+//! A call as it came, what is known of it so far, and how it ended.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::body::Body;
+use ledger::{AttemptRecord, CallRecord, Claim, Credential, Exact, FindingRecord, Id, SoftWarning, Timestamp};
+use providers::{Shape, Target};
+use tokio::sync::OwnedSemaphorePermit;
+
+use crate::authenticate::Presented;
+use crate::limits::RateState;
+
+/// A call as it came: the head is read, the body still waits on the wire.
+pub struct Call {
+    pub id: Id<ledger::Call>,
+    pub shape: Shape,
+    /// What the receipt calls it: `chat.completions`, `messages`.
+    pub kind: &'static str,
+    pub started: Instant,
+    pub presented: Presented,
+    pub idempotency_key: Option<String>,
+    /// `x-alfred-tags` and its synonyms, as they stood.
+    pub tags: Vec<String>,
+    pub content_length: Option<u64>,
+    pub body: Body,
+}
+
+/// Who asks, whatever the credential was.
+#[derive(Clone)]
+pub struct Caller {
+    pub credential: Arc<Credential>,
+}
+
+/// How a call ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// The answer was complete.
+    Finished,
+    /// The answer came from the cache.
+    Cached,
+    /// The first answer to the same Idempotency-Key was given again.
+    Replayed,
+    /// The provider stopped in the middle of its answer.
+    UpstreamBroke,
+    /// The client went away before the end.
+    ClientLeft,
+    /// The call's total deadline passed.
+    DeadlinePassed,
+    /// The gateway was shut down before the end.
+    ShutDown,
+    /// No target answered.
+    ProviderFailed,
+    /// It was turned down.
+    Refused,
+}
+
+impl Ending {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Ending::Finished => "finished",
+            Ending::Cached => "cached",
+            Ending::Replayed => "replayed",
+            Ending::UpstreamBroke => "upstream_broke",
+            Ending::ClientLeft => "client_left",
+            Ending::DeadlinePassed => "deadline_passed",
+            Ending::ShutDown => "shut_down",
+            Ending::ProviderFailed => "provider_failed",
+            Ending::Refused => "refused",
+        }
+    }
+}
+
+/// How the cache took part.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CacheState {
+    Hit,
+    Miss,
+    Bypass,
+}
+
+impl CacheState {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            CacheState::Hit => "hit",
+            CacheState::Miss => "miss",
+            CacheState::Bypass => "bypass",
+        }
+    }
+}
+
+/// What is known of a call so far. Grows along the pipeline, becomes its receipt.
+pub struct Case {
+    pub id: Id<ledger::Call>,
+    pub kind: &'static str,
+    pub shape: Shape,
+    pub at: Timestamp,
+    pub address: IpAddr,
+    pub started: Instant,
+    pub caller: Option<Caller>,
+    pub model: String,
+    pub stream: bool,
+    pub claims: BTreeMap<String, String>,
+    pub findings: Vec<FindingRecord>,
+    /// The prompt's length by the first candidate's tokenizer.
+    pub input_tokens: u64,
+    pub policy: String,
+    pub routing: String,
+    pub cache: CacheState,
+    pub warnings: Vec<SoftWarning>,
+    /// Every target of the plan that was asked or set aside.
+    pub attempts: Vec<AttemptRecord>,
+    /// How many were asked.
+    pub tried: u32,
+    pub target: Option<Arc<Target>>,
+    pub first_byte: Option<Duration>,
+    /// Time spent waiting for providers: what is left of the total is ours.
+    pub upstream: Duration,
+    /// The Idempotency-Key's claim: the answer is kept for whoever repeats it.
+    pub claim: Option<Claim>,
+    /// The hold was resolved already: closing has nothing left to write.
+    pub resolved: bool,
+    /// What failed attempts cost the platform.
+    pub failed_cost: Exact,
+    pub rate: Option<RateState>,
+    /// A place among the calls in flight, and room for the body.
+    pub place: Option<OwnedSemaphorePermit>,
+    pub room: Option<OwnedSemaphorePermit>,
+}
+
+impl Case {
+    pub fn open(call: &Call, place: OwnedSemaphorePermit) -> Case {
+        Case {
+            id: call.id,
+            kind: call.kind,
+            shape: call.shape,
+            at: call.presented.at,
+            address: call.presented.address,
+            started: call.started,
+            caller: None,
+            model: String::new(),
+            stream: false,
+            claims: BTreeMap::new(),
+            findings: Vec::new(),
+            input_tokens: 0,
+            policy: String::new(),
+            routing: String::new(),
+            cache: CacheState::Bypass,
+            warnings: Vec::new(),
+            attempts: Vec::new(),
+            tried: 0,
+            target: None,
+            first_byte: None,
+            upstream: Duration::ZERO,
+            claim: None,
+            resolved: false,
+            failed_cost: Exact::ZERO,
+            rate: None,
+            place: Some(place),
+            room: None,
+        }
+    }
+
+    /// Remembers who asks.
+    pub fn called_by(&mut self, caller: Caller) -> Caller {
+        self.caller.insert(caller).clone()
+    }
+
+    /// The time that Alfred itself took so far.
+    pub fn overhead(&self) -> Duration {
+        self.started.elapsed().saturating_sub(self.upstream)
+    }
+
+    /// The receipt's account of the call.
+    pub fn record(&self, ending: Ending, code: Option<&str>) -> CallRecord {
+        let credential = self.caller.as_ref().map(|caller| &caller.credential);
+        CallRecord {
+            kind: self.kind.to_owned(),
+            model: self.model.clone(),
+            target: self.target.as_ref().map(|target| target.name.clone()),
+            routing: self.routing.clone(),
+            ending: ending.as_str().to_owned(),
+            code: code.map(str::to_owned),
+            usage: ledger::Usage::default(),
+            stream: self.stream,
+            started_at: Some(self.at),
+            latency_ms: millis(self.started.elapsed()),
+            first_byte_ms: self.first_byte.map(millis),
+            attempts: self.attempts.clone(),
+            policy: self.policy.clone(),
+            findings: self.findings.clone(),
+            cache: self.cache.as_str().to_owned(),
+            claims: self.claims.clone(),
+            team: credential.and_then(|c| c.team),
+            user: credential.and_then(|c| c.user),
+        }
+    }
+}
+
+/// Whole milliseconds.
+pub fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,193 @@
+//! The end of a call: money captured or given back, and written down, exactly once.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ledger::{Charge, Hold, Money, Receipt, RefusedCall, Release};
+use providers::Usage;
+
+use crate::app::App;
+use crate::cache::Stored;
+use crate::case::{Case, Ending};
+use crate::forward::Upstream;
+use crate::refusal::Refusal;
+use crate::reply::{Answered, Head, Reply};
+
+/// An answer waits so long for its settlement; then it goes without a cost, and the ledger keeps trying.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// What is known of a settlement when the answer leaves.
+pub struct Settled {
+    receipt: Option<Receipt>,
+    /// What was used, for an answer whose provider sent no usage.
+    pub counted: Usage,
+}
+
+impl Settled {
+    /// What the tenant was charged, if the ledger has said so in time.
+    pub fn price(&self) -> Option<Money> {
+        self.receipt.as_ref().map(|receipt| receipt.price)
+    }
+
+    pub fn cost_usd(&self) -> Option<String> {
+        self.price().map(|price| price.to_string())
+    }
+}
+
+/// Captures what the call used and gives back the rest.
+pub async fn settle(app: &Arc<App>, upstream: &Upstream, hold: Hold, case: &mut Case, ending: Ending) -> Settled {
+    let usage = upstream.meter.usage(&upstream.target, &upstream.request, ending == Ending::Finished);
+    let answered = upstream.rates.exact(&usage);
+    let price = answered.with_markup(app.markup()).rounded_up();
+    let cost = answered.plus(case.failed_cost).rounded_up();
+    if let Some(attempt) = case.attempts.last_mut() {
+        attempt.cost = answered.rounded_up().unwrap_or(Money::MAX);
+        attempt.latency_ms = crate::case::millis(upstream.asked_at.elapsed());
+    }
+    let mut record = case.record(ending, None);
+    record.usage = usage.clone();
+    app.telemetry.used(&upstream.target, &usage, upstream.asked_at.elapsed());
+    // A sum beyond what can be told is charged as the most that was held: the ledger never books above that.
+    let charge = Charge { cost: cost.unwrap_or(Money::MAX), price: price.unwrap_or(Money::MAX), record };
+    let receipt = in_time(app, app.ledger.settle(hold, charge)).await;
+    app.telemetry.closed(case, ending.as_str());
+    case.resolved = true;
+    let counted = Usage {
+        input: usage.input,
+        cached_input: usage.cached_input,
+        cache_write: usage.cache_write,
+        output: usage.output,
+    };
+    Settled { receipt, counted }
+}
+
+/// Waits for the ledger, but not for ever. The ledger owns the settlement already and makes it durable on its own.
+async fn in_time(app: &App, pending: ledger::Pending<Receipt>) -> Option<Receipt> {
+    match tokio::time::timeout(PATIENCE, pending).await {
+        Ok(Ok(receipt)) => Some(receipt),
+        Ok(Err(error)) => {
+            tracing::error!(%error, "a settlement failed");
+            None
+        }
+        Err(_) => {
+            tracing::warn!("a settlement is late; the answer goes without its cost");
+            app.telemetry.late_settlement();
+            None
+        }
+    }
+}
+
+/// Gives the hold back when no target answered. What failed attempts cost is the platform's.
+pub async fn release(app: &Arc<App>, hold: Hold, case: &mut Case, refusal: &Refusal) {
+    let record = case.record(Ending::ProviderFailed, Some(refusal.code()));
+    let cost = case.failed_cost.rounded_up().unwrap_or(Money::MAX);
+    let why = Release { reason: refusal.code().to_owned(), cost, record };
+    case.resolved = true;
+    if in_time(app, app.ledger.release(hold, why)).await.is_none() {
+        tracing::warn!(call = %case.id, "a release is late");
+    }
+}
+
+/// A cached answer: nothing was held and nothing is charged, but it is booked like any call.
+pub async fn cached(app: &Arc<App>, stored: Arc<Stored>, hold: Hold, mut case: Case) -> Answered {
+    let mut record = case.record(Ending::Cached, None);
+    record.target = Some(stored.target.clone());
+    let charge = Charge { cost: case.failed_cost.rounded_up().unwrap_or(Money::ZERO), price: Money::ZERO, record };
+    // Durable before the answer: a hit that cannot be booked is not given.
+    let receipt = app.ledger.settle(hold, charge).await;
+    case.resolved = true;
+    if let Err(error) = receipt {
+        tracing::error!(%error, "a cache hit could not be booked");
+        return refuse(app, case, Refusal::LedgerUnavailable);
+    }
+    app.telemetry.closed(&case, Ending::Cached.as_str());
+    if case.claim.is_some() {
+        app.replays.store(case.id, Arc::clone(&stored));
+    }
+    let head = Head::of_stored(&case, &stored, Money::ZERO);
+    Answered { head, outcome: Ok(Reply::stored(&stored, Money::ZERO)) }
+}
+
+/// The first answer again: no new call, nothing to book.
+pub fn replayed(app: &Arc<App>, stored: &Arc<Stored>, case: &Case) -> Answered {
+    app.telemetry.closed(case, Ending::Replayed.as_str());
+    let price = stored.price.unwrap_or(Money::ZERO);
+    Answered { head: Head::of_stored(case, stored, price), outcome: Ok(Reply::stored(stored, price)) }
+}
+
+fn refuse(app: &App, case: Case, refusal: Refusal) -> Answered {
+    app.telemetry.closed(&case, refusal.code());
+    Answered { head: Head::of(&case, None), outcome: Err(refusal) }
+}
+
+/// Writes a refusal down, as its kind demands. What cannot be written down is answered as such.
+pub async fn refused(app: &Arc<App>, mut case: Case, refusal: Refusal) -> Answered {
+    let refusal = match weight(&refusal) {
+        _ if case.resolved => refusal,
+        Weight::Nothing => refusal,
+        Weight::Counted => {
+            app.limits.count(case.caller.as_ref(), case.address, refusal.code(), case.at);
+            refusal
+        }
+        Weight::Blocked => match block(app, &mut case, &refusal).await {
+            Ok(()) => refusal,
+            Err(error) => {
+                tracing::error!(%error, "a refusal could not be written down");
+                Refusal::LedgerUnavailable
+            }
+        },
+    };
+    refuse(app, case, refusal)
+}
+
+async fn block(app: &Arc<App>, case: &mut Case, refusal: &Refusal) -> Result<(), ledger::StoreError> {
+    let Some(caller) = &case.caller else { return Ok(()) };
+    let credential = Arc::clone(&caller.credential);
+    case.resolved = true;
+    app.ledger
+        .refuse(RefusedCall {
+            call: case.id,
+            org: credential.org,
+            key: credential.key,
+            wallet: credential.wallet,
+            code: refusal.code().to_owned(),
+            record: case.record(Ending::Refused, Some(refusal.code())),
+        })
+        .await
+}
+
+/// How much paper a refusal earns.
+enum Weight {
+    /// The ledger wrote its entry already, or cannot write.
+    Nothing,
+    /// One counted entry a minute and key or address: what anybody outside can cause must not fill the log.
+    Counted,
+    /// A BLOCK entry of its own: a guard decided.
+    Blocked,
+}
+
+fn weight(refusal: &Refusal) -> Weight {
+    match refusal {
+        Refusal::Content { .. } | Refusal::Denied { .. } | Refusal::Unpriced { .. } => Weight::Blocked,
+        Refusal::OverBudget(_)
+        | Refusal::Suspended { .. }
+        | Refusal::LedgerUnavailable
+        | Refusal::Overloaded
+        | Refusal::Exhausted { .. }
+        | Refusal::Rejected { .. }
+        | Refusal::Unsupported { .. }
+        | Refusal::UnknownRoute
+        | Refusal::WrongMethod
+        | Refusal::Internal => Weight::Nothing,
+        Refusal::BadRequest(_)
+        | Refusal::TooLarge { .. }
+        | Refusal::BodyStalled
+        | Refusal::InvalidKey
+        | Refusal::RateLimited { .. }
+        | Refusal::UnknownModel { .. }
+        | Refusal::IdempotencyMismatch
+        | Refusal::IdempotencyExpired
+        | Refusal::IdempotencyInProgress => Weight::Counted,
+    }
+}
+

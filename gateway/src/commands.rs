@@ -1,0 +1,251 @@
+//! What each command of the program does; exit codes are part of the contract.
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use policies::{PolicySet, Source};
+
+use crate::config::{self, Config, Fault, Loaded};
+use crate::snapshot::{Routes, routes};
+use crate::{demo, serve as server};
+
+/// The file that is read when none is named.
+const USUAL_FILE: &str = "alfred.yaml";
+/// What a policy evaluation answers, unless asked otherwise.
+const DECISION: &str = "data.alfred.main.decision";
+
+/// Runs the gateway until it is told to stop.
+pub fn serve(file: Option<PathBuf>, demo: bool) -> ExitCode {
+    let file = file.or_else(usual_file);
+    let read = match (demo, file.as_deref()) {
+        (true, None) => config::parse("(demo)", demo::CONFIG, &environment()),
+        (_, file) => config::load(file, &environment()),
+    };
+    let read = read.and_then(|loaded| Plan::build(file.as_deref(), loaded, demo));
+    match read {
+        Err(faults) => complain(&faults),
+        Ok(plan) => server::run(plan),
+    }
+}
+
+/// A configuration that was found good, with what it builds.
+pub struct Plan {
+    pub config: Config,
+    pub routes: Routes,
+    pub policies: PolicySet,
+    pub notes: Vec<String>,
+    pub demo: bool,
+}
+
+impl Plan {
+    /// Reads everything that the configuration names.
+    ///
+    /// # Errors
+    /// Every fault found.
+    pub fn build(file: Option<&Path>, loaded: Loaded, demo: bool) -> Result<Plan, Vec<Fault>> {
+        let Loaded { config, mut notes } = loaded;
+        let name = file.map_or_else(|| "(no file)".to_owned(), |path| path.display().to_string());
+        let text = file.and_then(|path| std::fs::read_to_string(path).ok()).unwrap_or_default();
+        let routes = routes(&name, &config, &|variable| std::env::var(variable).ok());
+        let policies = policies(&name, &config);
+        let (routes, policies) = match (routes, policies) {
+            (Ok(routes), Ok(policies)) => (routes, policies),
+            (routes, policies) => {
+                let mut faults: Vec<Fault> = routes.err().into_iter().chain(policies.err()).flatten().collect();
+                for fault in faults.iter_mut().filter(|fault| fault.line.is_none() && fault.file == name) {
+                    fault.line = config::line_of(&text, &fault.path);
+                }
+                return Err(faults);
+            }
+        };
+        if config.providers.is_empty() {
+            notes.push(
+                "no providers are configured, so no call can be forwarded: write an alfred.yaml with 'providers' and 'models' \
+                 (README, section Configuration), or try 'alfred serve --demo'"
+                    .to_owned(),
+            );
+        }
+        Ok(Plan { config, routes, policies, notes, demo })
+    }
+}
+
+fn policies(file: &str, config: &Config) -> Result<PolicySet, Vec<Fault>> {
+    let fault = |fault: policies::Fault| Fault {
+        file: fault.path,
+        line: fault.line.and_then(|line| usize::try_from(line).ok()),
+        path: String::new(),
+        message: fault.message,
+    };
+    let mut sources = policies::shipped();
+    if let Some(dir) = &config.policies.dir {
+        let found = policies::read_dir(dir).map_err(|faults| faults.into_iter().map(fault).collect::<Vec<_>>())?;
+        sources.extend(found);
+    }
+    let data = serde_json::json!({ "alfred": config.policies.data });
+    PolicySet::compile(&sources, data, policies::Limits::default()).map_err(|faults| {
+        let here = |it: &policies::Fault| it.path == "data" || it.path.starts_with("data.");
+        faults
+            .into_iter()
+            .map(|it| match here(&it) {
+                // A fault of the data is a fault of the file that holds it.
+                true => Fault { file: file.to_owned(), line: None, path: "policies.data".into(), message: format!("{}: {}", it.path, it.message) },
+                false => fault(it),
+            })
+            .collect()
+    })
+}
+
+/// Prints every fault; 0 if there is none.
+pub fn config_check(file: Option<PathBuf>) -> ExitCode {
+    let file = file.or_else(usual_file);
+    let checked = config::load(file.as_deref(), &environment()).and_then(|loaded| Plan::build(file.as_deref(), loaded, false));
+    match checked {
+        Err(faults) => complain(&faults),
+        Ok(plan) => {
+            for note in &plan.notes {
+                println!("note: {note}");
+            }
+            let models = plan.routes.aliases.len();
+            println!("ok: {} providers, {models} models, policy revision {}", plan.config.providers.len(), plan.policies.revision());
+            ExitCode::SUCCESS
+        }
+    }
+}
+
+/// Verifies an export offline.
+pub fn audit_verify(export: &Path) -> ExitCode {
+    let verified = if export == Path::new("-") {
+        ledger::audit::verify_export(std::io::stdin().lock())
+    } else {
+        match std::fs::File::open(export) {
+            Ok(file) => ledger::audit::verify_export(std::io::BufReader::new(file)),
+            Err(error) => {
+                eprintln!("cannot read {}: {error}", export.display());
+                return ExitCode::from(2);
+            }
+        }
+    };
+    match verified {
+        Ok(summary) => {
+            println!("ok: {summary}");
+            ExitCode::SUCCESS
+        }
+        Err(damage) => {
+            println!("damaged: {damage}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Runs policy tests; 1 if any fails.
+pub fn policy_test(dir: Option<&Path>) -> ExitCode {
+    let sources = match sources(dir) {
+        Ok(sources) => sources,
+        Err(code) => return code,
+    };
+    match policies::test(&sources, serde_json::json!({})) {
+        Ok(report) => {
+            for test in &report.results {
+                match &test.failure {
+                    None => println!("pass {}", test.name),
+                    Some(why) => println!("FAIL {}: {why}", test.name),
+                }
+            }
+            println!("{} passed, {} failed", report.results.len() - report.failures().count(), report.failures().count());
+            if report.passed() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        }
+        Err(faults) => {
+            faults.iter().for_each(|fault| eprintln!("{fault}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Evaluates one input.
+pub fn policy_eval(input: &Path, dir: Option<&Path>, data: Option<&Path>, query: Option<&str>) -> ExitCode {
+    let evaluated = sources(dir).and_then(|sources| {
+        let input: serde_json::Value = read(input)?;
+        let data: serde_json::Value = match data {
+            Some(path) => read(path)?,
+            None => serde_json::json!({}),
+        };
+        let data = serde_json::json!({ "alfred": data });
+        policies::eval(&sources, data, input, query.unwrap_or(DECISION)).map_err(|faults| {
+            faults.iter().for_each(|fault| eprintln!("{fault}"));
+            ExitCode::FAILURE
+        })
+    });
+    match evaluated {
+        Ok(value) => {
+            println!("{}", serde_json::to_string_pretty(&value).unwrap_or_default());
+            ExitCode::SUCCESS
+        }
+        Err(code) => code,
+    }
+}
+
+/// Brings the database to this version.
+pub fn migrate(file: Option<PathBuf>) -> ExitCode {
+    let file = file.or_else(usual_file);
+    let config = match config::load(file.as_deref(), &environment()) {
+        Ok(loaded) => loaded.config,
+        Err(faults) => return complain(&faults),
+    };
+    let url = config.database_url();
+    match server::runtime().block_on(ledger::Ledger::migrate(&url)) {
+        Ok(()) => {
+            println!("ok: the database is at this version");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("{}", server::chain(&error));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn sources(dir: Option<&Path>) -> Result<Vec<Source>, ExitCode> {
+    let mut sources = policies::shipped();
+    if let Some(dir) = dir {
+        sources.extend(policies::read_dir(dir).map_err(|faults| {
+            faults.iter().for_each(|fault| eprintln!("{fault}"));
+            ExitCode::FAILURE
+        })?);
+    }
+    Ok(sources)
+}
+
+/// A JSON or YAML file, or standard input.
+fn read(path: &Path) -> Result<serde_json::Value, ExitCode> {
+    let mut text = String::new();
+    let read = match path == Path::new("-") {
+        true => std::io::stdin().read_to_string(&mut text).map(drop),
+        false => std::fs::read_to_string(path).map(|content| text = content),
+    };
+    if let Err(error) = read {
+        eprintln!("cannot read {}: {error}", path.display());
+        return Err(ExitCode::from(2));
+    }
+    serde_yaml_ng::from_str(&text).map_err(|error| {
+        eprintln!("{}: {error}", path.display());
+        ExitCode::from(2)
+    })
+}
+
+fn usual_file() -> Option<PathBuf> {
+    let file = PathBuf::from(USUAL_FILE);
+    file.exists().then_some(file)
+}
+
+fn environment() -> Vec<(String, String)> {
+    std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))).collect()
+}
+
+fn complain(faults: &[Fault]) -> ExitCode {
+    for fault in faults {
+        eprintln!("{fault}");
+    }
+    eprintln!("{} fault{} in the configuration", faults.len(), if faults.len() == 1 { "" } else { "s" });
+    ExitCode::FAILURE
+}

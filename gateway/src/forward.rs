@@ -1,0 +1,165 @@
+//! Asks the targets in turn until one begins to answer. Once a content byte is at hand there is no other target.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use ledger::{AttemptRecord, Exact, Money, Rates};
+use providers::{Answer, ChatEvent, ChatRequest, Class, Demand, Outcome, ProviderError, Retry, Target, plan};
+
+use crate::app::App;
+use crate::case::{Case, millis};
+use crate::meter::Meter;
+use crate::quote::{Offer, Quote};
+use crate::recall::place;
+use crate::refusal::{Exhausted, Refusal};
+
+/// A provider that has begun to answer.
+pub struct Upstream {
+    pub target: Arc<Target>,
+    pub rates: Rates,
+    pub request: ChatRequest,
+    /// What was read already, to be relayed first.
+    pub begun: VecDeque<ChatEvent>,
+    pub answer: Answer,
+    pub meter: Meter,
+    pub asked_at: Instant,
+    /// Where the finished answer may be kept, and for how long.
+    pub keep: Option<Keep>,
+}
+
+/// The cache entry that a finished answer becomes.
+pub struct Keep {
+    pub key: crate::cache::PartitionKey,
+    pub ttl: Duration,
+}
+
+/// Walks the plan.
+pub async fn forward(app: &Arc<App>, quote: Quote, case: &mut Case) -> Result<Upstream, Refusal> {
+    let Quote { permit, offers, .. } = quote;
+    let targets: Vec<_> = offers.iter().map(|offer| Arc::clone(&offer.target)).collect();
+    let demand = Demand { targets: &targets, features: permit.request.features(), input: case.input_tokens };
+    let plan = plan(&demand, &app.health.view(app.millis()), app.millis());
+    for aside in &plan.set_aside {
+        case.attempts.push(skipped(&aside.target, aside.why.as_str()));
+    }
+    let mut last: Option<ProviderError> = None;
+    for (nth, target) in plan.targets.iter().enumerate() {
+        let Some(offer) = offers.iter().find(|offer| offer.target.name == target.name) else { continue };
+        let is_last = nth + 1 == plan.targets.len();
+        if !app.health.admit(&target.name, app.millis()) && !is_last {
+            case.attempts.push(skipped(target, "unwell"));
+            continue;
+        }
+        // One more try on the same target only where a pooled connection turned out to be dead: nothing was asked yet.
+        for again in [false, true] {
+            match attempt(app, offer, &permit.request, case).await {
+                Ok(mut upstream) => {
+                    case.target = Some(Arc::clone(&upstream.target));
+                    upstream.keep = place(&permit, case);
+                    return Ok(upstream);
+                }
+                Err(error) => {
+                    let retry = error.retry;
+                    last = Some(error);
+                    match retry {
+                        Retry::Here if !again => {}
+                        Retry::Here | Retry::Elsewhere => break,
+                        Retry::Never => return Err(refusal(last, case)),
+                    }
+                }
+            }
+        }
+        if case.started.elapsed() > app.deadlines.total() {
+            break;
+        }
+    }
+    Err(refusal(last, case))
+}
+
+/// Asks one target, and reads until the first content is at hand.
+async fn attempt(app: &Arc<App>, offer: &Offer, request: &ChatRequest, case: &mut Case) -> Result<Upstream, ProviderError> {
+    let asked_at = Instant::now();
+    let left = app.deadlines.total().saturating_sub(case.started.elapsed());
+    let mut meter = Meter::default();
+    let begun = tokio::time::timeout(left, begin(app, offer, request, &mut meter)).await;
+    let begun = begun.unwrap_or_else(|_| Err(ProviderError::new(Class::Timeout, "the call's total deadline passed")));
+    let took = asked_at.elapsed();
+    case.upstream += took;
+    case.tried += 1;
+    app.health.outcome(&offer.target.name, begun.as_ref().map_or_else(Outcome::from, |_| Outcome::Good), app.millis());
+    let spent = match &begun {
+        Err(_) if meter.is_reported() => offer.rates.exact(&meter.usage(&offer.target, request, false)),
+        _ => Exact::ZERO,
+    };
+    case.failed_cost = case.failed_cost.plus(spent);
+    case.attempts.push(AttemptRecord {
+        target: offer.target.name.clone(),
+        outcome: begun.as_ref().map_or_else(|error| error.class.as_str(), |_| "answered").to_owned(),
+        status: begun.as_ref().map_or_else(|error| error.status, |(answer, _)| Some(answer.status())),
+        latency_ms: millis(took),
+        cost: spent.rounded_up().unwrap_or(Money::ZERO),
+    });
+    let (answer, begun) = begun?;
+    Ok(Upstream {
+        target: Arc::clone(&offer.target),
+        rates: offer.rates.clone(),
+        request: request.clone(),
+        begun,
+        answer,
+        meter,
+        asked_at,
+        keep: None,
+    })
+}
+
+async fn begin(
+    app: &App,
+    offer: &Offer,
+    request: &ChatRequest,
+    meter: &mut Meter,
+) -> Result<(Answer, VecDeque<ChatEvent>), ProviderError> {
+    let mut answer = app.outbound.send(&offer.target, request, offer.cap).await?;
+    let mut begun = VecDeque::new();
+    while let Some(event) = answer.next().await {
+        let event = event?;
+        if let ChatEvent::Usage(usage) = &event {
+            meter.billed(usage.clone());
+        }
+        let enough = match &event {
+            ChatEvent::Delta(delta) => delta.content,
+            ChatEvent::End(_) => true,
+            ChatEvent::Usage(_) => false,
+        };
+        begun.push_back(event);
+        if enough {
+            return Ok((answer, begun));
+        }
+    }
+    Err(ProviderError::broken("the answer ended before it began"))
+}
+
+/// A target that was not asked, and why.
+fn skipped(target: &Target, why: &str) -> AttemptRecord {
+    AttemptRecord { target: target.name.clone(), outcome: why.to_owned(), status: None, latency_ms: 0, cost: Money::ZERO }
+}
+
+fn refusal(last: Option<ProviderError>, case: &Case) -> Refusal {
+    let attempts = case.attempts.iter().map(|attempt| format!("{} ({})", attempt.target, attempt.outcome)).collect();
+    let Some(error) = last else {
+        return Refusal::Exhausted { kind: Exhausted::Unavailable, attempts, retry_after: Some(Duration::from_secs(5)) };
+    };
+    let kind = match error.class {
+        Class::Rejected => {
+            let (status, code) = (error.status.unwrap_or(400), error.code);
+            return Refusal::Rejected { status, code, message: error.message };
+        }
+        Class::Unsupported => {
+            return Refusal::Unsupported { param: None, message: error.message };
+        }
+        Class::Timeout => Exhausted::Timeout,
+        Class::Connect | Class::RateLimited => Exhausted::Unavailable,
+        Class::Server | Class::Misconfigured | Class::Broken | Class::TooLarge => Exhausted::Error,
+    };
+    Refusal::Exhausted { kind, attempts, retry_after: error.retry_after }
+}

@@ -1,0 +1,81 @@
+//! The paths that lead into the pipeline.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::body::Body;
+use axum::extract::{ConnectInfo, Request, State};
+use axum::http::{HeaderMap, Response, header};
+use providers::Shape;
+
+use super::{presented, refused};
+use crate::app::App;
+use crate::case::{Call, Case};
+use crate::pipeline;
+use crate::refusal::Refusal;
+
+pub async fn chat_completions(
+    State(app): State<Arc<App>>,
+    peer: ConnectInfo<SocketAddr>,
+    request: Request,
+) -> Response<Body> {
+    take(app, Shape::OpenAi, "chat.completions", peer, request).await
+}
+
+pub async fn messages(State(app): State<Arc<App>>, peer: ConnectInfo<SocketAddr>, request: Request) -> Response<Body> {
+    take(app, Shape::Anthropic, "messages", peer, request).await
+}
+
+/// Runs the call in a task of its own, so that a client that leaves cannot cancel it between reserve and close.
+async fn take(
+    app: Arc<App>,
+    shape: Shape,
+    kind: &'static str,
+    peer: ConnectInfo<SocketAddr>,
+    request: Request,
+) -> Response<Body> {
+    let started = Instant::now();
+    let Ok(place) = Arc::clone(&app.places).try_acquire_owned() else {
+        return refused(&app, shape, &Refusal::Overloaded);
+    };
+    if app.stopping.is_cancelled() {
+        return refused(&app, shape, &Refusal::Overloaded);
+    }
+    let (head, body) = request.into_parts();
+    let call = Call {
+        id: app.ledger.new_id(),
+        shape,
+        kind,
+        started,
+        presented: presented(&app, &head.headers, peer, shape),
+        idempotency_key: idempotency_key(&head.headers),
+        tags: tags(&head.headers),
+        content_length: head.headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse().ok()),
+        body,
+    };
+    let case = Case::open(&call, place);
+    let worker = Arc::clone(&app);
+    let answered = app.tasks.spawn(async move { pipeline::answer(&worker, call, case).await }).await;
+    match answered {
+        Ok(answered) => answered.into_response(shape),
+        Err(_) => {
+            tracing::error!("a call's task panicked");
+            refused(&app, shape, &Refusal::Internal)
+        }
+    }
+}
+
+/// A header that is no text is kept as one that no key may have, so that it is refused rather than ignored.
+fn idempotency_key(headers: &HeaderMap) -> Option<String> {
+    headers.get("idempotency-key").map(|value| value.to_str().unwrap_or_default().to_owned())
+}
+
+/// The client's own attribution, and the names by which other gateways know it.
+fn tags(headers: &HeaderMap) -> Vec<String> {
+    ["x-alfred-tags", "x-litellm-tags", "x-portkey-metadata"]
+        .iter()
+        .flat_map(|name| headers.get_all(*name))
+        .filter_map(|value| value.to_str().ok().map(str::to_owned))
+        .collect()
+}

@@ -1,0 +1,85 @@
+//! Routes and extractors; no decisions.
+
+mod calls;
+mod models;
+mod operations;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{ConnectInfo, Request, State};
+use axum::http::{HeaderMap, Response, header};
+use axum::routing::{any, get, post};
+use ledger::{Call, Id};
+use providers::Shape;
+use tower_http::catch_panic::CatchPanicLayer;
+
+use crate::app::App;
+use crate::authenticate::Presented;
+use crate::refusal::Refusal;
+use crate::reply::identify;
+
+/// Everything on the one port.
+pub fn router(app: Arc<App>, admin: Router) -> Router {
+    Router::new()
+        .route("/v1/chat/completions", post(calls::chat_completions).fallback(wrong_method))
+        .route("/v1/messages", post(calls::messages).fallback(wrong_method))
+        .route("/v1/models", get(models::list).fallback(wrong_method))
+        .route("/v1/models/{*id}", get(models::one).fallback(wrong_method))
+        // Whatever else begins like a provider's path is refused, never forwarded: it could not be metered.
+        .route("/v1/{*rest}", any(unknown_route))
+        .route("/healthz", get(operations::healthz))
+        .route("/readyz", get(operations::readyz))
+        .route("/metrics", get(operations::metrics))
+        .route("/", get(operations::front_page))
+        .fallback(operations::not_found)
+        .with_state(app)
+        .nest("/admin/v1", admin)
+        .layer(CatchPanicLayer::custom(panicked))
+}
+
+async fn unknown_route(State(app): State<Arc<App>>) -> Response<Body> {
+    refused(&app, Shape::OpenAi, &Refusal::UnknownRoute)
+}
+
+async fn wrong_method(State(app): State<Arc<App>>, request: Request) -> Response<Body> {
+    let shape = if request.uri().path() == "/v1/messages" { Shape::Anthropic } else { Shape::OpenAi };
+    refused(&app, shape, &Refusal::WrongMethod)
+}
+
+/// A refusal outside the pipeline.
+fn refused(app: &App, shape: Shape, refusal: &Refusal) -> Response<Body> {
+    let id: Id<Call> = app.ledger.new_id();
+    let mut response = refusal.response(shape, id);
+    identify(&mut response, id);
+    response
+}
+
+/// What panicked is not told: a message could hold a client's words.
+fn panicked(_: Box<dyn std::any::Any + Send>) -> Response<Body> {
+    tracing::error!("a handler panicked");
+    let body = Refusal::Internal.body(Shape::OpenAi).to_string();
+    let mut response = Response::new(Body::from(body));
+    *response.status_mut() = Refusal::Internal.status();
+    response
+}
+
+/// Who shows which key. `x-api-key` counts where Anthropic's clients send it.
+fn presented(app: &App, headers: &HeaderMap, peer: ConnectInfo<SocketAddr>, shape: Shape) -> Presented {
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    let bearer = text(header::AUTHORIZATION.as_str()).and_then(|value| {
+        let (scheme, key) = value.split_once(' ')?;
+        scheme.eq_ignore_ascii_case("bearer").then(|| key.trim())
+    });
+    let key = match shape {
+        Shape::Anthropic => text("x-api-key").or(bearer),
+        Shape::OpenAi => bearer,
+    };
+    Presented {
+        key: key.map(str::to_owned),
+        address: app.limits.address(peer.0.ip(), headers),
+        at: app.clock().now(),
+    }
+}

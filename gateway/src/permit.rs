@@ -1,0 +1,215 @@
+//! May it go, where, and under which duties: facts in, the policy's decision out, applied to the request.
+
+use std::sync::Arc;
+
+use ledger::FindingRecord;
+use policies::{Candidate, CallerFacts, Decision, Facts, Obligations, RequestFacts, TimeFacts};
+use providers::{ChatRequest, HealthView, Target};
+use safety::{Action, Actions, Kind};
+
+use crate::case::{Caller, Case};
+use crate::refusal::Refusal;
+use crate::scan::Found;
+use crate::snapshot::Snapshot;
+
+/// So many kinds and places go into a receipt.
+const MOST_NOTED: usize = 64;
+
+/// The policy's yes: where the call may go and what must be done first. There is no other way to make one.
+pub struct Permit<Request = ()> {
+    /// In the order that policy chose.
+    pub targets: Vec<Arc<Target>>,
+    obligations: Obligations,
+    /// What may leave: redacted.
+    pub request: Request,
+}
+
+/// A permit whose duties were carried out on the request.
+pub type Cleared = Permit<ChatRequest>;
+
+/// Asks the policy.
+pub fn permit(
+    snapshot: &Snapshot,
+    caller: &Caller,
+    asked: &ChatRequest,
+    found: &Found,
+    health: &HealthView,
+    case: &mut Case,
+) -> Result<Permit, Refusal> {
+    let candidates = candidates(snapshot, asked)?;
+    // From here on the name is one of ours, so it may be kept.
+    case.model = asked.model().to_owned();
+    case.input_tokens = candidates.first().map_or(0, |choice| choice.target.count_input(asked));
+    case.policy = snapshot.policies.revision().to_owned();
+    let facts = facts(snapshot, caller, asked, found, case, health, &candidates);
+    match snapshot.policies.decide(&facts) {
+        Decision::Deny(reasons) => {
+            let code = reasons.first().map_or("policy_denied", |reason| code(reason.code));
+            Err(Refusal::Denied { code, reasons: reasons.into_iter().map(|reason| reason.message).collect() })
+        }
+        Decision::Allow(obligations) => {
+            let find = |name: &String| candidates.iter().find(|choice| choice.target.name == *name);
+            let targets: Vec<_> =
+                obligations.targets.iter().filter_map(find).map(|choice| Arc::clone(&choice.target)).collect();
+            case.routing.clone_from(&obligations.routing);
+            Ok(Permit { targets, obligations, request: () })
+        }
+    }
+}
+
+/// A rule that failed denies like any other; the reason says that it failed.
+fn code(code: policies::Code) -> &'static str {
+    match code {
+        policies::Code::ModelNotAllowed => "model_not_allowed",
+        policies::Code::ResidencyViolation => "residency_violation",
+        policies::Code::PolicyDenied | policies::Code::PolicyFault => "policy_denied",
+    }
+}
+
+/// A target that policy may choose, and what led to it.
+struct Choice {
+    target: Arc<Target>,
+    /// The name that was asked for: the model, or one of the client's fallbacks.
+    name: String,
+    alias: bool,
+}
+
+/// The targets behind the asked model and the client's own fallbacks, with whether an alias led there.
+fn candidates(snapshot: &Snapshot, asked: &ChatRequest) -> Result<Vec<Choice>, Refusal> {
+    let mut all: Vec<Choice> = Vec::new();
+    for model in std::iter::once(asked.model()).chain(asked.fallbacks().iter().map(String::as_str)) {
+        let found = snapshot.resolve(model).ok_or_else(|| Refusal::UnknownModel { model: model.to_owned() })?;
+        for target in found.targets {
+            if !all.iter().any(|known| known.target.name == target.name) {
+                all.push(Choice { target, name: model.to_owned(), alias: found.alias });
+            }
+        }
+    }
+    Ok(all)
+}
+
+fn facts(
+    snapshot: &Snapshot,
+    caller: &Caller,
+    asked: &ChatRequest,
+    found: &Found,
+    case: &Case,
+    health: &HealthView,
+    candidates: &[Choice],
+) -> Facts {
+    let credential = &caller.credential;
+    let features = asked.features();
+    let seconds = case.at.micros().div_euclid(1_000_000);
+    Facts {
+        caller: CallerFacts {
+            org: credential.org.to_string(),
+            team: credential.team.map(|id| id.to_string()),
+            user: credential.user.map(|id| id.to_string()),
+            key: credential.key.to_string(),
+            wallet: Some(credential.wallet.to_string()),
+            models: credential.models.clone(),
+        },
+        request: RequestFacts {
+            kind: case.kind.to_owned(),
+            model: asked.model().to_owned(),
+            stream: asked.stream(),
+            max_output_tokens: asked.max_output(),
+            input_tokens: case.input_tokens,
+            tools: features.tools,
+            images: features.images,
+            claims: case.claims.clone(),
+        },
+        candidates: candidates.iter().map(|choice| candidate(snapshot, health, choice)).collect(),
+        findings: found.counts.clone(),
+        time: TimeFacts::at(seconds),
+    }
+}
+
+fn candidate(snapshot: &Snapshot, health: &HealthView, choice: &Choice) -> Candidate {
+    let target = &choice.target;
+    let rates = snapshot.rates(target);
+    Candidate {
+        name: choice.name.clone(),
+        target: target.name.clone(),
+        provider: target.provider.clone(),
+        model: target.model.clone(),
+        region: target.region.clone(),
+        alias: choice.alias,
+        price_input: rates.as_ref().map(|rates| rates.input.to_string()),
+        price_output: rates.as_ref().map(|rates| rates.output.to_string()),
+        healthy: health.healthy(&target.name),
+    }
+}
+
+impl Permit {
+    /// Carries out what policy asked for about the findings: blocks, or lets only the redacted request on.
+    pub fn apply(self, asked: &ChatRequest, found: &Found, case: &mut Case) -> Result<Cleared, Refusal> {
+        let actions = actions(&self.obligations)?;
+        let mut edits = Vec::new();
+        let texts = if found.parts.is_empty() { Vec::new() } else { asked.texts() };
+        let mut blocked = None;
+        for part in &found.parts {
+            let Some(text) = texts.get(part.part) else { return Err(Refusal::Internal) };
+            for finding in &part.findings {
+                let action = actions.get(finding.kind);
+                note(case, finding.kind, &text.place, action);
+                if action == Action::Block && blocked.is_none() {
+                    blocked = Some((finding, text.place.clone()));
+                }
+            }
+            if let Some(clean) = safety::apply(&text.text, &part.findings, &actions).text {
+                edits.push((part.part, clean));
+            }
+        }
+        if let Some((finding, place)) = blocked {
+            let detector = match finding.detector == finding.kind.as_str() {
+                true => finding.detector.to_owned(),
+                false => format!("{} ({})", finding.kind.as_str(), finding.detector),
+            };
+            return Err(Refusal::Content { detector, place });
+        }
+        let request = if edits.is_empty() { asked.clone() } else { asked.with_texts(&edits) };
+        Ok(Permit { targets: self.targets, obligations: self.obligations, request })
+    }
+}
+
+impl<Request> Permit<Request> {
+    /// The most output tokens that policy allows.
+    pub fn max_output(&self) -> Option<u64> {
+        self.obligations.max_output_tokens
+    }
+
+    /// How long an answer may be kept, if at all.
+    pub fn cache_ttl(&self) -> Option<std::time::Duration> {
+        self.obligations.cache.as_ref().map(|rule| std::time::Duration::from_secs(rule.ttl_seconds))
+    }
+}
+
+/// A kind that policy does not mention is redacted: a guard that was not told otherwise is closed.
+fn actions(obligations: &Obligations) -> Result<Actions, Refusal> {
+    let mut by_kind = std::collections::BTreeMap::new();
+    for kind in Kind::ALL {
+        let action = match obligations.actions.get(kind.as_str()) {
+            None => Action::Redact,
+            Some(name) => name.parse().map_err(|_| Refusal::Internal)?,
+        };
+        by_kind.insert(kind, action);
+    }
+    Ok(Actions::from(by_kind))
+}
+
+fn note(case: &mut Case, kind: Kind, place: &str, action: Action) {
+    let same = |f: &&mut FindingRecord| f.kind == kind.as_str() && f.place == place && f.action == action.as_str();
+    // A receipt names the first places only; a prompt full of numbers must not grow it without bound.
+    let full = case.findings.len() >= MOST_NOTED;
+    match case.findings.iter_mut().find(same) {
+        Some(finding) => finding.count += 1,
+        None if full => {}
+        None => case.findings.push(FindingRecord {
+            kind: kind.as_str().to_owned(),
+            place: place.to_owned(),
+            count: 1,
+            action: action.as_str().to_owned(),
+        }),
+    }
+}

@@ -1,0 +1,86 @@
+//! The life of one call. Start here.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ledger::{Hold, Order, Reserved};
+
+use crate::app::App;
+use crate::authenticate::authenticate;
+use crate::cache::Stored;
+use crate::case::{CacheState, Call, Case, Ending};
+use crate::close::{self, release};
+use crate::forward::{Upstream, forward};
+use crate::parse::parse;
+use crate::permit::permit;
+use crate::quote::quote;
+use crate::recall::recall;
+use crate::refusal::Refusal;
+use crate::relay;
+use crate::reply::Answered;
+use crate::scan::scan;
+
+/// A hold outlives the call's own deadline by so much before anybody may call it orphaned (house rule: 60 s).
+const ORPHAN_GRACE: Duration = Duration::from_secs(60);
+
+/// What a call that was let in leads to.
+enum Admitted {
+    /// A provider has begun to answer.
+    Fresh(Box<Upstream>, Hold),
+    /// The cache had the answer; holding nothing costs nothing, but is booked.
+    Stored(Arc<Stored>, Hold),
+    /// The first answer to the same Idempotency-Key.
+    Replay(Arc<Stored>),
+}
+
+/// Takes a call from its head to its answer, or to the refusal that it gets instead. Closes it exactly once.
+pub async fn answer(app: &Arc<App>, mut call: Call, mut case: Case) -> Answered {
+    match admit(app, &mut call, &mut case).await {
+        Ok(Admitted::Fresh(upstream, hold)) => relay::answer(app, *upstream, hold, case).await,
+        Ok(Admitted::Stored(stored, hold)) => close::cached(app, stored, hold, case).await,
+        Ok(Admitted::Replay(stored)) => close::replayed(app, &stored, &case),
+        Err(refusal) => close::refused(app, case, refusal).await,
+    }
+}
+
+async fn admit(app: &Arc<App>, call: &mut Call, case: &mut Case) -> Result<Admitted, Refusal> {
+    let snapshot = app.snapshot()?; //                                        one view of keys, prices, rules
+    let caller = authenticate(app, &snapshot, &call.presented)?; //           who
+    let caller = case.called_by(caller);
+    case.rate = app.limits.admit(&caller, case.at)?; //                       how often
+    let asked = parse(app, call, case).await?; //                             what
+    let found = scan(&app.scanner, &asked); //                                what is in it
+    let health = app.health.view(app.millis());
+    let permit = permit(&snapshot, &caller, &asked, &found, &health, case)?; // may it, where, under which duties
+    let permit = permit.apply(&asked, &found, case)?; //                      redacted: what may leave
+    let stored = recall(app, &permit, case); //                               answered before?
+    let quote = quote(&snapshot, permit, stored.is_some())?; //               how much (a hit: nothing)
+    let order = Order {
+        call: case.id,
+        org: caller.credential.org,
+        key: caller.credential.key,
+        wallet: caller.credential.wallet,
+        amount: quote.amount,
+        expires_at: case.at.after(app.deadlines.total() + ORPHAN_GRACE),
+        claim: case.claim,
+        record: case.record(Ending::Refused, None),
+    };
+    let hold = match app.reserve(order).await? { //                           set it aside, durably
+        Reserved::New(hold) => hold,
+        Reserved::Replay(first) => {
+            return app.replays.find(first).map(Admitted::Replay).ok_or(Refusal::IdempotencyExpired);
+        }
+    };
+    case.warnings = hold.warnings().to_vec();
+    if let Some(stored) = stored {
+        case.cache = CacheState::Hit;
+        return Ok(Admitted::Stored(stored, hold));
+    }
+    match forward(app, quote, case).await { //                                ask, or ask elsewhere
+        Ok(upstream) => Ok(Admitted::Fresh(Box::new(upstream), hold)),
+        Err(refusal) => {
+            release(app, hold, case, &refusal).await;
+            Err(refusal)
+        }
+    }
+}

@@ -1,0 +1,321 @@
+//! Every way a call can be turned down, its status and its wire form, in one place without a wildcard.
+
+use std::fmt;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::{HeaderValue, Response, StatusCode, header};
+use ledger::{Call, Id, Money, OverLimit};
+use providers::{BadRequest, Shape};
+use serde_json::json;
+
+/// Why a call gets no answer from a model.
+#[derive(Debug, Clone)]
+pub enum Refusal {
+    /// The body cannot be read; says where.
+    BadRequest(BadRequest),
+    /// The body is larger than the configured limit.
+    TooLarge { limit: u64 },
+    /// The client stopped sending its body.
+    BodyStalled,
+    /// No key, an unknown one, a revoked or an expired one: one answer for all.
+    InvalidKey,
+    /// Too many calls, or too many failed verifications.
+    RateLimited { retry_after: Duration, what: &'static str },
+    /// Safety found what must not leave. Names detector and place, never the text.
+    Content { detector: String, place: String },
+    /// The policy says no.
+    Denied { code: &'static str, reasons: Vec<String> },
+    /// No alias and no provider of that name.
+    UnknownModel { model: String },
+    /// The path is not served.
+    UnknownRoute,
+    /// The path is served, but not with this method.
+    WrongMethod,
+    /// No price is known for any target.
+    Unpriced { model: String },
+    /// A wallet of the chain cannot cover the call.
+    OverBudget(Box<OverLimit>),
+    /// A wallet of the chain is suspended.
+    Suspended { wallet: String },
+    /// The same Idempotency-Key came with another body.
+    IdempotencyMismatch,
+    /// The first answer is no longer in memory.
+    IdempotencyExpired,
+    /// The first call is still running.
+    IdempotencyInProgress,
+    /// What the caller asked for cannot be expressed to any target.
+    Unsupported { param: Option<String>, message: String },
+    /// The provider rejected the request itself: no other would take it.
+    Rejected { status: u16, code: &'static str, message: String },
+    /// Every target failed.
+    Exhausted { kind: Exhausted, attempts: Vec<String>, retry_after: Option<Duration> },
+    /// Too much in flight.
+    Overloaded,
+    /// What cannot be accounted for is not forwarded.
+    LedgerUnavailable,
+    /// A fault of ours.
+    Internal,
+}
+
+/// How the last target failed, when all did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exhausted {
+    /// It answered with an error.
+    Error,
+    /// It could not be reached, or is benched.
+    Unavailable,
+    /// It did not answer in time.
+    Timeout,
+}
+
+impl Refusal {
+    /// The status of the answer.
+    pub fn status(&self) -> StatusCode {
+        match self {
+            Refusal::BadRequest(_) | Refusal::Content { .. } | Refusal::Unsupported { .. } => StatusCode::BAD_REQUEST,
+            Refusal::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+            Refusal::BodyStalled => StatusCode::REQUEST_TIMEOUT,
+            Refusal::InvalidKey => StatusCode::UNAUTHORIZED,
+            Refusal::RateLimited { .. } | Refusal::OverBudget(_) => StatusCode::TOO_MANY_REQUESTS,
+            Refusal::Denied { .. } | Refusal::Suspended { .. } => StatusCode::FORBIDDEN,
+            Refusal::UnknownModel { .. } | Refusal::UnknownRoute => StatusCode::NOT_FOUND,
+            Refusal::WrongMethod => StatusCode::METHOD_NOT_ALLOWED,
+            Refusal::Unpriced { .. } => StatusCode::UNPROCESSABLE_ENTITY,
+            Refusal::IdempotencyMismatch | Refusal::IdempotencyExpired | Refusal::IdempotencyInProgress => {
+                StatusCode::CONFLICT
+            }
+            Refusal::Rejected { status, .. } => StatusCode::from_u16(*status).unwrap_or(StatusCode::BAD_REQUEST),
+            Refusal::Exhausted { kind: Exhausted::Error, .. } => StatusCode::BAD_GATEWAY,
+            Refusal::Exhausted { kind: Exhausted::Unavailable, .. } => StatusCode::SERVICE_UNAVAILABLE,
+            Refusal::Exhausted { kind: Exhausted::Timeout, .. } => StatusCode::GATEWAY_TIMEOUT,
+            Refusal::Overloaded | Refusal::LedgerUnavailable => StatusCode::SERVICE_UNAVAILABLE,
+            Refusal::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+
+    /// The machine's word for it, as in the contract.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Refusal::BadRequest(bad) => bad.code,
+            Refusal::TooLarge { .. } => "request_too_large",
+            Refusal::BodyStalled => "request_timeout",
+            Refusal::InvalidKey => "invalid_api_key",
+            Refusal::RateLimited { .. } => "rate_limit_exceeded",
+            Refusal::Content { .. } => "content_policy_violation",
+            Refusal::Denied { code, .. } | Refusal::Rejected { code, .. } => code,
+            Refusal::UnknownModel { .. } => "model_not_found",
+            Refusal::UnknownRoute => "unknown_url",
+            Refusal::WrongMethod => "method_not_allowed",
+            Refusal::Unpriced { .. } => "unpriced_model",
+            Refusal::OverBudget(_) => "budget_exceeded",
+            Refusal::Suspended { .. } => "wallet_suspended",
+            Refusal::IdempotencyMismatch => "idempotency_mismatch",
+            Refusal::IdempotencyExpired => "idempotency_expired",
+            Refusal::IdempotencyInProgress => "idempotency_in_progress",
+            Refusal::Unsupported { .. } => "unsupported_by_target",
+            Refusal::Exhausted { kind: Exhausted::Error, .. } => "provider_error",
+            Refusal::Exhausted { kind: Exhausted::Unavailable, .. } => "provider_unavailable",
+            Refusal::Exhausted { kind: Exhausted::Timeout, .. } => "provider_timeout",
+            Refusal::Overloaded => "overloaded",
+            Refusal::LedgerUnavailable => "ledger_unavailable",
+            Refusal::Internal => "internal_error",
+        }
+    }
+
+    fn kind(&self) -> &'static str {
+        match self {
+            Refusal::BadRequest(_)
+            | Refusal::TooLarge { .. }
+            | Refusal::BodyStalled
+            | Refusal::InvalidKey
+            | Refusal::Content { .. }
+            | Refusal::UnknownModel { .. }
+            | Refusal::UnknownRoute
+            | Refusal::WrongMethod
+            | Refusal::Unpriced { .. }
+            | Refusal::IdempotencyMismatch
+            | Refusal::IdempotencyExpired
+            | Refusal::IdempotencyInProgress
+            | Refusal::Unsupported { .. }
+            | Refusal::Rejected { .. } => "invalid_request_error",
+            Refusal::RateLimited { .. } => "rate_limit_error",
+            Refusal::Denied { .. } | Refusal::Suspended { .. } => "permission_error",
+            Refusal::OverBudget(_) => "insufficient_quota",
+            Refusal::Exhausted { .. } | Refusal::Overloaded | Refusal::LedgerUnavailable | Refusal::Internal => {
+                "api_error"
+            }
+        }
+    }
+
+    /// The type as Anthropic's clients know it.
+    fn anthropic_kind(&self) -> &'static str {
+        match self.status().as_u16() {
+            401 => "authentication_error",
+            403 => "permission_error",
+            404 => "not_found_error",
+            413 => "request_too_large",
+            429 => "rate_limit_error",
+            503 => "overloaded_error",
+            500..=599 => "api_error",
+            _ => "invalid_request_error",
+        }
+    }
+
+    fn param(&self) -> Option<&str> {
+        match self {
+            Refusal::BadRequest(bad) => bad.param.as_deref(),
+            Refusal::Content { place, .. } => Some(place),
+            Refusal::UnknownModel { .. } | Refusal::Unpriced { .. } => Some("model"),
+            Refusal::Unsupported { param, .. } => param.as_deref(),
+            _ => None,
+        }
+    }
+
+    /// How long the client should wait, where waiting helps.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Refusal::RateLimited { retry_after, .. } => Some(*retry_after),
+            Refusal::Exhausted { retry_after, .. } => *retry_after,
+            Refusal::IdempotencyInProgress | Refusal::Overloaded | Refusal::LedgerUnavailable => {
+                Some(Duration::from_secs(1))
+            }
+            _ => None,
+        }
+    }
+
+    /// Repeating the call unchanged can never help: official clients obey `x-should-retry`.
+    fn is_final(&self) -> bool {
+        matches!(self, Refusal::OverBudget(_) | Refusal::IdempotencyMismatch | Refusal::IdempotencyExpired)
+    }
+
+    /// The error object in the caller's shape.
+    pub fn body(&self, shape: Shape) -> serde_json::Value {
+        match shape {
+            Shape::OpenAi => json!({"error": {
+                "message": self.to_string(), "type": self.kind(), "param": self.param(), "code": self.code(),
+            }}),
+            Shape::Anthropic => json!({"type": "error", "error": {
+                "type": self.anthropic_kind(), "message": self.to_string(), "code": self.code(),
+            }}),
+        }
+    }
+
+    /// The last event of a stream that fails after its first byte.
+    pub fn frame(&self, shape: Shape) -> bytes::Bytes {
+        let body = self.body(shape);
+        match shape {
+            Shape::OpenAi => format!("data: {body}\n\n").into(),
+            Shape::Anthropic => format!("event: error\ndata: {body}\n\n").into(),
+        }
+    }
+
+    /// The whole answer, but for the headers that every answer carries.
+    pub fn response(&self, shape: Shape, call: Id<Call>) -> Response<Body> {
+        let mut body = self.body(shape);
+        if shape == Shape::Anthropic {
+            body["request_id"] = json!(call.to_string());
+        }
+        let mut response = Response::new(Body::from(body.to_string()));
+        *response.status_mut() = self.status();
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        if let Some(wait) = self.retry_after() {
+            // Whole seconds, rounded up: a client that comes back early is refused again.
+            let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds.max(1)));
+        }
+        if self.is_final() {
+            headers.insert("x-should-retry", HeaderValue::from_static("false"));
+        }
+        response
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Refusal::BadRequest(bad) => f.write_str(&bad.message),
+            Refusal::TooLarge { limit } => write!(f, "The request body is larger than the limit of {limit} bytes."),
+            Refusal::BodyStalled => f.write_str("The request body did not arrive in time."),
+            Refusal::InvalidKey => f.write_str(
+                "Incorrect API key provided. Send 'Authorization: Bearer sk-alf-…' with a key that your operator issued.",
+            ),
+            Refusal::RateLimited { retry_after, what } => {
+                write!(f, "Rate limit reached for {what}. Try again in {:.1} s.", retry_after.as_secs_f64())
+            }
+            Refusal::Content { detector, place } => write!(
+                f,
+                "The content policy of your organisation does not let this request leave: {detector} found in {place}."
+            ),
+            Refusal::Denied { reasons, .. } => match reasons.as_slice() {
+                [] => f.write_str("Denied by policy."),
+                reasons => f.write_str(&reasons.join(" ")),
+            },
+            Refusal::UnknownModel { model } => write!(
+                f,
+                "The model '{}' does not exist here. GET /v1/models lists what this key can use.",
+                shortened(model)
+            ),
+            Refusal::UnknownRoute => f.write_str("Unknown request URL. This gateway does not serve that path."),
+            Refusal::WrongMethod => f.write_str("This path does not serve that method."),
+            Refusal::Unpriced { model } => write!(
+                f,
+                "No price is known for the model '{}', so the call cannot be accounted for. \
+                 Add it under 'prices' in the gateway's configuration.",
+                shortened(model)
+            ),
+            Refusal::OverBudget(over) => budget_message(f, over),
+            Refusal::Suspended { wallet } => write!(f, "The wallet {wallet} is suspended. Ask your operator."),
+            Refusal::IdempotencyMismatch => {
+                f.write_str("This Idempotency-Key was used with another request body. Use a new key for a new request.")
+            }
+            Refusal::IdempotencyExpired => f.write_str(
+                "The request with this Idempotency-Key was answered and charged; its answer is no longer kept. \
+                 Use a new key to ask (and pay) again.",
+            ),
+            Refusal::IdempotencyInProgress => {
+                f.write_str("The request with this Idempotency-Key is still running. Try again shortly.")
+            }
+            Refusal::Unsupported { message, .. } => {
+                write!(f, "No target of this model can be asked this: {message}. Remove it or choose another model.")
+            }
+            Refusal::Rejected { message, .. } => f.write_str(message),
+            Refusal::Exhausted { attempts, .. } => {
+                write!(f, "No target could answer. Attempts: {}.", attempts.join("; "))
+            }
+            Refusal::Overloaded => f.write_str("The gateway is at its limit of calls in flight. Try again shortly."),
+            Refusal::LedgerUnavailable => {
+                f.write_str("The call cannot be accounted for right now and was not forwarded. Try again shortly.")
+            }
+            Refusal::Internal => f.write_str("The gateway failed to handle this request."),
+        }
+    }
+}
+
+fn budget_message(f: &mut fmt::Formatter<'_>, over: &OverLimit) -> fmt::Result {
+    let free = [over.spent, over.held].iter().try_fold(over.limit, |left, used| left.minus(*used)).unwrap_or(Money::ZERO);
+    write!(
+        f,
+        "Budget exceeded: wallet {} has a limit of {} USD, {} USD spent and {} USD held; this call needs up to {} USD and {} USD is free.",
+        over.wallet,
+        over.limit,
+        over.spent,
+        over.held,
+        over.asked,
+        free.max(Money::ZERO)
+    )?;
+    match over.resets_at {
+        Some(at) => write!(f, " The window resets at {at}."),
+        None => f.write_str(" The limit does not reset by itself."),
+    }
+}
+
+/// A client's own words, short enough for an error message.
+fn shortened(text: &str) -> String {
+    const MOST: usize = 100;
+    match text.char_indices().nth(MOST) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}

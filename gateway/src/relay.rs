@@ -1,0 +1,178 @@
+//! Carries an answer from the provider to the client, counts on the way, and always ends in a closed case.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use ledger::Hold;
+use providers::{ChatEvent, End, ProviderError};
+use tokio::sync::mpsc;
+
+use crate::app::App;
+use crate::cache::Stored;
+use crate::case::{Case, Ending};
+use crate::close::{self, Settled};
+use crate::forward::Upstream;
+use crate::refusal::{Exhausted, Refusal};
+use crate::reply::{Answered, Head, Reply};
+
+/// Chunks that may wait for a slow client before the provider is made to wait too.
+const AHEAD: usize = 32;
+/// A frame larger than this ends the keeping of an answer, not the answer.
+const MOST_KEPT: usize = 4 << 20;
+
+/// A stream goes on in a task of its own; a JSON answer is drained here.
+pub async fn answer(app: &Arc<App>, upstream: Upstream, hold: Hold, case: Case) -> Answered {
+    if case.stream {
+        let head = Head::of(&case, None);
+        let (client, frames) = mpsc::channel(AHEAD);
+        let keeper = Arc::clone(app);
+        app.tasks.spawn(async move { stream(&keeper, upstream, hold, case, client).await });
+        return Answered { head, outcome: Ok(Reply::Stream(frames)) };
+    }
+    whole(app, upstream, hold, case).await
+}
+
+/// What a relay leaves behind.
+struct Relayed {
+    ending: Ending,
+    end: Option<End>,
+    frames: Option<Vec<Bytes>>,
+    failure: Option<ProviderError>,
+}
+
+async fn stream(app: &Arc<App>, mut upstream: Upstream, hold: Hold, mut case: Case, client: mpsc::Sender<Bytes>) {
+    let keeping = upstream.keep.is_some() || case.claim.is_some();
+    let Relayed { ending, end, frames, failure } = relay(app, &mut upstream, Some(&client), keeping, &mut case).await;
+    let shape = case.shape;
+    let settled = close::settle(app, &upstream, hold, &mut case, ending).await;
+    match (end, failure) {
+        (Some(end), _) => {
+            let closing = end.closing(settled.cost_usd().as_deref(), Some(&settled.counted));
+            // The client may have left just now; then there is nobody to tell.
+            let _ = client.send(closing).await;
+            keep(app, &upstream, &case, &settled, frames, end);
+        }
+        (None, failure) => {
+            let refusal = broken_stream(ending, failure, &case);
+            let _ = client.send(refusal.frame(shape)).await;
+        }
+    }
+}
+
+async fn whole(app: &Arc<App>, mut upstream: Upstream, hold: Hold, mut case: Case) -> Answered {
+    let Relayed { ending, end, failure, .. } = relay(app, &mut upstream, None, false, &mut case).await;
+    let settled = close::settle(app, &upstream, hold, &mut case, ending).await;
+    let head = Head::of(&case, settled.price());
+    let outcome = match end {
+        Some(end) => {
+            let body = end.closing(None, Some(&settled.counted));
+            keep(app, &upstream, &case, &settled, Some(Vec::new()), end);
+            Ok(Reply::Whole(body))
+        }
+        None => Err(broken_stream(ending, failure, &case)),
+    };
+    Answered { head, outcome }
+}
+
+/// Returns however the call ends, so that the case is always closed.
+async fn relay(
+    app: &App,
+    upstream: &mut Upstream,
+    client: Option<&mpsc::Sender<Bytes>>,
+    keeping: bool,
+    case: &mut Case,
+) -> Relayed {
+    let left = app.deadlines.total().saturating_sub(case.started.elapsed());
+    let deadline = tokio::time::sleep(left);
+    tokio::pin!(deadline);
+    let mut kept = keeping.then(Vec::new);
+    let mut kept_bytes = 0;
+    let relayed = |ending, end, failure, frames| Relayed { ending, end, frames, failure };
+    loop {
+        let waited = Instant::now();
+        let event = match upstream.begun.pop_front() {
+            Some(event) => Some(Ok(event)),
+            None => tokio::select! {
+                biased;
+                event = upstream.answer.next() => event,
+                () = &mut deadline => return relayed(Ending::DeadlinePassed, None, None, None),
+                () = app.stop_now.cancelled() => return relayed(Ending::ShutDown, None, None, None),
+                () = gone(client) => return relayed(Ending::ClientLeft, None, None, None),
+            },
+        };
+        case.upstream += waited.elapsed();
+        match event {
+            None => {
+                let failure = ProviderError::broken("the answer broke off");
+                return relayed(Ending::UpstreamBroke, None, Some(failure), None);
+            }
+            Some(Err(failure)) => return relayed(Ending::UpstreamBroke, None, Some(failure), None),
+            Some(Ok(ChatEvent::Usage(usage))) => upstream.meter.billed(usage),
+            Some(Ok(ChatEvent::End(end))) => return relayed(Ending::Finished, Some(end), None, kept),
+            Some(Ok(ChatEvent::Delta(delta))) => {
+                upstream.meter.heard(&delta.text, &upstream.target);
+                if delta.content && case.first_byte.is_none() {
+                    case.first_byte = Some(case.started.elapsed());
+                    app.telemetry.first_token(&upstream.target, case.started.elapsed());
+                }
+                let Some(client) = client.filter(|_| !delta.frame.is_empty()) else { continue };
+                kept_bytes += delta.frame.len();
+                match &mut kept {
+                    Some(frames) if kept_bytes <= MOST_KEPT => frames.push(delta.frame.clone()),
+                    _ => kept = None,
+                }
+                // Back-pressure: a full channel makes the provider wait, up to the call's deadline.
+                tokio::select! {
+                    sent = client.send(delta.frame) => if sent.is_err() {
+                        return relayed(Ending::ClientLeft, None, None, None);
+                    },
+                    () = &mut deadline => return relayed(Ending::DeadlinePassed, None, None, None),
+                    () = app.stop_now.cancelled() => return relayed(Ending::ShutDown, None, None, None),
+                }
+            }
+        }
+    }
+}
+
+/// Ends when the client has gone; a JSON caller is not watched, its answer is paid for either way.
+async fn gone(client: Option<&mpsc::Sender<Bytes>>) {
+    match client {
+        Some(client) => client.closed().await,
+        None => std::future::pending().await,
+    }
+}
+
+fn broken_stream(ending: Ending, failure: Option<ProviderError>, case: &Case) -> Refusal {
+    let target = case.target.as_ref().map(|target| target.name.clone()).unwrap_or_default();
+    let (kind, what) = match (ending, failure) {
+        (Ending::DeadlinePassed, _) => (Exhausted::Timeout, "deadline passed".to_owned()),
+        (Ending::ShutDown, _) => (Exhausted::Unavailable, "the gateway is shutting down".to_owned()),
+        (_, Some(error)) if error.class == providers::Class::Timeout => (Exhausted::Timeout, "timeout".to_owned()),
+        (_, Some(error)) => (Exhausted::Error, error.class.as_str().to_owned()),
+        (_, None) => (Exhausted::Error, ending.as_str().to_owned()),
+    };
+    Refusal::Exhausted { kind, attempts: vec![format!("{target} ({what})")], retry_after: None }
+}
+
+/// Only complete answers are kept, and only where policy or an Idempotency-Key asks for it.
+fn keep(app: &App, upstream: &Upstream, case: &Case, settled: &Settled, frames: Option<Vec<Bytes>>, end: End) {
+    let Some(frames) = frames else { return };
+    if upstream.keep.is_none() && !case.claim.is_some() {
+        return;
+    }
+    let stored = Arc::new(Stored {
+        target: upstream.target.name.clone(),
+        stream: case.stream,
+        frames,
+        end,
+        counted: settled.counted.clone(),
+        price: settled.price(),
+    });
+    if let Some(keep) = &upstream.keep {
+        app.cache.store(keep.key.clone(), Arc::clone(&stored), keep.ttl, app.clock().now());
+    }
+    if case.claim.is_some() {
+        app.replays.store(case.id, stored);
+    }
+}

@@ -1,0 +1,145 @@
+//! What goes back to the client: the answer and the headers that tell what was done for it.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
+use bytes::Bytes;
+use futures_util::StreamExt;
+use ledger::{Call, Id, Money};
+use tokio::sync::mpsc;
+
+use crate::cache::Stored;
+use crate::case::Case;
+use crate::refusal::Refusal;
+
+/// An answer in the caller's shape.
+pub enum Reply {
+    /// One JSON body.
+    Whole(Bytes),
+    /// Server-sent events as they come.
+    Stream(mpsc::Receiver<Bytes>),
+    /// Server-sent events that are all at hand.
+    Recorded(Vec<Bytes>),
+}
+
+impl Reply {
+    /// An answer that was kept, with what it costs this time.
+    pub fn stored(stored: &Arc<Stored>, price: Money) -> Reply {
+        let cost = price.to_string();
+        let closing = stored.end.closing(stored.stream.then_some(cost.as_str()), Some(&stored.counted));
+        match stored.stream {
+            true => Reply::Recorded(stored.frames.iter().cloned().chain([closing]).collect()),
+            false => Reply::Whole(closing),
+        }
+    }
+}
+
+/// The outcome of a call with what its headers say.
+pub struct Answered {
+    pub head: Head,
+    pub outcome: Result<Reply, Refusal>,
+}
+
+/// The headers of the contract.
+pub struct Head {
+    call: Id<Call>,
+    headers: HeaderMap,
+}
+
+impl Head {
+    /// What the case knows by now. `price`: what was charged, if that is settled.
+    pub fn of(case: &Case, price: Option<Money>) -> Head {
+        let target = case.target.as_ref().map(|target| target.name.as_str());
+        Head::new(case, target, price)
+    }
+
+    /// The same for an answer that was kept.
+    pub fn of_stored(case: &Case, stored: &Stored, price: Money) -> Head {
+        Head::new(case, Some(&stored.target), Some(price))
+    }
+
+    fn new(case: &Case, target: Option<&str>, price: Option<Money>) -> Head {
+        let mut headers = HeaderMap::new();
+        let mut set = |name: &'static str, value: &str| {
+            // Names of models come from the configuration or from the client: what is no header value is left out.
+            if let Ok(value) = HeaderValue::from_str(value) {
+                headers.insert(HeaderName::from_static(name), value);
+            }
+        };
+        if let Some(target) = target {
+            set("x-alfred-model", target);
+        }
+        if target.is_some() || !case.attempts.is_empty() {
+            set("x-alfred-attempts", &case.tried.to_string());
+            set("x-alfred-cache", case.cache.as_str());
+        }
+        if !case.policy.is_empty() {
+            set("x-alfred-policy", &case.policy);
+        }
+        set("x-alfred-overhead-ms", &format!("{:.3}", case.overhead().as_secs_f64() * 1_000.0));
+        if let Some(price) = price {
+            set("x-alfred-cost-usd", &price.to_string());
+        }
+        if !case.warnings.is_empty() {
+            let words: Vec<String> = case
+                .warnings
+                .iter()
+                .map(|w| format!("wallet={} soft_limit_usd={} used_usd={}", w.wallet, w.soft_limit, w.used))
+                .collect();
+            set("x-alfred-budget-warning", &words.join(", "));
+        }
+        if let Some(rate) = &case.rate {
+            set("x-ratelimit-limit-requests", &rate.limit.to_string());
+            set("x-ratelimit-remaining-requests", &rate.remaining.to_string());
+            set("x-ratelimit-reset-requests", &format!("{:.3}s", rate.reset.as_secs_f64()));
+        }
+        Head { call: case.id, headers }
+    }
+}
+
+impl Answered {
+    /// The whole HTTP answer.
+    pub fn into_response(self, shape: providers::Shape) -> Response<Body> {
+        let mut response = match self.outcome {
+            Err(refusal) => refusal.response(shape, self.head.call),
+            Ok(Reply::Whole(body)) => whole(body),
+            Ok(Reply::Stream(frames)) => {
+                let frames = futures_util::stream::unfold(frames, |mut frames| async {
+                    frames.recv().await.map(|frame| (frame, frames))
+                });
+                events(Body::from_stream(frames.map(Ok::<_, std::convert::Infallible>)))
+            }
+            Ok(Reply::Recorded(frames)) => {
+                events(Body::from_stream(futures_util::stream::iter(frames).map(Ok::<_, std::convert::Infallible>)))
+            }
+        };
+        response.headers_mut().extend(self.head.headers);
+        identify(&mut response, self.head.call);
+        response
+    }
+}
+
+/// Puts the call's id on an answer.
+pub fn identify(response: &mut Response<Body>, call: Id<Call>) {
+    if let Ok(value) = HeaderValue::from_str(&call.to_string()) {
+        response.headers_mut().insert("x-request-id", value);
+    }
+}
+
+fn whole(body: Bytes) -> Response<Body> {
+    let mut response = Response::new(Body::from(body));
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+fn events(body: Body) -> Response<Body> {
+    let mut response = Response::new(body);
+    *response.status_mut() = StatusCode::OK;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    // Proxies that buffer would undo the streaming.
+    headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
+    response
+}
