@@ -1,1 +1,10 @@
-//! qa
+//! What the suites stand on: a running gateway (`world`), providers that do as told (`upstream`), a real Postgres
+//! (`postgres`), an HTTP client that hides nothing (`http`) and table helpers (`check`). Everything here sees Alfred
+//! from outside, as the contract tells it: no part of the gateway is linked in.
+
+pub mod check;
+pub mod http;
+pub mod postgres;
+pub mod tools;
+pub mod upstream;
+pub mod world;

@@ -1,0 +1,18 @@
+//! The life of a call, seen from outside: what an app may rely on when it swaps its base URL.
+
+mod admission;
+mod budget;
+mod cache;
+mod failover;
+mod headers;
+mod idempotency;
+mod keys;
+mod lifecycle;
+mod messages;
+mod models;
+mod parse;
+mod passthrough;
+mod policy;
+mod relay;
+mod safety;
+mod secrets;
