@@ -1,1 +1,95 @@
-//! admin-api
+//! Operators' HTTP, mounted at `/admin/v1`: tenants, wallets, keys, requests, audit.
+//!
+//! A handler reads what was asked, makes one ledger call and answers a wire type. Three layers hold for every route:
+//! who is asking ([`operator`]), the change being in force before the answer leaves ([`effect`]), and problem
+//! documents for whatever no route takes.
+
+mod audit;
+mod body;
+mod document;
+mod effect;
+mod keys;
+mod once;
+mod operator;
+mod orgs;
+mod page;
+mod problem;
+mod requests;
+mod teams;
+mod users;
+mod wallets;
+mod wire;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::middleware::{from_fn, from_fn_with_state};
+use futures_util::future::BoxFuture;
+use ledger::{Ledger, OperatorCredential};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use problem::Problem;
+
+/// What the admin API stands on.
+#[derive(Clone)]
+pub struct AdminState {
+    /// The system of record.
+    pub ledger: Ledger,
+    /// The process that it runs in.
+    pub refresh: Arc<dyn Refresh>,
+}
+
+/// What the process around the admin API provides.
+pub trait Refresh: Send + Sync {
+    /// Puts every committed change into force in this process. Awaited after each successful write.
+    fn refresh(&self) -> BoxFuture<'_, Result<(), String>>;
+
+    /// Living operators' keys, from memory; none when they could not be confirmed for too long (answered 503).
+    fn operators(&self) -> Option<Arc<[OperatorCredential]>>;
+
+    /// Counts a failed verification against the address that `request` came from. Where that address has had too many,
+    /// says how long it has to wait (answered 429). A valid key is never asked about.
+    fn failed_verification(&self, request: &http::request::Parts) -> Option<Duration>;
+}
+
+/// The admin API, to be nested at `/admin/v1`.
+pub fn router(state: AdminState) -> Router {
+    let (router, _) = routes().split_for_parts();
+    router
+        .fallback(async || Problem::NoRoute)
+        .method_not_allowed_fallback(async || Problem::NoMethod)
+        .layer(from_fn_with_state(state.clone(), effect::in_force))
+        .layer(from_fn_with_state(state.clone(), operator::authenticate))
+        .layer(from_fn(effect::uncached))
+        .with_state(state)
+}
+
+/// The OpenAPI 3.1 document of the admin API, as it is served and as it is committed in `docs/api`.
+pub fn openapi() -> String {
+    document::text()
+}
+
+fn routes() -> OpenApiRouter<AdminState> {
+    OpenApiRouter::with_openapi(document::frame())
+        .routes(routes!(orgs::create, orgs::list))
+        .routes(routes!(orgs::get))
+        .routes(routes!(teams::create, teams::list))
+        .routes(routes!(teams::get))
+        .routes(routes!(users::create, users::list))
+        .routes(routes!(users::get))
+        .routes(routes!(wallets::create, wallets::list))
+        .routes(routes!(wallets::get, wallets::change))
+        .routes(routes!(wallets::fund))
+        .routes(routes!(wallets::entries))
+        .routes(routes!(keys::create, keys::list))
+        .routes(routes!(keys::get, keys::revoke))
+        .routes(routes!(keys::rotate))
+        .routes(routes!(requests::list))
+        .routes(routes!(requests::get))
+        .routes(routes!(requests::refund))
+        .routes(routes!(audit::list))
+        .routes(routes!(audit::export))
+        .routes(routes!(document::serve))
+}

@@ -117,3 +117,11 @@ CREATE TABLE operators (
     revoked_at  BIGINT
 );
 CREATE UNIQUE INDEX operators_one_bootstrap ON operators (source) WHERE source = 'bootstrap' AND revoked_at IS NULL;
+
+-- What an operator's Idempotency-Key was used for, where the thing done has no id of its own. Kept for 24 hours.
+CREATE TABLE admin_claims (
+    name    BYTEA PRIMARY KEY,
+    content BYTEA NOT NULL,
+    at      BIGINT NOT NULL
+);
+CREATE INDEX admin_claims_by_age ON admin_claims (at);

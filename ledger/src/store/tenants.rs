@@ -448,3 +448,27 @@ pub(crate) async fn revoke_operator(tx: &mut Tx, id: Id<Operator>, at: Timestamp
 pub(crate) async fn has_org(tx: &mut Tx, org: Id<Org>) -> Result<bool, StoreError> {
     Ok(tx.row("SELECT id FROM orgs WHERE id = $1", values![org]).await?.is_some())
 }
+
+/// Takes a name for a content, and forgets names taken before `forget`. Answers the content that has it now.
+pub(crate) async fn claim(
+    tx: &mut Tx,
+    name: [u8; 32],
+    content: [u8; 32],
+    at: Timestamp,
+    forget: Timestamp,
+) -> Result<[u8; 32], StoreError> {
+    tx.execute("DELETE FROM admin_claims WHERE at < $1", values![forget]).await?;
+    tx.execute(
+        "INSERT INTO admin_claims (name, content, at) VALUES ($1, $2, $3) ON CONFLICT (name) DO NOTHING",
+        values![name, content, at],
+    )
+    .await?;
+    let row = tx.row("SELECT content FROM admin_claims WHERE name = $1", values![name]).await?;
+    row.ok_or_else(|| StoreError::Corrupt("admin claim".to_owned()))?.hash("content")
+}
+
+/// Frees a name again.
+pub(crate) async fn unclaim(tx: &mut Tx, name: [u8; 32]) -> Result<(), StoreError> {
+    tx.execute("DELETE FROM admin_claims WHERE name = $1", values![name]).await?;
+    Ok(())
+}

@@ -5,6 +5,7 @@
 //! other content is a conflict.
 
 mod check;
+mod claim;
 mod credential;
 mod key;
 mod operator;

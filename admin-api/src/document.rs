@@ -1,0 +1,81 @@
+//! The OpenAPI 3.1 document, written from the code of the routes.
+
+use std::sync::LazyLock;
+
+use axum::response::{IntoResponse, Response};
+use http::header;
+use utoipa::openapi::path::{Operation, ParameterBuilder, ParameterIn, PathItem};
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::openapi::{
+    Components, ContentBuilder, InfoBuilder, OpenApi, OpenApiBuilder, Ref, RefOr, ResponseBuilder, SecurityRequirement,
+    ServerBuilder,
+};
+use utoipa::{PartialSchema, ToSchema};
+
+use crate::problem::{FaultyMember, ProblemDocument};
+
+/// The document as it is served: made once.
+pub(crate) fn text() -> String {
+    static TEXT: LazyLock<String> = LazyLock::new(|| {
+        let mut api = crate::routes().into_openapi();
+        for item in api.paths.paths.values_mut() {
+            complete(item);
+        }
+        let mut text = api.to_pretty_json().unwrap_or_default();
+        text.push('\n');
+        text
+    });
+    TEXT.clone()
+}
+
+/// What the document says beside its routes.
+pub(crate) fn frame() -> OpenApi {
+    let mut components = Components::new();
+    components.add_security_scheme(
+        "admin_key",
+        SecurityScheme::Http(
+            HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some("An admin key.")).build(),
+        ),
+    );
+    components.schemas.insert(ProblemDocument::name().into(), ProblemDocument::schema());
+    components.schemas.insert(FaultyMember::name().into(), FaultyMember::schema());
+    let about = "Operators' API: tenants, wallets, keys, requests and the audit log. Money is decimal US dollars in a \
+                 string; moments are RFC 3339 in UTC; ids carry their kind. Faults are RFC 9457 problem documents. A POST \
+                 may carry an `Idempotency-Key`: a repeat with the same content is answered the same and done once, other \
+                 content under the same key is a 409. A wallet's parent is never guessed: say `parent_id`, or the wallet \
+                 is a root of its own.";
+    OpenApiBuilder::new()
+        .info(InfoBuilder::new().title("Alfred admin API").version("1").description(Some(about)).build())
+        .servers(Some([ServerBuilder::new().url("/admin/v1").build()]))
+        .security(Some([SecurityRequirement::new("admin_key", Vec::<String>::new())]))
+        .components(Some(components))
+        .build()
+}
+
+/// What every operation has in common: problems, and on a POST the `Idempotency-Key`.
+fn complete(item: &mut PathItem) {
+    if let Some(post) = &mut item.post {
+        let once = ParameterBuilder::new()
+            .name("Idempotency-Key")
+            .parameter_in(ParameterIn::Header)
+            .description(Some("1 to 255 printable ASCII characters; a repeat with the same content happens once."))
+            .schema(Some(String::schema()))
+            .build();
+        post.parameters.get_or_insert_default().push(RefOr::T(once));
+    }
+    let operations: [&mut Option<Operation>; 5] =
+        [&mut item.get, &mut item.post, &mut item.patch, &mut item.put, &mut item.delete];
+    for operation in operations.into_iter().flatten() {
+        let problem = ContentBuilder::new().schema(Some(Ref::from_schema_name(ProblemDocument::name()))).build();
+        let response =
+            ResponseBuilder::new().description("A problem").content("application/problem+json", problem).build();
+        operation.responses.responses.insert("default".into(), RefOr::T(response));
+    }
+}
+
+/// This document
+#[utoipa::path(get, path = "/openapi.json", tag = "document", operation_id = "openapi",
+    responses((status = 200, body = serde_json::Value)))]
+pub(crate) async fn serve() -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], text()).into_response()
+}

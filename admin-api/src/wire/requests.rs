@@ -1,0 +1,180 @@
+//! Requests on the wire: their receipts, and refunds of them.
+
+use std::collections::BTreeMap;
+
+use ledger::{AttemptRecord, Call, FindingRecord, Id, Key, Money, Org, Receipt, Team, Timestamp, User, Wallet};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// The receipt of a request.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Receipt)]
+pub(crate) struct ReceiptBody {
+    #[schema(value_type = String, example = "req_0192f0c1a2b37c4d8e5f60718293a4b5")]
+    pub id: Id<Call>,
+    #[schema(value_type = String)]
+    pub org_id: Id<Org>,
+    #[schema(value_type = String)]
+    pub wallet_id: Id<Wallet>,
+    #[schema(value_type = String)]
+    pub key_id: Id<Key>,
+    #[schema(value_type = Option<String>, required)]
+    pub team_id: Option<Id<Team>>,
+    #[schema(value_type = Option<String>, required)]
+    pub user_id: Option<Id<User>>,
+    /// The API that was called, such as `chat.completions`.
+    pub kind: String,
+    /// The model that the caller named.
+    pub model: String,
+    /// The provider and model that answered.
+    #[schema(required)]
+    pub target: Option<String>,
+    /// `pending`, `settled`, `released`, `expired` or `refused`.
+    #[schema(example = "settled")]
+    pub status: String,
+    /// How the call ended, in a word.
+    pub ending: String,
+    /// The code of the error that the caller saw.
+    #[schema(required)]
+    pub code: Option<String>,
+    /// All input tokens: fresh, read from a provider's cache, and written to it.
+    pub input_tokens: u64,
+    /// Those that were read from a provider's cache.
+    pub cached_input_tokens: u64,
+    /// Those that were written to a provider's cache.
+    pub cache_write_tokens: u64,
+    pub output_tokens: u64,
+    /// The provider told no usage, so these are our own counts.
+    pub tokens_estimated: bool,
+    /// What the providers cost the platform, over all attempts.
+    #[schema(value_type = String, example = "0.000123456")]
+    pub cost_usd: Money,
+    /// What the tenant is charged.
+    #[schema(value_type = String, example = "0.000123456")]
+    pub price_usd: Money,
+    /// What was billed beyond what could be held; the platform's.
+    #[schema(value_type = String, example = "0")]
+    pub overrun_usd: Money,
+    #[schema(value_type = String, example = "0")]
+    pub refunded_usd: Money,
+    /// What is held, while the call runs.
+    #[schema(value_type = String, example = "0")]
+    pub held_usd: Money,
+    /// Charged without anybody's word because its process was lost: somebody should look.
+    pub review: bool,
+    pub stream: bool,
+    /// When the call began, where it told so; else when it was booked.
+    #[schema(value_type = String, format = DateTime)]
+    pub created_at: Timestamp,
+    /// When it was last booked.
+    #[schema(value_type = String, format = DateTime)]
+    pub at: Timestamp,
+    pub latency_ms: u64,
+    #[schema(required)]
+    pub first_byte_ms: Option<u64>,
+    pub attempts: Vec<AttemptBody>,
+    /// Why this target.
+    pub routing: String,
+    /// The revision of the policy that decided.
+    pub policy: String,
+    /// What was found in the texts, without the texts.
+    pub safety: Vec<FindingBody>,
+    /// What the cache did: `hit`, `semantic-hit`, `miss` or `bypass`.
+    pub cache: String,
+    /// What the client claims about itself.
+    pub metadata: BTreeMap<String, String>,
+}
+
+/// One try of one target.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Attempt)]
+pub(crate) struct AttemptBody {
+    pub target: String,
+    pub outcome: String,
+    #[schema(required)]
+    pub status: Option<u16>,
+    pub latency_ms: u64,
+    #[schema(value_type = String)]
+    pub cost_usd: Money,
+}
+
+/// Something that safety found.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Finding)]
+pub(crate) struct FindingBody {
+    pub kind: String,
+    /// Where in the request.
+    pub place: String,
+    pub count: u64,
+    /// `allow`, `redact` or `block`.
+    pub action: String,
+}
+
+impl From<AttemptRecord> for AttemptBody {
+    fn from(attempt: AttemptRecord) -> Self {
+        let AttemptRecord { target, outcome, status, latency_ms, cost } = attempt;
+        AttemptBody { target, outcome, status, latency_ms, cost_usd: cost }
+    }
+}
+
+impl From<FindingRecord> for FindingBody {
+    fn from(finding: FindingRecord) -> Self {
+        let FindingRecord { kind, place, count, action } = finding;
+        FindingBody { kind, place, count, action }
+    }
+}
+
+impl From<Receipt> for ReceiptBody {
+    fn from(receipt: Receipt) -> Self {
+        let record = receipt.record;
+        let usage = record.usage;
+        ReceiptBody {
+            id: receipt.call,
+            org_id: receipt.org,
+            wallet_id: receipt.wallet,
+            key_id: receipt.key,
+            team_id: record.team,
+            user_id: record.user,
+            kind: record.kind,
+            model: record.model,
+            target: record.target,
+            status: receipt.status,
+            ending: record.ending,
+            code: record.code,
+            input_tokens: usage.input.saturating_add(usage.cached_input).saturating_add(usage.cache_write),
+            cached_input_tokens: usage.cached_input,
+            cache_write_tokens: usage.cache_write,
+            output_tokens: usage.output,
+            tokens_estimated: usage.estimated,
+            cost_usd: receipt.cost,
+            price_usd: receipt.price,
+            overrun_usd: receipt.overrun,
+            refunded_usd: receipt.refunded,
+            held_usd: receipt.held,
+            review: receipt.review,
+            stream: record.stream,
+            created_at: record.started_at.unwrap_or(receipt.at),
+            at: receipt.at,
+            latency_ms: record.latency_ms,
+            first_byte_ms: record.first_byte_ms,
+            attempts: record.attempts.into_iter().map(AttemptBody::from).collect(),
+            routing: record.routing,
+            policy: record.policy,
+            safety: record.findings.into_iter().map(FindingBody::from).collect(),
+            cache: record.cache,
+            metadata: record.claims,
+        }
+    }
+}
+
+/// Money to be given back for a request.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RefundRequest {
+    /// One line of 1 to 200 characters. It is kept in the audit log for good: name no person.
+    #[schema(example = "duplicate answer", max_length = 200)]
+    pub reason: String,
+    /// All that is left of the price, unless said.
+    #[schema(value_type = Option<String>, example = "0.01")]
+    pub amount_usd: Option<Money>,
+}
