@@ -1,0 +1,88 @@
+//! Anthropic Messages, both directions.
+//!
+//! | caller | target | request | answer |
+//! |---|---|---|---|
+//! | Anthropic | Anthropic | spliced: model, cap, gateway's own members | passes as it came |
+//! | OpenAI | Anthropic | [`request`] | [`chunks`], then the OpenAI outlet |
+//! | Anthropic | OpenAI | [`inbound`] | the OpenAI decoder, then [`outlet`](self::outlet()) |
+//!
+//! A translation refuses what it cannot tell, by name; [`request`] and [`inbound`] list what they let go.
+
+mod chunks;
+mod content;
+mod decoder;
+mod explain;
+mod inbound;
+mod members;
+mod outlet;
+mod request;
+mod usage;
+mod wire;
+
+use bytes::Bytes;
+use http::header::{HeaderName, HeaderValue};
+use http::{HeaderMap, Method};
+
+use crate::chat::{ChatRequest, Shape};
+use crate::dialect::{Aim, Decoder, Dialect, HttpRequest, Outlet, Unsupported};
+use crate::error::ProviderError;
+use crate::json;
+use crate::splice::Splice;
+
+pub(crate) use inbound::to_openai;
+
+/// The version of the API that is spoken here, unless the configuration names another.
+const VERSION: HeaderValue = HeaderValue::from_static("2023-06-01");
+const VERSION_HEADER: HeaderName = HeaderName::from_static("anthropic-version");
+
+/// Servers that speak Anthropic Messages.
+pub struct AnthropicDialect;
+
+impl Dialect for AnthropicDialect {
+    fn shape(&self) -> Shape {
+        Shape::Anthropic
+    }
+
+    fn encode(&self, request: &ChatRequest, aim: &Aim<'_>) -> Result<HttpRequest, Unsupported> {
+        let cap = request.max_output().map_or(aim.cap, |asked| asked.min(aim.cap));
+        let body = match request.shape() {
+            Shape::Anthropic => spliced(request, aim, cap),
+            Shape::OpenAi => request::from_openai(request.body(), aim.model, cap)?,
+        };
+        let mut headers = aim.header_map()?;
+        headers.entry(VERSION_HEADER).or_insert(VERSION);
+        Ok(HttpRequest { method: Method::POST, url: aim.url("messages"), headers, body })
+    }
+
+    fn decoder(&self, request: &ChatRequest, _content_type: &str) -> Box<dyn Decoder> {
+        decoder::decoder(request)
+    }
+
+    fn explain(&self, status: u16, headers: &HeaderMap, body: &[u8]) -> ProviderError {
+        explain::explain(status, headers, body)
+    }
+}
+
+/// Writes Anthropic frames from OpenAI chunks.
+pub(crate) fn outlet(request: &ChatRequest) -> Box<dyn Outlet> {
+    Box::new(outlet::AnthropicOutlet::new(request))
+}
+
+/// Everything stays but the model, the cap and what is the gateway's own. Anthropic takes no other metadata than
+/// `user_id`; attribution is read by the gateway and stays here.
+fn spliced(request: &ChatRequest, aim: &Aim<'_>, cap: u64) -> Bytes {
+    let mut splice = Splice::new(request);
+    splice.set("model", &json::quote(aim.model));
+    splice.set("max_tokens", &cap.to_string());
+    splice.remove("fallbacks");
+    if request.metadata().iter().any(|(name, _)| name != "user_id") {
+        match request.user() {
+            Some(user) => splice.set("metadata", &format!(r#"{{"user_id":{}}}"#, json::quote(user))),
+            None => splice.remove("metadata"),
+        }
+    }
+    splice.finish()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,93 @@
+//! Pairs of files under `testdata/`, and tables for what a file would hide. `BLESS=1` writes the expected halves anew.
+
+mod answers;
+mod errors;
+mod requests;
+
+use std::path::PathBuf;
+
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue};
+use serde_json::Value;
+use url::Url;
+
+use super::*;
+use crate::catalog::{Auth, Quirks};
+use crate::chat::ChatEvent;
+use crate::credentials::Secret;
+
+fn openai(body: &str) -> ChatRequest {
+    ChatRequest::parse(Shape::OpenAi, Bytes::copy_from_slice(body.as_bytes())).unwrap()
+}
+
+fn anthropic(body: &str) -> ChatRequest {
+    ChatRequest::parse(Shape::Anthropic, Bytes::copy_from_slice(body.as_bytes())).unwrap()
+}
+
+fn encode(request: &ChatRequest, headers: &[(HeaderName, HeaderValue)]) -> Result<HttpRequest, Unsupported> {
+    let base_url = Url::parse("https://api.anthropic.com/v1").unwrap();
+    let key = Secret::new("sk-ant-test");
+    let aim = Aim {
+        base_url: &base_url,
+        model: "claude-sonnet-4-5",
+        cap: 512,
+        key: Some(&key),
+        auth: Auth::XApiKey,
+        headers,
+        quirks: &Quirks::default(),
+    };
+    AnthropicDialect.encode(request, &aim)
+}
+
+fn testdata(path: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("src/anthropic/testdata").join(path)
+}
+
+fn given(path: &str) -> String {
+    std::fs::read_to_string(testdata(path)).unwrap()
+}
+
+/// Compares with the expected half of a pair: JSON by value and member order, all else by byte.
+fn check_file(path: &str, got: &str) {
+    let got = match path.ends_with(".json") {
+        true => serde_json::to_string_pretty(&serde_json::from_str::<Value>(got).unwrap()).unwrap() + "\n",
+        false => got.to_owned(),
+    };
+    if std::env::var_os("BLESS").is_some() {
+        std::fs::write(testdata(path), &got).unwrap();
+    }
+    assert_eq!(got, given(path), "{path}");
+}
+
+/// What a decoder gave: the events, with runs of the same told as one would tell them.
+#[derive(Debug, Default, PartialEq)]
+struct Told {
+    frames: String,
+    text: String,
+    usages: Vec<crate::chat::Usage>,
+    reason: Option<String>,
+    closing: String,
+    error: Option<ProviderError>,
+}
+
+fn tell(decoder: &mut dyn Decoder, pieces: &[&[u8]], cost: Option<&str>) -> Told {
+    let (mut told, mut events) = (Told::default(), Vec::new());
+    let fed = pieces.iter().try_for_each(|piece| decoder.feed(piece, &mut events));
+    told.error = fed.and_then(|()| decoder.finish(&mut events)).err();
+    for event in events {
+        assert!(told.closing.is_empty(), "nothing comes after the end");
+        match event {
+            ChatEvent::Delta(delta) => {
+                told.frames.push_str(std::str::from_utf8(&delta.frame).unwrap());
+                told.text.push_str(&delta.text);
+                assert!(delta.content || delta.text.is_empty(), "text that counts is content");
+            }
+            ChatEvent::Usage(usage) => told.usages.push(usage),
+            ChatEvent::End(end) => {
+                told.reason = end.finish_reason().map(str::to_owned);
+                told.closing = String::from_utf8(end.closing(cost, None).to_vec()).unwrap();
+            }
+        }
+    }
+    told
+}
