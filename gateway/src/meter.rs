@@ -56,3 +56,44 @@ fn read(usage: &providers::Usage, output: u64, estimated: bool) -> ledger::Usage
         estimated,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+    use providers::{Fleet, ProviderConfig, Shape, Usage};
+
+    #[test]
+    fn the_providers_word_wins_and_our_own_count_is_marked() {
+        let providers: Vec<ProviderConfig> = serde_yaml_ng::from_str("[{id: sim, kind: sim}]").expect("providers");
+        let target = Fleet::build(&providers, &|_| None).expect("a fleet").target("sim/echo").expect("a target");
+        let body = r#"{"model":"sim/echo","messages":[{"role":"user","content":"hello there"}]}"#;
+        let request = ChatRequest::parse(Shape::OpenAi, Bytes::from_static(body.as_bytes())).expect("a request");
+        let told = |output| Usage { input: 9, cached_input: 4, cache_write: 0, output };
+        let text = "one two three four five";
+        let own = target.count_output(text);
+        assert!(own >= 5, "five words are at least five tokens");
+        for (reported, complete, output, estimated, why) in [
+            (Some(told(3)), true, 3, false, "the provider has said its last word"),
+            (Some(told(1)), false, own, true, "a count from the middle knows less than we saw"),
+            (Some(told(900)), false, 900, true, "or more"),
+            (None, true, own, true, "no usage at all"),
+            (None, false, own, true, "no usage and no end"),
+        ] {
+            let mut meter = Meter::default();
+            // However the text was cut, it is counted as one.
+            for piece in ["one tw", "o three", " four five"] {
+                meter.heard(piece, &target);
+            }
+            if let Some(usage) = reported {
+                meter.billed(usage);
+            }
+            let usage = meter.usage(&target, &request, complete);
+            assert_eq!((usage.output, usage.estimated), (output, estimated), "{why}");
+            match reported {
+                Some(_) => assert_eq!((usage.input, usage.cached_input), (9, 4), "{why}"),
+                None => assert!(usage.input >= 2 && usage.cached_input == 0, "{why}"),
+            }
+        }
+    }
+}

@@ -70,3 +70,35 @@ fn too_much() -> Refusal {
         message: "max_tokens times n is too large to be priced.".into(),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use providers::{Fleet, ProviderConfig};
+
+    fn target(name: &str) -> Arc<Target> {
+        let yaml = "[{id: sim, kind: sim}, {id: local, kind: openai-compatible, base_url: 'http://127.0.0.1:9/v1'}]";
+        let providers: Vec<ProviderConfig> = serde_yaml_ng::from_str(yaml).expect("providers");
+        Fleet::build(&providers, &|_| None).expect("a fleet").target(name).expect("a target")
+    }
+
+    #[test]
+    fn the_cap_is_what_was_asked_else_the_models_maximum_and_never_above_policy() {
+        let (known, unknown) = (target("sim/echo"), target("local/anything"));
+        assert_eq!((known.max_output, known.context), (Some(4_096), Some(128_000)));
+        for (asked, allowed, target, input_bound, expected, why) in [
+            (Some(10), None, &known, 0, 10, "as asked"),
+            (Some(10_000), None, &known, 0, 10_000, "above the maximum: the provider's own refusal is the better answer"),
+            (None, None, &known, 0, 4_096, "the model's maximum"),
+            (None, None, &known, 127_000, 1_000, "what is left beside the prompt"),
+            (None, None, &known, 500_000, 4_096, "the bound is above the count, so the prompt may still fit"),
+            (None, None, &unknown, 500_000, UNKNOWN_CAP, "an unknown maximum"),
+            (None, Some(64), &unknown, 0, 64, "policy's cap"),
+            (Some(100), Some(64), &known, 0, 64, "policy's cap is stricter"),
+            (Some(32), Some(64), &known, 0, 32, "the caller's is stricter"),
+            (Some(0), None, &known, 0, 0, "nothing asked, nothing held for output"),
+        ] {
+            assert_eq!(cap(asked, allowed, target, input_bound), expected, "{why}");
+        }
+    }
+}

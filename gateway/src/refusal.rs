@@ -319,3 +319,102 @@ fn shortened(text: &str) -> String {
         None => text.to_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ledger::{Timestamp, Wallet, Window};
+
+    fn over_budget() -> Refusal {
+        Refusal::OverBudget(Box::new(OverLimit {
+            wallet: Id::<Wallet>::from_uuid(uuid::Uuid::from_u128(7)),
+            limit: Money::from_nanos(1_000_000_000),
+            spent: Money::from_nanos(900_000_000),
+            held: Money::from_nanos(50_000_000),
+            asked: Money::from_nanos(60_000_000),
+            window: Window::Month,
+            resets_at: Some(Timestamp::from_micros(1_769_904_000_000_000)),
+        }))
+    }
+
+    fn exhausted(kind: Exhausted) -> Refusal {
+        Refusal::Exhausted { kind, attempts: vec!["openai/gpt-4o (connect)".into()], retry_after: None }
+    }
+
+    #[test]
+    fn every_refusal_has_the_status_type_and_code_of_the_contract() {
+        let bad = BadRequest { code: "invalid_json", param: None, message: "no".into() };
+        let denied = |code| Refusal::Denied { code, reasons: vec!["not today".into()] };
+        for (refusal, status, kind, code) in [
+            (Refusal::BadRequest(bad), 400, "invalid_request_error", "invalid_json"),
+            (Refusal::Content { detector: "api_key".into(), place: "messages[0].content".into() }, 400, "invalid_request_error", "content_policy_violation"),
+            (Refusal::InvalidKey, 401, "invalid_request_error", "invalid_api_key"),
+            (denied("policy_denied"), 403, "permission_error", "policy_denied"),
+            (denied("residency_violation"), 403, "permission_error", "residency_violation"),
+            (denied("model_not_allowed"), 403, "permission_error", "model_not_allowed"),
+            (Refusal::Suspended { wallet: "wal_1".into() }, 403, "permission_error", "wallet_suspended"),
+            (Refusal::UnknownModel { model: "x".into() }, 404, "invalid_request_error", "model_not_found"),
+            (Refusal::IdempotencyMismatch, 409, "invalid_request_error", "idempotency_mismatch"),
+            (Refusal::IdempotencyExpired, 409, "invalid_request_error", "idempotency_expired"),
+            (Refusal::IdempotencyInProgress, 409, "invalid_request_error", "idempotency_in_progress"),
+            (Refusal::TooLarge { limit: 1 }, 413, "invalid_request_error", "request_too_large"),
+            (Refusal::RateLimited { retry_after: Duration::from_millis(1_500), what: "x" }, 429, "rate_limit_error", "rate_limit_exceeded"),
+            (over_budget(), 429, "insufficient_quota", "budget_exceeded"),
+            (Refusal::Unpriced { model: "x".into() }, 422, "invalid_request_error", "unpriced_model"),
+            (exhausted(Exhausted::Error), 502, "api_error", "provider_error"),
+            (exhausted(Exhausted::Unavailable), 503, "api_error", "provider_unavailable"),
+            (exhausted(Exhausted::Timeout), 504, "api_error", "provider_timeout"),
+            (Refusal::Overloaded, 503, "api_error", "overloaded"),
+            (Refusal::LedgerUnavailable, 503, "api_error", "ledger_unavailable"),
+        ] {
+            let body = refusal.body(Shape::OpenAi);
+            assert_eq!(refusal.status().as_u16(), status, "{code}");
+            assert_eq!(body["error"]["type"], kind, "{code}");
+            assert_eq!(body["error"]["code"], code);
+            let members: Vec<&String> = body["error"].as_object().expect("an object").keys().collect();
+            assert_eq!(members, ["message", "type", "param", "code"], "OpenAI's four members");
+        }
+    }
+
+    #[test]
+    fn only_what_waiting_or_repeating_can_help_says_so() {
+        let id = Id::from_uuid(uuid::Uuid::from_u128(1));
+        for (refusal, retry_after, should_retry) in [
+            (Refusal::RateLimited { retry_after: Duration::from_millis(1_500), what: "x" }, Some("2"), None),
+            (Refusal::IdempotencyInProgress, Some("1"), None),
+            (Refusal::Overloaded, Some("1"), None),
+            (over_budget(), None, Some("false")),
+            (Refusal::IdempotencyMismatch, None, Some("false")),
+            (Refusal::IdempotencyExpired, None, Some("false")),
+            (Refusal::InvalidKey, None, None),
+        ] {
+            let response = refusal.response(Shape::OpenAi, id);
+            let header = |name: &str| response.headers().get(name).and_then(|value| value.to_str().ok());
+            assert_eq!(header("retry-after"), retry_after, "{}", refusal.code());
+            assert_eq!(header("x-should-retry"), should_retry, "{}", refusal.code());
+        }
+    }
+
+    #[test]
+    fn a_refused_budget_names_wallet_limit_and_when_it_resets() {
+        let message = over_budget().to_string();
+        for word in ["wal_00000000000000000000000000000007", "limit of 1 USD", "0.05 USD is free", "2026-02-01T00:00:00"] {
+            assert!(message.contains(word), "{word} in {message}");
+        }
+    }
+
+    #[test]
+    fn anthropic_clients_get_their_own_error_object() {
+        let body = Refusal::InvalidKey.body(Shape::Anthropic);
+        assert_eq!(body["type"], "error");
+        assert_eq!(body["error"]["type"], "authentication_error");
+        assert!(Refusal::Overloaded.frame(Shape::Anthropic).starts_with(b"event: error\ndata: {"));
+        assert!(Refusal::Overloaded.frame(Shape::OpenAi).starts_with(b"data: {\"error\":"));
+    }
+
+    #[test]
+    fn a_long_model_name_is_cut_in_the_message() {
+        let message = Refusal::UnknownModel { model: "é".repeat(5_000) }.to_string();
+        assert!(message.len() < 500, "{}", message.len());
+    }
+}
