@@ -1,11 +1,20 @@
-//! Servers that speak OpenAI's chat completions.
+//! Servers that speak OpenAI's chat completions: OpenAI itself and everything compatible.
 
-use bytes::Bytes;
-use http::HeaderMap;
+mod decoder;
+mod explain;
+mod outlet;
+mod usage;
+mod wire;
 
-use crate::chat::{ChatEvent, ChatRequest, End, Shape};
-use crate::dialect::{Aim, Decoder, Dialect, Finish, HttpRequest, Outlet, Unsupported};
+use http::{HeaderMap, Method};
+
+use crate::chat::{ChatRequest, Shape};
+use crate::dialect::{Aim, Decoder, Dialect, HttpRequest, Unsupported};
 use crate::error::ProviderError;
+use crate::json;
+use crate::splice::Splice;
+
+pub(crate) use outlet::OpenAiOutlet;
 
 /// Servers that speak OpenAI's chat completions.
 pub struct OpenAiDialect;
@@ -14,48 +23,66 @@ impl Dialect for OpenAiDialect {
     fn shape(&self) -> Shape {
         Shape::OpenAi
     }
-    fn encode(&self, _request: &ChatRequest, _aim: &Aim<'_>) -> Result<HttpRequest, Unsupported> {
-        Err(Unsupported::new("not yet"))
+
+    fn encode(&self, request: &ChatRequest, aim: &Aim<'_>) -> Result<HttpRequest, Unsupported> {
+        let body = match request.shape() {
+            Shape::OpenAi => splice(request, aim),
+            Shape::Anthropic => {
+                let translated = crate::anthropic::to_openai(request)?;
+                let translated = ChatRequest::parse(Shape::OpenAi, translated)
+                    .map_err(|bad| Unsupported { param: bad.param, message: bad.message })?;
+                splice(&translated, aim)
+            }
+        };
+        Ok(HttpRequest { method: Method::POST, url: aim.url("chat/completions"), headers: aim.header_map()?, body })
     }
-    fn decoder(&self, _request: &ChatRequest, _content_type: &str) -> Box<dyn Decoder> {
-        Box::new(NotYet)
+
+    fn decoder(&self, request: &ChatRequest, content_type: &str) -> Box<dyn Decoder> {
+        Box::new(decoder::OpenAiDecoder::new(request, content_type))
     }
+
     fn explain(&self, status: u16, headers: &HeaderMap, body: &[u8]) -> ProviderError {
-        explain(status, headers, body)
+        explain::explain(status, headers, body)
     }
 }
 
-pub(crate) fn explain(_status: u16, _headers: &HeaderMap, _body: &[u8]) -> ProviderError {
-    ProviderError::broken("not yet")
+/// Model, cap, stream options; the gateway's own members out. All other bytes stay.
+fn splice(request: &ChatRequest, aim: &Aim<'_>) -> bytes::Bytes {
+    let view = request.view();
+    let mut splice = Splice::new(request);
+    splice.set("model", &json::quote(aim.model));
+    splice.remove("fallbacks");
+
+    let newer = if aim.quirks.needs_max_completion_tokens {
+        true
+    } else {
+        !aim.quirks.needs_max_tokens && view.max_completion_tokens.is_some()
+    };
+    let (cap, other) = if newer { ("max_completion_tokens", "max_tokens") } else { ("max_tokens", "max_completion_tokens") };
+    let least = request.max_output().map_or(aim.cap, |asked| asked.min(aim.cap));
+    splice.set(cap, &least.to_string());
+    splice.remove(other);
+
+    if !request.stream() {
+        return splice.finish();
+    }
+    if aim.quirks.no_stream_options {
+        splice.remove("stream_options");
+        return splice.finish();
+    }
+    // Usage is asked for whether or not the caller wants it; the decoder keeps it from those who do not.
+    match (&view.include_usage, request.member("stream_options")) {
+        (Some(_), _) if view.wants_usage => {}
+        (Some(span), _) => splice.inside(span.clone(), "true"),
+        (None, None) => splice.set("stream_options", "{\"include_usage\":true}"),
+        (None, Some(object)) => {
+            let rest = object[1..].trim_start();
+            let comma = if rest.starts_with('}') { "" } else { "," };
+            splice.set("stream_options", &format!("{{\"include_usage\":true{comma}{}", &object[1..]));
+        }
+    }
+    splice.finish()
 }
 
-struct NotYet;
-impl Decoder for NotYet {
-    fn feed(&mut self, _bytes: &[u8], _out: &mut Vec<ChatEvent>) -> Result<(), ProviderError> {
-        Ok(())
-    }
-    fn finish(&mut self, _out: &mut Vec<ChatEvent>) -> Result<(), ProviderError> {
-        Ok(())
-    }
-}
-
-/// Passes OpenAI chunks on.
-pub(crate) struct OpenAiOutlet;
-
-impl OpenAiOutlet {
-    pub(crate) fn new(_wants_usage: bool) -> OpenAiOutlet {
-        OpenAiOutlet
-    }
-}
-
-impl Outlet for OpenAiOutlet {
-    fn chunk(&mut self, _chunk: &str) -> Result<Bytes, ProviderError> {
-        Ok(Bytes::new())
-    }
-    fn end(self: Box<Self>, finish: Finish) -> End {
-        End::new(finish.reason, |_, _| Bytes::new())
-    }
-    fn whole(self: Box<Self>, body: Bytes, finish: Finish) -> Result<End, ProviderError> {
-        Ok(End::new(finish.reason, move |_, _| body.clone()))
-    }
-}
+#[cfg(test)]
+mod tests;
