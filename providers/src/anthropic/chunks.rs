@@ -24,6 +24,7 @@ pub(super) struct ToChunks {
     model: String,
     open: BTreeMap<u64, Open>,
     tools: u64,
+    thoughts: u64,
     tally: Tally,
     reason: Option<&'static str>,
     ended: bool,
@@ -130,8 +131,7 @@ impl ToChunks {
             }
             "redacted_thinking" => {
                 let data = block.data.and_then(|data| serde_json::from_str::<Value>(data.get()).ok());
-                let told = json!({"thinking_blocks": [{"type": "redacted_thinking", "data": data}]});
-                Some(self.chunk(told, None, String::new(), true))
+                Some(self.thought(json!({"type": "redacted_thinking", "data": data})))
             }
             "tool_use" => {
                 let index = self.tools;
@@ -188,11 +188,17 @@ impl ToChunks {
                 Some(self.chunk(call, None, "{}".to_owned(), true))
             }
             Open::Thinking { text, signature } if !signature.is_empty() => {
-                let block = json!({"type": "thinking", "thinking": text, "signature": signature});
-                Some(self.chunk(json!({"thinking_blocks": [block]}), None, String::new(), true))
+                Some(self.thought(json!({"type": "thinking", "thinking": text, "signature": signature})))
             }
             _ => None,
         }
+    }
+
+    /// A finished block of thinking. Clients sum the elements of a list by their `index`.
+    fn thought(&mut self, mut block: Value) -> Chunk {
+        block["index"] = json!(self.thoughts);
+        self.thoughts += 1;
+        self.chunk(json!({"thinking_blocks": [block]}), None, String::new(), true)
     }
 
     fn chunk(&self, delta: Value, reason: Option<&str>, text: String, content: bool) -> Chunk {

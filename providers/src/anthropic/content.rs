@@ -8,6 +8,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::members::{Members, as_text, elements, unsupported};
+use super::surcharge;
 use crate::dialect::Unsupported;
 
 /// One block, as Anthropic writes it.
@@ -77,6 +78,7 @@ pub(super) fn from_openai<'a>(raw: Option<&'a RawValue>, place: &str) -> Result<
     for (place, raw) in elements(raw, place)? {
         let mut part = Members::read(raw, place)?;
         let cache_control = part.raw("cache_control");
+        surcharge::refuse_long(cache_control, part.at("cache_control"))?;
         part.ignore(&["prompt_cache_breakpoint"]);
         let kind = part.required_text("type")?;
         let block = match kind.as_ref() {

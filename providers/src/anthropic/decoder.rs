@@ -32,7 +32,7 @@ impl Unopened {
     fn open(&self, first: u8) -> Result<Box<dyn Decoder>, ProviderError> {
         let (stream, own) = (self.request.stream(), self.request.shape() == Shape::Anthropic);
         if first == b'{' {
-            let outlet = (!own).then(|| outlet(&self.request));
+            let outlet = (stream || !own).then(|| outlet(&self.request));
             return Ok(Box::new(Whole { body: Vec::new(), stream, outlet }));
         }
         if !stream || !matches!(first, b'a'..=b'z' | b':') {
@@ -190,7 +190,7 @@ impl Decoder for Passage {
     }
 }
 
-/// A body that is not a stream. A caller who asked for a stream gets it as one all the same, where it is translated.
+/// A body that is not a stream. A caller who asked for a stream gets it as one all the same.
 struct Whole {
     body: Vec<u8>,
     stream: bool,
@@ -218,7 +218,6 @@ impl Decoder for Whole {
         let (completion, text, finish) = chunks::whole(&message);
         let usage = finish.usage;
         let end = match self.outlet.take() {
-            None if self.stream => return Err(ProviderError::broken("the provider did not answer with a stream")),
             None => {
                 out.push(ChatEvent::Delta(Delta { frame: Bytes::new(), text, content: true }));
                 let body = body.clone();

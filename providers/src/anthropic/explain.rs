@@ -55,9 +55,7 @@ fn invalid(message: &str) -> ProviderError {
 
 fn by_status(status: u16) -> ProviderError {
     match status {
-        401 | 402 | 403 => {
-            ProviderError::new(Class::Misconfigured, "the provider does not accept the gateway's account")
-        }
+        401..=403 => ProviderError::new(Class::Misconfigured, "the provider does not accept the gateway's account"),
         404 => rejected("model_not_found", "the provider does not know the model or resource"),
         408 | 504 => ProviderError::new(Class::Timeout, "the provider took too long"),
         413 => rejected("request_too_large", "the request is larger than the provider takes"),

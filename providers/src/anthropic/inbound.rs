@@ -294,8 +294,10 @@ fn tool_result<'a>(block: &mut Members<'a>) -> Result<Message<'a>, Unsupported> 
 
 const TOOL_ERROR: &str = "[tool error] ";
 
+type BlockOfKind<'a> = (Members<'a>, Option<Cow<'a, str>>);
+
 /// The blocks of a content with their kinds. A plain text is one block `{"text": …}` whose kind is not said.
-fn blocks<'a>(raw: Option<&'a RawValue>, place: &str) -> Result<Vec<(Members<'a>, Option<Cow<'a, str>>)>, Unsupported> {
+fn blocks<'a>(raw: Option<&'a RawValue>, place: &str) -> Result<Vec<BlockOfKind<'a>>, Unsupported> {
     let raw = raw.ok_or_else(|| unsupported(place, "is required"))?;
     if as_text(raw).is_some() {
         return Ok(vec![(Members::of("text", raw, place), None)]);

@@ -16,6 +16,7 @@ mod inbound;
 mod members;
 mod outlet;
 mod request;
+mod surcharge;
 mod usage;
 mod wire;
 
@@ -46,7 +47,10 @@ impl Dialect for AnthropicDialect {
     fn encode(&self, request: &ChatRequest, aim: &Aim<'_>) -> Result<HttpRequest, Unsupported> {
         let cap = request.max_output().map_or(aim.cap, |asked| asked.min(aim.cap));
         let body = match request.shape() {
-            Shape::Anthropic => spliced(request, aim, cap),
+            Shape::Anthropic => {
+                surcharge::refuse(request)?;
+                spliced(request, aim, cap)
+            }
             Shape::OpenAi => request::from_openai(request.body(), aim.model, cap)?,
         };
         let mut headers = aim.header_map()?;

@@ -18,6 +18,7 @@ use serde_json::value::RawValue;
 
 use super::content::{self, Block};
 use super::members::{Members, as_text, elements, unsupported};
+use super::surcharge;
 use crate::dialect::Unsupported;
 
 /// Hints and matters of the gateway: taken out of the body, and nobody is misled.
@@ -251,20 +252,12 @@ fn conversation<'a>(messages: Option<&'a RawValue>) -> Result<Conversation<'a>, 
 /// carry); `reasoning_content` alone has no signature, and Anthropic takes no thinking that it cannot verify.
 fn assistant<'a>(message: &mut Members<'a>) -> Result<Vec<Block<'a>>, Unsupported> {
     let mut blocks = Vec::new();
+    let reasoning = message.text("reasoning_content")?.or(message.text("reasoning")?).unwrap_or_default();
     if let Some(thinking) = message.raw("thinking_blocks") {
         for (place, raw) in elements(thinking, &message.at("thinking_blocks"))? {
-            let mut block = Members::read(raw, place)?;
-            blocks.push(match block.required_text("type")?.as_ref() {
-                "thinking" => Block::Thinking {
-                    thinking: block.required_text("thinking")?,
-                    signature: block.required_text("signature")?,
-                },
-                "redacted_thinking" => Block::RedactedThinking { data: block.required_text("data")? },
-                _ => return Err(unsupported(block.at("type"), "is no block of thinking")),
-            });
+            blocks.push(thinking_block(raw, place, &reasoning)?);
         }
     }
-    message.ignore(&["reasoning_content", "reasoning"]);
     message.only("annotations", &["[]"], "cannot be sent back to this target")?;
     blocks.extend(content::from_openai(message.raw("content"), &message.at("content"))?);
     if let Some(refusal) = message.text("refusal")?.filter(|refusal| !refusal.is_empty()) {
@@ -276,6 +269,37 @@ fn assistant<'a>(message: &mut Members<'a>) -> Result<Vec<Block<'a>>, Unsupporte
         }
     }
     Ok(blocks)
+}
+
+/// The guards have read `reasoning_content`, not this block; so it may say nothing that is not said there, and what is
+/// opaque must look it.
+fn thinking_block<'a>(raw: &'a RawValue, place: String, reasoning: &str) -> Result<Block<'a>, Unsupported> {
+    let mut block = Members::read(raw, place)?;
+    let opaque = |text: &str| text.bytes().all(|b| b.is_ascii_alphanumeric() || b"+/=_-".contains(&b));
+    let told = match block.required_text("type")?.as_ref() {
+        "thinking" => {
+            let thinking = block.required_text("thinking")?;
+            if !reasoning.contains(thinking.as_ref()) {
+                return Err(unsupported(block.at("thinking"), "must be the same as in reasoning_content"));
+            }
+            let signature = block.required_text("signature")?;
+            if !opaque(&signature) {
+                return Err(unsupported(block.at("signature"), "is no signature"));
+            }
+            Block::Thinking { thinking, signature }
+        }
+        "redacted_thinking" => {
+            let data = block.required_text("data")?;
+            if !opaque(&data) {
+                return Err(unsupported(block.at("data"), "is no redacted thinking"));
+            }
+            Block::RedactedThinking { data }
+        }
+        _ => return Err(unsupported(block.at("type"), "is no block of thinking")),
+    };
+    block.ignore(&["index"]);
+    block.done()?;
+    Ok(told)
 }
 
 fn tool_call<'a>(raw: &'a RawValue, place: String) -> Result<Block<'a>, Unsupported> {
@@ -354,6 +378,7 @@ fn tool<'a>(raw: &'a RawValue, place: String) -> Result<Tool<'a>, Unsupported> {
         strict: function.take("strict")?.unwrap_or(false),
         cache_control: tool.raw("cache_control"),
     };
+    surcharge::refuse_long(tool_read.cache_control, tool.at("cache_control"))?;
     function.done()?;
     tool.done()?;
     Ok(tool_read)

@@ -5,11 +5,12 @@ use super::*;
 use crate::chat::Usage;
 use crate::dialect::Finish;
 use crate::error::{Class, Retry};
-use crate::sse::SseReader;
+use crate::openai::OpenAiDialect;
 
 const ASK: &str = r#"{"model":"m","messages":[],"stream":true,"stream_options":{"include_usage":true}}"#;
 const ASK_WHOLE: &str = r#"{"model":"m","messages":[]}"#;
 const ASK_ANTHROPIC: &str = r#"{"model":"m","max_tokens":9,"messages":[],"stream":true}"#;
+const ASK_ANTHROPIC_WHOLE: &str = r#"{"model":"m","max_tokens":9,"messages":[]}"#;
 const ASK_THINKING: &str = r#"{"model":"m","max_tokens":9,"messages":[],"stream":true,"thinking":{"type":"adaptive"}}"#;
 const SSE: &str = "text/event-stream; charset=utf-8";
 const STREAMS: [&str; 3] = ["text", "tools", "thinking"];
@@ -83,8 +84,8 @@ fn a_whole_message_is_told_as_a_completion() {
         assert_eq!((answer.error, answer.frames.as_str()), (None, ""));
         check_file(&format!("whole_to_openai/{name}.out.json"), &answer.closing);
 
-        let ask = r#"{"model":"m","max_tokens":9,"messages":[]}"#;
-        assert_eq!(told(&anthropic(ask), "application/json", &given, Some("1")).closing, given);
+        let own = told(&anthropic(ASK_ANTHROPIC_WHOLE), "application/json", &given, Some("1"));
+        assert_eq!(own.closing, given);
     }
 }
 
@@ -92,6 +93,10 @@ fn a_whole_message_is_told_as_a_completion() {
 fn a_caller_who_asked_for_a_stream_gets_one_from_a_whole_message() {
     let answer = told(&openai(ASK), "application/json", &given("whole_to_openai/everything.in.json"), None);
     check_file("whole_to_openai/everything.out.sse", &(answer.frames + &answer.closing));
+
+    let own = told(&anthropic(ASK_ANTHROPIC), "", &given("whole_to_openai/everything.in.json"), None);
+    assert_eq!((own.error, own.text), (None, answer.text));
+    assert!(own.frames.starts_with("event: message_start") && own.closing.contains("\"tool_use\""));
 }
 
 #[test]
@@ -114,10 +119,10 @@ fn foreign_reasoning_is_shown_only_to_who_asked_for_thinking() {
 fn a_whole_completion_is_told_as_a_message() {
     for name in ["everything", "filtered"] {
         let given = given(&format!("whole_to_anthropic/{name}.in.json"));
-        let finish = Finish { usage: usage_of(&given), ..Finish::default() };
-        let end = outlet(&anthropic(ASK_ANTHROPIC)).whole(Bytes::from(given), finish).unwrap();
-        let body = end.closing(Some("0.0012"), None);
-        check_file(&format!("whole_to_anthropic/{name}.out.json"), std::str::from_utf8(&body).unwrap());
+        let mut decoder = OpenAiDialect.decoder(&anthropic(ASK_ANTHROPIC_WHOLE), "application/json");
+        let answer = tell(&mut *decoder, &[given.as_bytes()], Some("0.0012"));
+        assert_eq!((answer.error, answer.frames.as_str()), (None, ""));
+        check_file(&format!("whole_to_anthropic/{name}.out.json"), &answer.closing);
     }
 }
 
@@ -208,29 +213,10 @@ proptest! {
     }
 }
 
-/// What the outlet writes for a stream of OpenAI's.
+/// What a caller of Anthropic's shape reads when the target answers with a stream of OpenAI's.
 fn written(ask: &str, stream: &str) -> String {
-    let (mut events, mut finish, mut out) = (Vec::new(), Finish::default(), String::new());
-    SseReader::default().feed(stream.as_bytes(), &mut events).unwrap();
-    let mut outlet = outlet(&anthropic(ask));
-    for event in events.iter().filter(|event| event.data != "[DONE]") {
-        let chunk: Value = serde_json::from_str(&event.data).unwrap();
-        if let Some(reason) = chunk["choices"][0]["finish_reason"].as_str() {
-            finish.reason = Some(reason.to_owned());
-        }
-        match chunk["choices"].as_array().is_some_and(Vec::is_empty) {
-            true => finish.usage = usage_of(&event.data),
-            false => out.push_str(std::str::from_utf8(&outlet.chunk(&event.data).unwrap()).unwrap()),
-        }
-    }
-    let closing = outlet.end(finish).closing(Some("0.0012"), None);
-    out + std::str::from_utf8(&closing).unwrap()
-}
-
-fn usage_of(json: &str) -> Option<Usage> {
-    let body: Value = serde_json::from_str(json).unwrap();
-    let usage = &body["usage"];
-    let cached_input = usage["prompt_tokens_details"]["cached_tokens"].as_u64().unwrap_or(0);
-    let input = usage["prompt_tokens"].as_u64()? - cached_input;
-    Some(Usage { input, cached_input, cache_write: 0, output: usage["completion_tokens"].as_u64()? })
+    let mut decoder = OpenAiDialect.decoder(&anthropic(ask), SSE);
+    let answer = tell(&mut *decoder, &[stream.as_bytes()], Some("0.0012"));
+    assert_eq!(answer.error, None);
+    answer.frames + &answer.closing
 }

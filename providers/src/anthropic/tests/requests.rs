@@ -63,6 +63,39 @@ fn anthropics_own_shape_is_only_spliced() {
 }
 
 #[test]
+fn what_is_billed_at_another_rate_is_refused_by_name() {
+    fn check(body: Value, place: Option<&str>) {
+        let refused = encode(&anthropic(&body.to_string()), &[]).err();
+        assert_eq!(refused.and_then(|refused| refused.param).as_deref(), place, "{body}");
+    }
+    let with = |name: &str, value: Value| {
+        let mut body = json!({"model": "m", "max_tokens": 9, "messages": []});
+        body[name] = value;
+        body
+    };
+    let cached =
+        |ttl: Value| json!([{"type": "text", "text": "a", "cache_control": {"type": "ephemeral", "ttl": ttl}}]);
+    check(with("speed", json!("fast")), Some("speed"));
+    check(with("speed", json!("standard")), None);
+    check(with("inference_geo", json!("us")), Some("inference_geo"));
+    check(with("inference_geo", json!(null)), None);
+    check(with("cache_control", json!({"type": "ephemeral", "ttl": "1h"})), Some("cache_control.ttl"));
+    check(with("system", cached(json!("1h"))), Some("system[0].cache_control.ttl"));
+    check(with("system", cached(json!("5m"))), None);
+    let turn = json!([{"role": "user", "content": cached(json!("1h"))}]);
+    check(with("messages", turn.clone()), Some("messages[0].content[0].cache_control.ttl"));
+    let input = json!({"cache_control": {"ttl": "1h"}});
+    let call =
+        json!([{"role": "assistant", "content": [{"type": "tool_use", "id": "a", "name": "b", "input": input}]}]);
+    check(with("messages", call), None);
+
+    let hidden = r#"{"model":"m","max_tokens":9,"messages":[],"cache_control":{"\u0074tl":"1h"}}"#;
+    assert!(encode(&anthropic(hidden), &[]).is_err());
+    let refused = encode(&openai(&json!({"model": "m", "messages": turn}).to_string()), &[]).unwrap_err();
+    assert_eq!(refused.param.as_deref(), Some("messages[0].content[0].cache_control.ttl"));
+}
+
+#[test]
 fn what_anthropic_cannot_do_is_refused_by_name() {
     fn check(member: &str, value: Value, place: &str) {
         let mut request = json!({"model": "m", "messages": [{"role": "user", "content": "hi"}]});
@@ -114,6 +147,12 @@ fn what_anthropic_cannot_do_is_refused_by_name() {
         file(json!({"file_data": "data:image/bmp;base64,AA=="})),
         "messages[0].content[0].file.file_data",
     );
+    let thought =
+        |block: Value| json!([{"role": "assistant", "reasoning_content": "a sum", "thinking_blocks": [block]}]);
+    let thinking = json!({"type": "thinking", "thinking": "a secret", "signature": "Eq"});
+    check("messages", thought(thinking), "messages[0].thinking_blocks[0].thinking");
+    let thinking = json!({"type": "thinking", "thinking": "a sum", "signature": "a secret"});
+    check("messages", thought(thinking), "messages[0].thinking_blocks[0].signature");
     for arguments in ["{\"a\":", "[1]", "3", "{} {}"] {
         let call = json!({"id": "c", "type": "function", "function": {"name": "f", "arguments": arguments}});
         let place = "messages[0].tool_calls[0].function.arguments";
