@@ -3,20 +3,20 @@
 //! | caller | target | request | answer |
 //! |---|---|---|---|
 //! | Anthropic | Anthropic | spliced: model, cap, gateway's own members | passes as it came |
-//! | OpenAI | Anthropic | [`request`] | [`chunks`], then the OpenAI outlet |
-//! | Anthropic | OpenAI | [`inbound`] | the OpenAI decoder, then [`outlet`](self::outlet()) |
+//! | OpenAI | Anthropic | [`to_anthropic`] | [`chunks`], then the OpenAI outlet |
+//! | Anthropic | OpenAI | [`to_openai`](mod@to_openai) | the OpenAI decoder, then [`outlet`](self::outlet()) |
 //!
-//! A translation refuses what it cannot tell, by name; [`request`] and [`inbound`] list what they let go.
+//! A translation refuses what it cannot tell, by name; [`to_anthropic`] and [`to_openai`](mod@to_openai) list what they let go.
 
 mod chunks;
 mod content;
 mod decoder;
 mod explain;
-mod inbound;
 mod members;
 mod outlet;
-mod request;
 mod surcharge;
+mod to_anthropic;
+mod to_openai;
 mod usage;
 mod wire;
 
@@ -30,7 +30,7 @@ use crate::error::ProviderError;
 use crate::json;
 use crate::splice::Splice;
 
-pub(crate) use inbound::to_openai;
+pub(crate) use to_openai::to_openai;
 
 /// The version of the API that is spoken here, unless the configuration names another.
 const VERSION: HeaderValue = HeaderValue::from_static("2023-06-01");
@@ -51,7 +51,7 @@ impl Dialect for AnthropicDialect {
                 surcharge::refuse(request)?;
                 spliced(request, aim, cap)
             }
-            Shape::OpenAi => request::from_openai(request.body(), aim.model, cap)?,
+            Shape::OpenAi => to_anthropic::from_openai(request.body(), aim.model, cap)?,
         };
         let mut headers = aim.header_map()?;
         headers.entry(VERSION_HEADER).or_insert(VERSION);

@@ -176,7 +176,9 @@ impl Outlet for AnthropicOutlet {
             let input = match call.function.arguments.trim() {
                 "" => content::empty_object(),
                 text => RawValue::from_string(text.to_owned())
-                    .map_err(|_| ProviderError::broken("the arguments of a tool call are not JSON"))?,
+                    .ok()
+                    .filter(|input| input.get().starts_with('{'))
+                    .ok_or_else(|| ProviderError::broken("the arguments of a tool call are not a JSON object"))?,
             };
             let (call_id, name) = (json!(call_id), json!(call.function.name));
             blocks.push(content::raw(&format!(
@@ -277,9 +279,11 @@ fn message_id(id: &str) -> String {
     if id.starts_with("msg_") { id.to_owned() } else { format!("msg_{id}") }
 }
 
-/// For servers that give their tool calls no ids.
+/// For servers that give their tool calls no ids. Short and plain, as other servers must take it later.
 fn tool_id(message: &str, index: u64) -> String {
-    format!("toolu_{}_{index}", message.strip_prefix("msg_").unwrap_or(message))
+    let plain: Vec<char> = message.trim_start_matches("msg_").chars().filter(char::is_ascii_alphanumeric).collect();
+    let tail: String = plain[plain.len().saturating_sub(24)..].iter().collect();
+    format!("toolu_{tail}_{index}")
 }
 
 fn block(value: &Value) -> Box<RawValue> {

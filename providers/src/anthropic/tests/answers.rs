@@ -213,6 +213,24 @@ proptest! {
     }
 }
 
+proptest! {
+    #[test]
+    fn a_damaged_stream_ends_in_an_error_or_an_end_never_in_a_panic(
+        name in prop::sample::select(&STREAMS[..]), at in 0usize..2500, gone in 0usize..40, new in "[\\PC\n]{0,8}",
+    ) {
+        let mut bytes = given(&format!("stream_to_openai/{name}.in.sse")).into_bytes();
+        let at = at.min(bytes.len());
+        let end = (at + gone).min(bytes.len());
+        bytes.splice(at..end, new.bytes());
+        for request in [openai(ASK), anthropic(ASK_ANTHROPIC)] {
+            let (mut decoder, mut events) = (AnthropicDialect.decoder(&request, SSE), Vec::new());
+            let fed = decoder.feed(&bytes, &mut events).and_then(|()| decoder.finish(&mut events));
+            let ended = events.iter().filter(|event| matches!(event, ChatEvent::End(_))).count();
+            prop_assert!(ended <= 1 && (fed.is_err() || ended == 1));
+        }
+    }
+}
+
 /// What a caller of Anthropic's shape reads when the target answers with a stream of OpenAI's.
 fn written(ask: &str, stream: &str) -> String {
     let mut decoder = OpenAiDialect.decoder(&anthropic(ask), SSE);

@@ -1,3 +1,4 @@
+use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
@@ -240,4 +241,25 @@ fn tool_results_come_first_in_their_turn() {
         {"type": "text", "text": "before"},
         {"type": "text", "text": "after"}]}]);
     assert_eq!(encoded["messages"], expected);
+}
+
+proptest! {
+    #[test]
+    fn a_damaged_request_is_read_or_refused_never_in_a_panic(
+        name in prop::sample::select(&["to_anthropic/tool_loop", "to_anthropic/thinking_history",
+            "to_anthropic/images_and_files", "to_openai/tool_loop", "to_openai/images_and_documents"][..]),
+        at in 0usize..2500, gone in 0usize..30, new in "[\\[\\]{}:,\"0-9a-z ]{0,8}",
+    ) {
+        let mut body = given(&format!("{name}.in.json")).into_bytes();
+        let at = at.min(body.len());
+        let end = (at + gone).min(body.len());
+        body.splice(at..end, new.bytes());
+        let shape = if name.starts_with("to_openai") { Shape::Anthropic } else { Shape::OpenAi };
+        if let Ok(request) = ChatRequest::parse(shape, Bytes::from(body)) {
+            let _ = encode(&request, &[]);
+            if let (Shape::Anthropic, Ok(told)) = (shape, to_openai(&request)) {
+                prop_assert!(serde_json::from_slice::<Value>(&told).is_ok());
+            }
+        }
+    }
 }
