@@ -14,6 +14,8 @@ use sha2::{Digest, Sha256};
 use crate::clock::Timestamp;
 use crate::id::{Id, Key, Operator, Org};
 
+pub use crate::verify::{Damage, DamageKind, Summary, verify_export};
+
 /// The hash of an entry.
 pub type Hash = [u8; 32];
 
@@ -128,23 +130,32 @@ pub(crate) struct Sealed {
     pub hash: Hash,
 }
 
-/// Puts an entry behind the one with `seq - 1` and `prev_hash`.
-pub(crate) fn seal(entry: Entry, at: Timestamp, seq: i64, prev_hash: Hash) -> Sealed {
-    let Entry { chain, kind, mut members } = entry;
-    let mut place = |name: &'static str, json: String| {
-        let at = members.partition_point(|(other, _)| other.as_ref() < name);
-        members.insert(at, (Cow::Borrowed(name), json));
-    };
-    place("at", format!("\"{at}\""));
-    place("chain", quoted(&chain));
-    place("kind", quoted(kind));
-    place("prev_hash", format!("\"{}\"", hex::encode(prev_hash)));
-    place("seq", seq.to_string());
-    place("v", "1".to_owned());
+/// Puts an entry behind the one with `seq - 1` and `prev_hash`, with members that were decided only now.
+/// The time comes twice: as it is stored, and as JSON.
+pub(crate) fn seal(
+    entry: &Entry,
+    kind: &'static str,
+    decided: &[(&'static str, String)],
+    at: (Timestamp, &str),
+    seq: i64,
+    prev_hash: Hash,
+) -> Sealed {
+    let (chain, kind_json, seq_json) = (quoted(&entry.chain), quoted(kind), seq.to_string());
+    let prev_json = format!("\"{}\"", hex::encode(prev_hash));
+    let mut members: Vec<(&str, &str)> = Vec::with_capacity(entry.members.len() + decided.len() + 6);
+    members.extend(entry.members.iter().map(|(name, json)| (name.as_ref(), json.as_str())));
+    let own =
+        [("at", at.1), ("chain", &*chain), ("kind", &*kind_json), ("prev_hash", &*prev_json), ("seq", &*seq_json), ("v", "1")];
+    for (name, json) in own.into_iter().chain(decided.iter().map(|(name, json)| (*name, json.as_str()))) {
+        match members.binary_search_by(|(other, _)| utf16_order(other, name)) {
+            Ok(place) => members[place].1 = json,
+            Err(place) => members.insert(place, (name, json)),
+        }
+    }
     let size = members.iter().map(|(name, json)| name.len() + json.len() + 4).sum::<usize>() + 2;
     let mut line = String::with_capacity(size);
     line.push('{');
-    for (i, (name, json)) in members.iter().enumerate() {
+    for (i, (name, json)) in members.into_iter().enumerate() {
         if i > 0 {
             line.push(',');
         }
@@ -160,7 +171,7 @@ pub(crate) fn seal(entry: Entry, at: Timestamp, seq: i64, prev_hash: Hash) -> Se
     }
     line.push('}');
     let hash = link(&line);
-    Sealed { chain, seq, at, kind, line, prev_hash, hash }
+    Sealed { chain: entry.chain.clone(), seq, at: at.0, kind, line, prev_hash, hash }
 }
 
 /// The hash of an entry. The entry holds the hash before it, so this ties it to all that came before.

@@ -181,7 +181,7 @@ impl Ledger {
             record: json(&order.record),
             entry,
             slot,
-            room,
+            _room: room,
             reply,
         }));
         let mut answer = answer.await.unwrap_or(Err(ReserveError::Store(StoreError::Closed)));
@@ -203,7 +203,7 @@ impl Ledger {
             .text("amount_usd", by)
             .text("held_usd", to);
         let (reply, answer) = oneshot::channel();
-        let job = GrowJob { call: hold.call, wallet: hold.wallet, from: hold.amount, to, entry, room, reply };
+        let job = GrowJob { call: hold.call, wallet: hold.wallet, from: hold.amount, to, entry, _room: room, reply };
         self.0.queue.push(Job::Grow(job));
         let grown = answer.await.unwrap_or(Err(ReserveError::Store(StoreError::Closed)))?;
         hold.amount = grown.amount;
@@ -217,7 +217,7 @@ impl Ledger {
     /// Charges a call. The writer has it when this returns; await the answer to know that it is durable.
     pub fn settle(&self, hold: Hold, charge: Charge) -> Pending<Receipt> {
         let entry = resolution_entry(&hold, kind::SETTLE, &charge.record).text("cost_usd", charge.cost);
-        self.resolve(hold, Resolution::Settle { price: charge.price }, charge.cost, &charge.record, entry)
+        self.resolve(hold, Resolution::Settle { price: charge.price }, charge.cost, charge.record, entry)
     }
 
     /// Gives back what is held for a call that is not charged.
@@ -225,7 +225,7 @@ impl Ledger {
         let entry = resolution_entry(&hold, kind::RELEASE, &why.record)
             .text("cost_usd", why.cost)
             .text("reason", &why.reason);
-        self.resolve(hold, Resolution::Release { reason: why.reason }, why.cost, &why.record, entry)
+        self.resolve(hold, Resolution::Release { reason: why.reason }, why.cost, why.record, entry)
     }
 
     fn resolve(
@@ -233,20 +233,19 @@ impl Ledger {
         mut hold: Hold,
         how: Resolution,
         cost: Money,
-        record: &CallRecord,
+        record: CallRecord,
         entry: Entry,
     ) -> Pending<Receipt> {
         let (reply, answer) = oneshot::channel();
         self.0.queue.push(Job::Resolve(ResolveJob {
             call: hold.call,
-            org: hold.org,
-            key: hold.key,
             wallet: hold.wallet,
             how,
             cost,
-            record: json(record),
+            record: json(&record),
+            told: Some(record),
             entry,
-            slot: hold.slot.take(),
+            _slot: hold.slot.take(),
             reply: Some(reply),
             failures: 0,
         }));
@@ -257,7 +256,7 @@ impl Ledger {
     pub async fn record(&self, entry: Entry) -> Result<(), StoreError> {
         let room = self.0.queue.room().await?;
         let (reply, answer) = oneshot::channel();
-        self.0.queue.push(Job::Record(RecordJob { entry, room, reply }));
+        self.0.queue.push(Job::Record(RecordJob { entry, _room: room, reply }));
         answer.await.unwrap_or(Err(StoreError::Closed))
     }
 
@@ -279,7 +278,7 @@ impl Ledger {
             code: refusal.code,
             record: json(&refusal.record),
             entry,
-            room,
+            _room: room,
             reply,
         }));
         answer.await.unwrap_or(Err(StoreError::Closed))
@@ -310,7 +309,7 @@ impl Ledger {
             amount: refund.amount,
             reason: refund.reason,
             entry,
-            room,
+            _room: room,
             reply,
         }));
         answer.await.unwrap_or(Err(RefundError::Store(StoreError::Closed)))
@@ -336,7 +335,7 @@ impl Ledger {
             source: fund.source,
             reference: fund.reference,
             entry,
-            room,
+            _room: room,
             reply,
         }));
         answer.await.unwrap_or(Err(FundError::Store(StoreError::Closed)))
@@ -450,8 +449,8 @@ fn resolution_entry(hold: &Hold, kind: &'static str, record: &CallRecord) -> Ent
     entry
 }
 
-fn json(record: &CallRecord) -> String {
-    serde_json::to_string(record).unwrap_or_else(|_| "{}".to_owned())
+fn json(record: &CallRecord) -> Arc<str> {
+    serde_json::to_string(record).unwrap_or_else(|_| "{}".to_owned()).into()
 }
 
 /// The secret behind `keyed_hash`: made once, kept in the database.

@@ -1,11 +1,14 @@
 //! The system of record: who may spend, what was held, what was spent, what happened.
 
 pub mod audit;
+mod batch;
+pub mod book;
 mod clock;
 mod entropy;
 mod error;
 mod hold;
 mod id;
+mod key;
 mod ledger;
 mod life;
 mod money;
@@ -14,6 +17,8 @@ mod price;
 mod queue;
 mod record;
 mod store;
+mod tenants;
+mod verify;
 mod window;
 mod writer;
 
@@ -23,6 +28,7 @@ pub use entropy::Entropy;
 pub use error::{FundError, OverLimit, RefundError, ReserveError, StoreError, Unready};
 pub use hold::{Hold, Owner, SoftWarning};
 pub use id::{Call, Id, IdError, Instance, JournalRow, Key, Kind, Operator, Org, Team, User, Wallet};
+pub use key::{PresentedKey, ShownKey};
 pub use ledger::{Confirmed, Gauges, Ledger, Options};
 pub use money::{Money, MoneyError, NANOS_PER_USD};
 pub use order::{Charge, Claim, Fund, Order, Receipt, Refund, RefusedCall, Release, Reserved};
@@ -32,4 +38,9 @@ pub use record::{AttemptRecord, CallRecord, FindingRecord};
 pub use store::journal::{JournalEntry, Standing};
 pub use store::receipts::{ReceiptFilter, Receipts};
 pub use store::trail::{Export, Head, Trail, TrailFilter, TrailLine};
+pub use tenants::{
+    Credential, CredentialSet, DEFAULT_OVERLAP, Funding, KeyRow, LONGEST_CHAIN, LONGEST_OVERLAP, Mark, NewKey, NewOrg, NewTeam,
+    NewUser, NewWallet, OperatorCredential, OperatorRow, OrgRow, Overlap, Page, Rotation, TeamRow, TenantError, Tenants,
+    UserRow, WalletChange, WalletKind, WalletRow, WalletStatus, kind as tenant_kind,
+};
 pub use window::{Window, WindowError};

@@ -16,6 +16,7 @@ use crate::hold::Hold;
 use crate::id::{Call, Id, JournalRow, Key, Org, Wallet};
 use crate::money::Money;
 use crate::order::{Claim, Receipt, Reserved};
+use crate::record::CallRecord;
 
 /// Something for the writer to do, with everything prepared that need not wait for its turn.
 pub(crate) enum Job {
@@ -38,11 +39,11 @@ pub(crate) struct ReserveJob {
     pub expires_at: Timestamp,
     pub claim: Option<Claim>,
     /// The call's record as JSON.
-    pub record: String,
+    pub record: Arc<str>,
     /// The entry of the reserve; of the refusal, with another kind.
     pub entry: Entry,
     pub slot: OwnedSemaphorePermit,
-    pub room: OwnedSemaphorePermit,
+    pub _room: OwnedSemaphorePermit,
     pub reply: oneshot::Sender<Result<Reserved, ReserveError>>,
 }
 
@@ -52,7 +53,7 @@ pub(crate) struct GrowJob {
     pub from: Money,
     pub to: Money,
     pub entry: Entry,
-    pub room: OwnedSemaphorePermit,
+    pub _room: OwnedSemaphorePermit,
     pub reply: oneshot::Sender<Result<Grown, ReserveError>>,
 }
 
@@ -64,15 +65,15 @@ pub(crate) struct Grown {
 /// A settlement or a release.
 pub(crate) struct ResolveJob {
     pub call: Id<Call>,
-    pub org: Id<Org>,
-    pub key: Id<Key>,
     pub wallet: Id<Wallet>,
     pub how: Resolution,
     pub cost: Money,
-    pub record: String,
+    pub record: Arc<str>,
+    /// The same, for the receipt.
+    pub told: Option<CallRecord>,
     pub entry: Entry,
     /// Its place among the holds in flight; free again when this is durable. A hold that was never delivered may lack it.
-    pub slot: Option<OwnedSemaphorePermit>,
+    pub _slot: Option<OwnedSemaphorePermit>,
     pub reply: Option<oneshot::Sender<Result<Receipt, StoreError>>>,
     /// How often a batch with it failed.
     pub failures: u32,
@@ -91,7 +92,7 @@ pub(crate) enum Resolution {
 
 pub(crate) struct RecordJob {
     pub entry: Entry,
-    pub room: OwnedSemaphorePermit,
+    pub _room: OwnedSemaphorePermit,
     pub reply: oneshot::Sender<Result<(), StoreError>>,
 }
 
@@ -101,9 +102,9 @@ pub(crate) struct RefuseJob {
     pub key: Id<Key>,
     pub wallet: Id<Wallet>,
     pub code: String,
-    pub record: String,
+    pub record: Arc<str>,
     pub entry: Entry,
-    pub room: OwnedSemaphorePermit,
+    pub _room: OwnedSemaphorePermit,
     pub reply: oneshot::Sender<Result<(), StoreError>>,
 }
 
@@ -114,7 +115,7 @@ pub(crate) struct RefundJob {
     pub amount: Option<Money>,
     pub reason: String,
     pub entry: Entry,
-    pub room: OwnedSemaphorePermit,
+    pub _room: OwnedSemaphorePermit,
     pub reply: oneshot::Sender<Result<Receipt, RefundError>>,
 }
 
@@ -124,7 +125,7 @@ pub(crate) struct FundJob {
     pub source: String,
     pub reference: String,
     pub entry: Entry,
-    pub room: OwnedSemaphorePermit,
+    pub _room: OwnedSemaphorePermit,
     pub reply: oneshot::Sender<Result<(), FundError>>,
 }
 
@@ -310,14 +311,13 @@ pub(crate) fn give_back(
         .text("reason", "caller_left");
     Job::Resolve(ResolveJob {
         call,
-        org,
-        key,
         wallet,
         how: Resolution::GiveBack,
         cost: Money::ZERO,
-        record: String::new(),
+        record: "".into(),
+        told: None,
         entry,
-        slot,
+        _slot: slot,
         reply: None,
         failures: 0,
     })

@@ -2,7 +2,10 @@
 
 pub(crate) mod audit;
 pub(crate) mod journal;
+mod postgres;
 pub(crate) mod receipts;
+mod sqlite;
+pub(crate) mod tenants;
 pub(crate) mod trail;
 
 use std::path::{Path, PathBuf};
@@ -16,9 +19,11 @@ use sqlx::sqlite::{
 };
 use sqlx::{Arguments as _, AssertSqlSafe, ColumnIndex, Decode, Postgres, Row as _, Sqlite, Type};
 
+use crate::audit::Hash;
+use crate::batch::{Effect, Loaded, Needs};
 use crate::clock::Timestamp;
 use crate::error::StoreError;
-use crate::id::{Id, Kind};
+use crate::id::{Id, Instance, Kind};
 use crate::money::Money;
 
 static SQLITE_MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("./migrations/sqlite");
@@ -38,6 +43,66 @@ pub(crate) struct SqliteDatabase {
     /// Whoever writes takes this first. It is fair, so that nobody starves behind the writer's back-to-back batches.
     pub gate: Arc<tokio::sync::Mutex<()>>,
     pub path: PathBuf,
+}
+
+/// The writer's own connection: loads a batch under lock and saves it, each database in its best way.
+#[expect(clippy::large_enum_variant, reason = "there is one")]
+pub(crate) enum Store {
+    Sqlite(sqlite::SqliteStore),
+    Postgres(postgres::PostgresStore),
+}
+
+impl Store {
+    pub async fn open(database: &Database, instance: Id<Instance>) -> Result<Store, StoreError> {
+        Ok(match database {
+            Database::Sqlite(db) => Store::Sqlite(sqlite::SqliteStore::open(db, instance)?),
+            Database::Postgres(pool) => {
+                Store::Postgres(postgres::PostgresStore::open(&pool.connect_options(), instance).await?)
+            }
+        })
+    }
+
+    pub async fn load(&mut self, needs: &Needs, at: Timestamp) -> Result<Loaded, StoreError> {
+        match self {
+            Store::Sqlite(store) => store.load(needs, at).await,
+            Store::Postgres(store) => store.load(needs, at).await,
+        }
+    }
+
+    pub async fn committed(&mut self, chain: &str, seq: i64, hash: &Hash) -> Result<bool, StoreError> {
+        match self {
+            Store::Sqlite(store) => store.committed(chain, seq, hash),
+            Store::Postgres(store) => store.committed(chain, seq, hash).await,
+        }
+    }
+
+    pub async fn save(&mut self, loaded: &Loaded, effect: &Effect) -> Result<(), StoreError> {
+        match self {
+            Store::Sqlite(store) => store.save(loaded, effect),
+            Store::Postgres(store) => store.save(loaded, effect).await,
+        }
+    }
+
+    pub async fn commit(&mut self) -> Result<(), StoreError> {
+        match self {
+            Store::Sqlite(store) => store.commit(),
+            Store::Postgres(store) => store.commit().await,
+        }
+    }
+
+    pub async fn undo(&mut self) {
+        match self {
+            Store::Sqlite(store) => store.undo(),
+            Store::Postgres(store) => store.undo().await,
+        }
+    }
+
+    pub async fn close(&mut self) {
+        match self {
+            Store::Sqlite(store) => store.undo(),
+            Store::Postgres(store) => store.close().await,
+        }
+    }
 }
 
 /// What a database url names.

@@ -1,0 +1,758 @@
+//! One batch, decided: jobs and what was loaded for them in, what to save and what to answer out. No IO.
+
+use std::borrow::Cow;
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::audit::{self, Actor, Entry, Hash, Sealed, kind};
+use crate::book::{self, Denial, Leg, Movement, Op, Wallets};
+use crate::clock::Timestamp;
+use crate::entropy::Entropy;
+use crate::error::{FundError, OverLimit, RefundError, ReserveError, StoreError};
+use crate::hold::SoftWarning;
+use crate::id::{Call, Id, JournalRow, Key, Org, Wallet};
+use crate::life::CLAIM_MICROS;
+use crate::money::Money;
+use crate::order::Claim;
+use crate::queue::{ExpireJob, FundJob, GrowJob, Grown, Job, RefundJob, RefuseJob, ReserveJob, Resolution, ResolveJob};
+use crate::window::Window;
+
+/// What must be loaded, under lock, before a batch can be decided.
+#[derive(Debug, Default)]
+pub(crate) struct Needs {
+    /// Leaves of the chains.
+    pub wallets: BTreeSet<Id<Wallet>>,
+    pub calls: Vec<Id<Call>>,
+    pub claims: Vec<(Id<Key>, [u8; 32])>,
+    pub refunds: Vec<Id<JournalRow>>,
+    pub fundings: Vec<(String, String)>,
+    /// Audit chains.
+    pub heads: BTreeSet<Cow<'static, str>>,
+}
+
+impl Needs {
+    pub fn of(jobs: &[Job]) -> Needs {
+        let mut needs = Needs::default();
+        for job in jobs {
+            let (entry, wallet, call) = match job {
+                Job::Reserve(job) => {
+                    needs.claims.extend(job.claim.map(|claim| (job.key, claim.name)));
+                    (&job.entry, Some(job.wallet), Some(job.call))
+                }
+                Job::Grow(job) => (&job.entry, Some(job.wallet), Some(job.call)),
+                Job::Resolve(job) => (&job.entry, Some(job.wallet), Some(job.call)),
+                Job::Record(job) => (&job.entry, None, None),
+                Job::Refuse(job) => (&job.entry, None, Some(job.call)),
+                Job::Refund(job) => {
+                    needs.refunds.push(job.id);
+                    (&job.entry, Some(job.wallet), Some(job.call))
+                }
+                Job::Fund(job) => {
+                    needs.fundings.push((job.source.clone(), job.reference.clone()));
+                    (&job.entry, Some(job.wallet), None)
+                }
+                Job::Expire(job) => (&job.entry, Some(job.wallet), Some(job.call)),
+            };
+            if !needs.heads.contains(entry.chain.as_ref()) {
+                needs.heads.insert(entry.chain.clone());
+            }
+            needs.wallets.extend(wallet);
+            needs.calls.extend(call);
+        }
+        needs
+    }
+}
+
+/// What was loaded.
+#[derive(Default)]
+pub(crate) struct Loaded {
+    pub revision: i64,
+    /// From each leaf up to its root. A leaf that is not there is not known.
+    pub chains: HashMap<Id<Wallet>, Arc<Chain>>,
+    pub wallets: Wallets,
+    pub holds: HashMap<Id<Call>, HoldRow>,
+    pub receipts: HashMap<Id<Call>, ReceiptRow>,
+    pub claims: HashMap<(Id<Key>, [u8; 32]), ClaimRow>,
+    pub refunds: HashMap<Id<JournalRow>, RefundRow>,
+    pub fundings: HashMap<(String, String), (Id<Wallet>, Money)>,
+    pub heads: HashMap<Cow<'static, str>, (i64, Hash)>,
+}
+
+/// A wallet and all above it. Never changes once made.
+#[derive(Debug)]
+pub(crate) struct Chain {
+    pub org: Id<Org>,
+    pub wallets: Vec<Id<Wallet>>,
+}
+
+impl Chain {
+    /// Legs as they are stored: window starts, from the leaf up.
+    pub fn legs(&self, text: &str) -> Result<Vec<Leg>, StoreError> {
+        let corrupt = || StoreError::Corrupt(format!("legs {text:?}"));
+        let starts: Vec<i64> =
+            text.split(',').map(str::parse).collect::<Result<_, _>>().map_err(|_| corrupt())?;
+        if starts.len() != self.wallets.len() {
+            return Err(corrupt());
+        }
+        let legs = self.wallets.iter().zip(starts);
+        Ok(legs.map(|(&wallet, start)| Leg { wallet, window_start: Timestamp::from_micros(start) }).collect())
+    }
+}
+
+fn legs_text(legs: &[Leg]) -> Arc<str> {
+    let mut text = String::with_capacity(legs.len() * 17);
+    for (i, leg) in legs.iter().enumerate() {
+        if i > 0 {
+            text.push(',');
+        }
+        text.push_str(&leg.window_start.micros().to_string());
+    }
+    text.into()
+}
+
+/// Where a row stands against the database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mark {
+    Stored,
+    New,
+    Changed,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct HoldRow {
+    pub mark: Mark,
+    pub call: Id<Call>,
+    pub org: Id<Org>,
+    pub key: Id<Key>,
+    pub wallet: Id<Wallet>,
+    pub legs: Arc<str>,
+    pub opened: Money,
+    pub amount: Money,
+    pub at: Timestamp,
+    pub expires_at: Timestamp,
+    pub claim: Option<Claim>,
+    pub record: Arc<str>,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct ReceiptRow {
+    pub mark: Mark,
+    pub call: Id<Call>,
+    pub org: Id<Org>,
+    pub key: Id<Key>,
+    pub wallet: Id<Wallet>,
+    pub at: Timestamp,
+    pub status: Status,
+    pub cost: Money,
+    pub price: Money,
+    pub overrun: Money,
+    pub refunded: Money,
+    pub review: bool,
+    pub held: Money,
+    pub legs: Arc<str>,
+    pub reason: Option<String>,
+    pub refusal: Option<String>,
+    pub record: Arc<str>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Status {
+    Settled,
+    Released,
+    Expired,
+    Refused,
+}
+
+impl Status {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Status::Settled => "settled",
+            Status::Released => "released",
+            Status::Expired => "expired",
+            Status::Refused => "refused",
+        }
+    }
+
+    pub fn parse(text: &str) -> Result<Status, StoreError> {
+        [Status::Settled, Status::Released, Status::Expired, Status::Refused]
+            .into_iter()
+            .find(|status| status.as_str() == text)
+            .ok_or_else(|| StoreError::Corrupt(format!("receipt status {text:?}")))
+    }
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct ClaimRow {
+    pub body: [u8; 32],
+    pub call: Id<Call>,
+    pub charged: bool,
+    pub at: Timestamp,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) struct RefundRow {
+    pub call: Id<Call>,
+    pub asked: Option<Money>,
+    pub amount: Money,
+    pub reason: String,
+}
+
+pub(crate) struct Line {
+    pub id: Id<JournalRow>,
+    pub kind: &'static str,
+    pub chain: String,
+    pub legs: Arc<str>,
+    pub call: Option<Id<Call>>,
+    pub held_delta: Money,
+    pub spent_delta: Money,
+    pub funded_delta: Money,
+    pub overrun: Money,
+}
+
+/// What a batch changes, net.
+#[derive(Default)]
+pub(crate) struct Effect {
+    pub at: Timestamp,
+    pub holds_gone: Vec<Id<Call>>,
+    pub journal: Vec<Line>,
+    /// Claims of calls that are resolved: charged (kept) or not (freed).
+    pub claims_charged: Vec<(Id<Key>, [u8; 32], Id<Call>)>,
+    pub claims_freed: Vec<(Id<Key>, [u8; 32], Id<Call>)>,
+    pub claims_put: BTreeSet<(Id<Key>, [u8; 32])>,
+    pub fundings: Vec<(String, String, Id<Wallet>, Money)>,
+    pub refunds: Vec<(Id<JournalRow>, RefundRow)>,
+    pub overrun: Money,
+    pub audit: Vec<Sealed>,
+}
+
+/// What each job is told once the batch is durable.
+pub(crate) enum Answer {
+    Reserve(Result<Taken, ReserveError>),
+    Grow(Result<Grown, ReserveError>),
+    Resolve(Result<ReceiptRow, StoreError>),
+    Done(Result<(), StoreError>),
+    Refund(Result<ReceiptRow, RefundError>),
+    Fund(Result<(), FundError>),
+}
+
+pub(crate) enum Taken {
+    New { warnings: Vec<SoftWarning> },
+    Replay(Id<Call>),
+}
+
+/// What a refused caller was told, so that it can be told again.
+#[derive(Serialize, Deserialize)]
+struct Refusal {
+    code: String,
+    wallet: Id<Wallet>,
+    asked: Money,
+    #[serde(default)]
+    limit: Money,
+    #[serde(default)]
+    spent: Money,
+    #[serde(default)]
+    held: Money,
+    #[serde(default)]
+    window: String,
+    resets_at: Option<Timestamp>,
+}
+
+impl Refusal {
+    fn of(error: &ReserveError, asked: Money) -> Option<Refusal> {
+        let suspended = |wallet| Refusal {
+            code: "wallet_suspended".into(),
+            wallet,
+            asked,
+            limit: Money::ZERO,
+            spent: Money::ZERO,
+            held: Money::ZERO,
+            window: String::new(),
+            resets_at: None,
+        };
+        match error {
+            ReserveError::Suspended { wallet } => Some(suspended(*wallet)),
+            ReserveError::OverLimit(over) => Some(Refusal {
+                code: "budget_exceeded".into(),
+                limit: over.limit,
+                spent: over.spent,
+                held: over.held,
+                window: over.window.to_string(),
+                resets_at: over.resets_at,
+                ..suspended(over.wallet)
+            }),
+            _ => None,
+        }
+    }
+
+    fn error(&self) -> ReserveError {
+        if self.code == "wallet_suspended" {
+            return ReserveError::Suspended { wallet: self.wallet };
+        }
+        ReserveError::OverLimit(OverLimit {
+            wallet: self.wallet,
+            limit: self.limit,
+            spent: self.spent,
+            held: self.held,
+            asked: self.asked,
+            window: self.window.parse().unwrap_or(Window::None),
+            resets_at: self.resets_at,
+        })
+    }
+}
+
+/// Decides jobs one after the other; each sees what those before it changed.
+pub(crate) struct Batch<'a> {
+    pub loaded: &'a mut Loaded,
+    pub entropy: &'a Entropy,
+    pub effect: Effect,
+    at_text: String,
+}
+
+impl<'a> Batch<'a> {
+    pub fn new(loaded: &'a mut Loaded, entropy: &'a Entropy, at: Timestamp) -> Batch<'a> {
+        let effect = Effect { at, ..Effect::default() };
+        Batch { loaded, entropy, effect, at_text: format!("\"{at}\"") }
+    }
+
+    pub fn decide(&mut self, job: &Job) -> Answer {
+        match job {
+            Job::Reserve(job) => Answer::Reserve(self.reserve(job)),
+            Job::Grow(job) => Answer::Grow(self.grow(job)),
+            Job::Resolve(job) => Answer::Resolve(self.resolve(job)),
+            Job::Record(job) => {
+                self.note(&job.entry, job.entry.kind, &[]);
+                Answer::Done(Ok(()))
+            }
+            Job::Refuse(job) => Answer::Done(self.refuse(job)),
+            Job::Refund(job) => Answer::Refund(self.refund(job)),
+            Job::Fund(job) => Answer::Fund(self.fund(job)),
+            Job::Expire(job) => Answer::Done(self.expire(job)),
+        }
+    }
+
+    fn reserve(&mut self, job: &ReserveJob) -> Result<Taken, ReserveError> {
+        if let Some(hold) = self.loaded.holds.get(&job.call) {
+            let same = (hold.key, hold.wallet, hold.opened, hold.claim) == (job.key, job.wallet, job.amount, job.claim);
+            return if same { Ok(Taken::New { warnings: Vec::new() }) } else { Err(ReserveError::Conflict(job.call)) };
+        }
+        if let Some(receipt) = self.loaded.receipts.get(&job.call) {
+            return Err(told_before(receipt, job).unwrap_or(ReserveError::Conflict(job.call)));
+        }
+        let chain = self.loaded.chains.get(&job.wallet).filter(|chain| chain.org == job.org).cloned();
+        let Some(chain) = chain else { return Err(ReserveError::UnknownWallet(job.wallet)) };
+        if let Some(claim) = &job.claim
+            && let Some(first) = self.claimed(job.key, claim)?
+        {
+            return Ok(Taken::Replay(first));
+        }
+        match self.apply(&Op::Reserve { chain: &chain.wallets, amount: job.amount }) {
+            Ok(movement) => Ok(self.take(job, movement)),
+            Err(denial) => {
+                let error = refused(denial, job.amount);
+                self.block(job, &error);
+                Err(error)
+            }
+        }
+    }
+
+    // A claim that binds: the first call if it was charged.
+    fn claimed(&self, key: Id<Key>, claim: &Claim) -> Result<Option<Id<Call>>, ReserveError> {
+        let Some(row) = self.loaded.claims.get(&(key, claim.name)) else { return Ok(None) };
+        if self.effect.at.micros().saturating_sub(row.at.micros()) >= CLAIM_MICROS {
+            return Ok(None);
+        }
+        if row.body != claim.body {
+            return Err(ReserveError::IdempotencyMismatch);
+        }
+        if row.charged { Ok(Some(row.call)) } else { Err(ReserveError::IdempotencyInProgress) }
+    }
+
+    fn take(&mut self, job: &ReserveJob, movement: Movement) -> Taken {
+        let legs = legs_text(&movement.legs);
+        self.note(&job.entry, kind::RESERVE, &[]);
+        self.warn(job.org, job.key, job.call, &movement);
+        self.write(&movement, job.wallet.to_string(), legs.clone(), Some(job.call));
+        if let Some(claim) = &job.claim {
+            let row = ClaimRow { body: claim.body, call: job.call, charged: false, at: self.effect.at };
+            self.loaded.claims.insert((job.key, claim.name), row);
+            self.effect.claims_put.insert((job.key, claim.name));
+        }
+        let hold = HoldRow {
+            mark: Mark::New,
+            call: job.call,
+            org: job.org,
+            key: job.key,
+            wallet: job.wallet,
+            legs,
+            opened: job.amount,
+            amount: job.amount,
+            at: self.effect.at,
+            expires_at: job.expires_at,
+            claim: job.claim,
+            record: job.record.clone(),
+        };
+        self.loaded.holds.insert(job.call, hold);
+        Taken::New { warnings: movement.warnings }
+    }
+
+    fn block(&mut self, job: &ReserveJob, error: &ReserveError) {
+        let Some(refusal) = Refusal::of(error, job.amount) else { return };
+        self.note(&job.entry, kind::BLOCK, &refusal_members(&refusal));
+        let row = ReceiptRow {
+            refusal: serde_json::to_string(&refusal).ok(),
+            ..self.receipt(job.call, job.org, job.key, job.wallet, Status::Refused, &job.record)
+        };
+        let row = ReceiptRow { reason: Some(refusal.code), ..row };
+        self.loaded.receipts.insert(job.call, row);
+    }
+
+    fn receipt(
+        &self,
+        call: Id<Call>,
+        org: Id<Org>,
+        key: Id<Key>,
+        wallet: Id<Wallet>,
+        status: Status,
+        record: &Arc<str>,
+    ) -> ReceiptRow {
+        ReceiptRow {
+            mark: Mark::New,
+            call,
+            org,
+            key,
+            wallet,
+            at: self.effect.at,
+            status,
+            cost: Money::ZERO,
+            price: Money::ZERO,
+            overrun: Money::ZERO,
+            refunded: Money::ZERO,
+            review: false,
+            held: Money::ZERO,
+            legs: "".into(),
+            reason: None,
+            refusal: None,
+            record: record.clone(),
+        }
+    }
+
+    fn grow(&mut self, job: &GrowJob) -> Result<Grown, ReserveError> {
+        let Some(hold) = self.loaded.holds.get(&job.call) else { return Err(ReserveError::Conflict(job.call)) };
+        if hold.amount == job.to && job.to != job.from {
+            return Ok(Grown { amount: job.to, warnings: Vec::new() }); // done before
+        }
+        if hold.amount != job.from {
+            return Err(ReserveError::Conflict(job.call));
+        }
+        let (org, key, wallet, legs) = (hold.org, hold.key, hold.wallet, hold.legs.clone());
+        let by = job.to.minus(job.from).ok_or(ReserveError::Amount(job.to))?;
+        let moved = self.legs(wallet, &legs).map_err(ReserveError::Store)?;
+        match self.apply(&Op::Grow { legs: &moved, by }) {
+            Ok(movement) => {
+                self.note(&job.entry, kind::GROW, &[]);
+                self.warn(org, key, job.call, &movement);
+                self.write(&movement, wallet.to_string(), legs, Some(job.call));
+                if let Some(hold) = self.loaded.holds.get_mut(&job.call) {
+                    hold.amount = job.to;
+                    hold.mark = if hold.mark == Mark::New { Mark::New } else { Mark::Changed };
+                }
+                Ok(Grown { amount: job.to, warnings: movement.warnings })
+            }
+            Err(denial) => {
+                let error = refused(denial, by);
+                if let Some(refusal) = Refusal::of(&error, by) {
+                    let mut members = refusal_members(&refusal);
+                    members.push(("step", audit::quoted("grow")));
+                    self.note(&job.entry, kind::BLOCK, &members);
+                }
+                Err(error)
+            }
+        }
+    }
+
+    fn resolve(&mut self, job: &ResolveJob) -> Result<ReceiptRow, StoreError> {
+        if let Some(hold) = self.loaded.holds.get(&job.call).cloned() {
+            return self.resolve_hold(job, &hold);
+        }
+        let Some(receipt) = self.loaded.receipts.get(&job.call).cloned() else {
+            return Err(StoreError::UnknownCall(job.call));
+        };
+        if receipt.status == Status::Expired && receipt.review && !matches!(job.how, Resolution::GiveBack) {
+            return self.adjust(job, receipt);
+        }
+        let same = match &job.how {
+            Resolution::Settle { price } => {
+                receipt.status == Status::Settled && receipt.price.plus(receipt.overrun) == Some(*price)
+            }
+            Resolution::Release { reason } => {
+                receipt.status == Status::Released && receipt.reason.as_ref() == Some(reason)
+            }
+            Resolution::GiveBack => return Ok(receipt),
+        };
+        let same = same && receipt.cost == job.cost && receipt.record == job.record;
+        if same { Ok(receipt) } else { Err(StoreError::Conflict(job.call)) }
+    }
+
+    fn resolve_hold(&mut self, job: &ResolveJob, hold: &HoldRow) -> Result<ReceiptRow, StoreError> {
+        let legs = self.legs(hold.wallet, &hold.legs)?;
+        let (op, status) = match &job.how {
+            Resolution::Settle { price } => {
+                (Op::Settle { legs: &legs, held: hold.amount, price: *price }, Status::Settled)
+            }
+            Resolution::Release { .. } | Resolution::GiveBack => {
+                (Op::Release { legs: &legs, held: hold.amount }, Status::Released)
+            }
+        };
+        let movement = self.apply(&op).map_err(|_| corrupt(hold))?;
+        let record = if job.record.is_empty() { &hold.record } else { &job.record };
+        let receipt = ReceiptRow {
+            cost: job.cost,
+            price: movement.price,
+            overrun: movement.overrun,
+            legs: hold.legs.clone(),
+            reason: reason(&job.how),
+            ..self.receipt(hold.call, hold.org, hold.key, hold.wallet, status, record)
+        };
+        self.note_resolution(job, &receipt);
+        self.finish(hold, &movement, receipt.clone());
+        Ok(receipt)
+    }
+
+    fn note_resolution(&mut self, job: &ResolveJob, receipt: &ReceiptRow) {
+        if receipt.status == Status::Released {
+            self.note(&job.entry, kind::RELEASE, &[]);
+        } else {
+            let (price, overrun) = (money(receipt.price), money(receipt.overrun));
+            self.note(&job.entry, kind::SETTLE, &[("overrun_usd", overrun), ("price_usd", price)]);
+        }
+    }
+
+    // The hold is gone; its receipt is there; its claim stays with what was charged.
+    fn finish(&mut self, hold: &HoldRow, movement: &Movement, receipt: ReceiptRow) {
+        self.write(movement, hold.wallet.to_string(), hold.legs.clone(), Some(hold.call));
+        self.loaded.holds.remove(&hold.call);
+        if hold.mark != Mark::New {
+            self.effect.holds_gone.push(hold.call);
+        }
+        self.keep_claim(hold, receipt.status != Status::Released);
+        self.loaded.receipts.insert(hold.call, receipt);
+    }
+
+    fn keep_claim(&mut self, hold: &HoldRow, charged: bool) {
+        let Some(claim) = &hold.claim else { return };
+        let name = (hold.key, claim.name);
+        let mine = self.loaded.claims.get(&name).is_some_and(|row| row.call == hold.call);
+        if charged {
+            self.effect.claims_charged.push((hold.key, claim.name, hold.call));
+            if let Some(row) = self.loaded.claims.get_mut(&name).filter(|_| mine) {
+                row.charged = true;
+            }
+        } else {
+            self.effect.claims_freed.push((hold.key, claim.name, hold.call));
+            if mine {
+                self.loaded.claims.remove(&name);
+            }
+        }
+    }
+
+    /// The word of a process that was thought lost: the true price replaces the full one.
+    fn adjust(&mut self, job: &ResolveJob, was: ReceiptRow) -> Result<ReceiptRow, StoreError> {
+        let legs = self.legs(was.wallet, &was.legs)?;
+        let (price, status) = match &job.how {
+            Resolution::Settle { price } => (*price, Status::Settled),
+            Resolution::Release { .. } | Resolution::GiveBack => (Money::ZERO, Status::Released),
+        };
+        let op = Op::Adjust { legs: &legs, booked: was.price, price, refunded: was.refunded };
+        let movement = self.apply(&op).map_err(|_| StoreError::Corrupt(format!("receipt of {}", was.call)))?;
+        let members = [
+            ("overrun_usd", money(movement.overrun)),
+            ("price_usd", money(movement.price)),
+            ("was_usd", money(was.price)),
+        ];
+        self.note(&job.entry, kind::ADJUST, &members);
+        self.write(&movement, was.wallet.to_string(), was.legs.clone(), Some(was.call));
+        let receipt = ReceiptRow {
+            mark: if was.mark == Mark::New { Mark::New } else { Mark::Changed },
+            at: self.effect.at,
+            status,
+            cost: job.cost,
+            price: movement.price,
+            overrun: movement.overrun,
+            review: false,
+            reason: reason(&job.how),
+            record: job.record.clone(),
+            ..was
+        };
+        self.loaded.receipts.insert(job.call, receipt.clone());
+        Ok(receipt)
+    }
+
+    fn expire(&mut self, job: &ExpireJob) -> Result<(), StoreError> {
+        let Some(hold) = self.loaded.holds.get(&job.call).cloned() else { return Ok(()) }; // resolved meanwhile
+        let legs = self.legs(hold.wallet, &hold.legs)?;
+        let movement = self.apply(&Op::Expire { legs: &legs, held: hold.amount }).map_err(|_| corrupt(&hold))?;
+        let receipt = ReceiptRow {
+            price: movement.price,
+            held: hold.amount,
+            review: true,
+            legs: hold.legs.clone(),
+            ..self.receipt(hold.call, hold.org, hold.key, hold.wallet, Status::Expired, &hold.record)
+        };
+        self.note(&job.entry, kind::EXPIRE, &[("price_usd", money(receipt.price))]);
+        self.finish(&hold, &movement, receipt);
+        Ok(())
+    }
+
+    fn refuse(&mut self, job: &RefuseJob) -> Result<(), StoreError> {
+        if let Some(receipt) = self.loaded.receipts.get(&job.call) {
+            let same = receipt.status == Status::Refused && receipt.key == job.key;
+            return if same { Ok(()) } else { Err(StoreError::Conflict(job.call)) };
+        }
+        if self.loaded.holds.contains_key(&job.call) {
+            return Err(StoreError::Conflict(job.call));
+        }
+        self.note(&job.entry, kind::BLOCK, &[]);
+        let row = ReceiptRow {
+            reason: Some(job.code.clone()),
+            ..self.receipt(job.call, job.org, job.key, job.wallet, Status::Refused, &job.record)
+        };
+        self.loaded.receipts.insert(job.call, row);
+        Ok(())
+    }
+
+    fn refund(&mut self, job: &RefundJob) -> Result<ReceiptRow, RefundError> {
+        let Some(was) = self.loaded.receipts.get(&job.call).cloned() else {
+            let running = self.loaded.holds.contains_key(&job.call);
+            return Err(if running { RefundError::Running(job.call) } else { RefundError::UnknownCall(job.call) });
+        };
+        if let Some(done) = self.loaded.refunds.get(&job.id) {
+            let same = (done.call, done.asked, &done.reason) == (job.call, job.amount, &job.reason);
+            return if same { Ok(was) } else { Err(RefundError::Conflict(job.id)) };
+        }
+        let refundable = was.price.minus(was.refunded).unwrap_or(Money::ZERO);
+        let amount = job.amount.unwrap_or(refundable);
+        if amount > refundable || amount <= Money::ZERO {
+            return Err(RefundError::TooMuch { asked: amount, refundable });
+        }
+        let legs = self.legs(was.wallet, &was.legs)?;
+        let corrupt = |_| StoreError::Corrupt(format!("receipt of {}", was.call));
+        let movement = self.apply(&Op::Refund { legs: &legs, amount }).map_err(corrupt)?;
+        self.note(&job.entry, kind::REFUND, &[("amount_usd", money(amount))]);
+        self.write(&movement, was.wallet.to_string(), was.legs.clone(), Some(was.call));
+        let row = RefundRow { call: job.call, asked: job.amount, amount, reason: job.reason.clone() };
+        self.loaded.refunds.insert(job.id, row.clone());
+        self.effect.refunds.push((job.id, row));
+        let receipt = ReceiptRow {
+            mark: if was.mark == Mark::New { Mark::New } else { Mark::Changed },
+            refunded: was.refunded.plus(amount).unwrap_or(was.price),
+            ..was
+        };
+        self.loaded.receipts.insert(job.call, receipt.clone());
+        Ok(receipt)
+    }
+
+    fn fund(&mut self, job: &FundJob) -> Result<(), FundError> {
+        let reference = (job.source.clone(), job.reference.clone());
+        if let Some(&done) = self.loaded.fundings.get(&reference) {
+            return if done == (job.wallet, job.amount) { Ok(()) } else { Err(FundError::Conflict) };
+        }
+        let movement = self.apply(&Op::Fund { wallet: job.wallet, amount: job.amount }).map_err(|denial| match denial {
+            Denial::Unknown(wallet) => FundError::UnknownWallet(wallet),
+            _ => FundError::Amount(job.amount),
+        })?;
+        self.note(&job.entry, kind::FUND, &[]);
+        self.write(&movement, format!("solo_{}", job.wallet), legs_text(&movement.legs), None);
+        self.effect.fundings.push((reference.0.clone(), reference.1.clone(), job.wallet, job.amount));
+        self.loaded.fundings.insert(reference, (job.wallet, job.amount));
+        Ok(())
+    }
+
+    fn apply(&mut self, op: &Op<'_>) -> Result<Movement, Denial> {
+        book::apply(&mut self.loaded.wallets, self.effect.at, op)
+    }
+
+    fn legs(&self, wallet: Id<Wallet>, text: &str) -> Result<Vec<Leg>, StoreError> {
+        let chain = self.loaded.chains.get(&wallet);
+        chain.ok_or_else(|| StoreError::Corrupt(format!("chain of {wallet}")))?.legs(text)
+    }
+
+    /// Every movement has its row in the journal.
+    fn write(&mut self, movement: &Movement, chain: String, legs: Arc<str>, call: Option<Id<Call>>) {
+        self.effect.overrun = self.effect.overrun.plus(movement.overrun).unwrap_or(Money::MAX);
+        self.effect.journal.push(Line {
+            id: Id::new(self.effect.at, self.entropy.bytes()),
+            kind: movement.kind,
+            chain,
+            legs,
+            call,
+            held_delta: movement.held_delta,
+            spent_delta: movement.spent_delta,
+            funded_delta: movement.funded_delta,
+            overrun: movement.overrun,
+        });
+    }
+
+    /// Every change has its entry in the audit log.
+    fn note(&mut self, entry: &Entry, kind: &'static str, members: &[(&'static str, String)]) {
+        let head = self.loaded.heads.entry(entry.chain.clone()).or_insert((0, audit::GENESIS));
+        let sealed = audit::seal(entry, kind, members, (self.effect.at, &self.at_text), head.0 + 1, head.1);
+        *head = (sealed.seq, sealed.hash);
+        self.effect.audit.push(sealed);
+    }
+
+    fn warn(&mut self, org: Id<Org>, key: Id<Key>, call: Id<Call>, movement: &Movement) {
+        for warning in &movement.crossed {
+            let entry = Entry::new(Some(org), kind::WARN, Actor::Key(key))
+                .text("request_id", call)
+                .text("key_id", key)
+                .text("wallet_id", warning.wallet)
+                .text("soft_limit_usd", warning.soft_limit)
+                .text("used_usd", warning.used);
+            self.note(&entry, kind::WARN, &[]);
+        }
+    }
+}
+
+fn told_before(receipt: &ReceiptRow, job: &ReserveJob) -> Option<ReserveError> {
+    let refusal: Refusal = serde_json::from_str(receipt.refusal.as_deref()?).ok()?;
+    let same = (receipt.key, receipt.wallet, refusal.asked) == (job.key, job.wallet, job.amount);
+    same.then(|| refusal.error())
+}
+
+fn refused(denial: Denial, amount: Money) -> ReserveError {
+    match denial {
+        Denial::OverLimit(over) => ReserveError::OverLimit(over),
+        Denial::Suspended(wallet) => ReserveError::Suspended { wallet },
+        Denial::Unknown(wallet) => ReserveError::UnknownWallet(wallet),
+        Denial::TooLarge => ReserveError::Amount(amount),
+    }
+}
+
+fn refusal_members(refusal: &Refusal) -> Vec<(&'static str, String)> {
+    let mut members =
+        vec![("blocked_wallet_id", audit::quoted(&refusal.wallet.to_string())), ("code", audit::quoted(&refusal.code))];
+    if refusal.code == "budget_exceeded" {
+        members.push(("limit_usd", money(refusal.limit)));
+        members.push(("spent_usd", money(refusal.spent)));
+        members.push(("used_held_usd", money(refusal.held)));
+    }
+    members
+}
+
+fn reason(how: &Resolution) -> Option<String> {
+    match how {
+        Resolution::Settle { .. } => None,
+        Resolution::Release { reason } => Some(reason.clone()),
+        Resolution::GiveBack => Some("caller_left".to_owned()),
+    }
+}
+
+fn corrupt(hold: &HoldRow) -> StoreError {
+    StoreError::Corrupt(format!("hold of {}", hold.call))
+}
+
+fn money(amount: Money) -> String {
+    format!("\"{amount}\"")
+}
