@@ -17,6 +17,7 @@ has() { command -v "$1" >/dev/null 2>&1; }
 [ -x /usr/lib/postgresql/15/bin/initdb ] || has initdb || packages+=(postgresql-15)
 has psql || packages+=(postgresql-client-15)
 has sqlite3 || packages+=(sqlite3)
+has curl || packages+=(curl)
 has cc || packages+=(gcc libc6-dev)
 has c++ || packages+=(g++)
 has python3 || packages+=(python3)
@@ -41,6 +42,7 @@ fi
 [ -x /usr/lib/postgresql/15/bin/initdb ] || has initdb || lacks "Postgres 15 server (Debian: postgresql-15)"
 has psql || lacks "psql (Debian: postgresql-client-15)"
 has sqlite3 || lacks "sqlite3 (Debian: sqlite3)"
+has curl || lacks "curl (Debian: curl)"
 has cc && has c++ || lacks "a C and C++ compiler (Debian: gcc g++ libc6-dev)"
 has cargo || lacks "Rust (cargo), at least the version that Cargo.toml names as rust-version"
 

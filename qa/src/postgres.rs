@@ -52,13 +52,19 @@ impl Postgres {
         tools::must_run(&mut initdb);
 
         let port = tools::free_port();
-        let mut options = format!("-c listen_addresses=127.0.0.1 -p {port} -k {} -c max_connections=200", folder.display());
+        let mut options =
+            format!("-c listen_addresses=127.0.0.1 -p {port} -k {} -c max_connections=200", folder.display());
         if care == Care::Fast {
             options.push_str(" -c fsync=off -c synchronous_commit=off -c full_page_writes=off");
         }
         let mut start = server_command(&binaries.join("pg_ctl"));
         // Its own output must not hold our pipes open: it outlives this command.
-        start.arg("-D").arg(&data).args(["-w", "-t", "60", "-l"]).arg(folder.join("log")).args(["-o", &options, "start"]);
+        start
+            .arg("-D")
+            .arg(&data)
+            .args(["-w", "-t", "60", "-l"])
+            .arg(folder.join("log"))
+            .args(["-o", &options, "start"]);
         start.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let started = start.status().expect("pg_ctl runs");
         let log = std::fs::read_to_string(folder.join("log")).unwrap_or_default();
@@ -102,7 +108,9 @@ fn binaries() -> PathBuf {
     let mut places = vec![debian];
     places.extend(std::env::var_os("PATH").iter().flat_map(std::env::split_paths));
     let found = places.into_iter().find(|folder| folder.join("initdb").is_file() && folder.join("psql").is_file());
-    found.expect("no Postgres server programs (initdb): install the Debian package postgresql-15, as qa/setup/install.sh does")
+    found.expect(
+        "no Postgres server programs (initdb): install the Debian package postgresql-15, as qa/setup/install.sh does",
+    )
 }
 
 fn root() -> bool {

@@ -12,7 +12,10 @@ pub fn alfred() -> PathBuf {
     // target/<profile>/deps/<suite>, or target/<profile>/bench
     let found = here.ancestors().skip(1).take(2).map(|folder| folder.join("alfred")).find(|path| path.is_file());
     found.unwrap_or_else(|| {
-        panic!("no alfred binary beside {}: run `cargo build --workspace --all-targets` first, as `make test` does", here.display())
+        panic!(
+            "no alfred binary beside {}: run `cargo build --workspace --all-targets` first, as `make test` does",
+            here.display()
+        )
     })
 }
 

@@ -87,7 +87,10 @@ impl Script {
 
     /// A provider's error as OpenAI tells it; the message is a canary that no caller may ever see.
     pub fn error(status: u16, code: &str) -> Script {
-        Script::json(status, &json!({"error": {"message": PROVIDER_WORDS, "type": "server_error", "param": null, "code": code}}))
+        Script::json(
+            status,
+            &json!({"error": {"message": PROVIDER_WORDS, "type": "server_error", "param": null, "code": code}}),
+        )
     }
 
     /// A stream, one write an item.
@@ -241,6 +244,11 @@ impl Upstream {
     pub fn behave(&self) {
         *lock(&self.inner.usual) = None;
         lock(&self.inner.next).clear();
+    }
+
+    /// Forgets the second script in line.
+    pub fn drop_second(&self) {
+        lock(&self.inner.next).remove(1);
     }
 
     /// Counts requests, but keeps none of them (for load).
@@ -420,7 +428,11 @@ fn polite(path: &str, body: &[u8]) -> Script {
     let request: Value = serde_json::from_slice(body).unwrap_or(Value::Null);
     let stream = request["stream"] == json!(true);
     if path.ends_with("/messages") {
-        return if stream { anthropic::stream(&["Hello", " there"], 10, 5) } else { anthropic::message("Hello there", 10, 5) };
+        return if stream {
+            anthropic::stream(&["Hello", " there"], 10, 5)
+        } else {
+            anthropic::message("Hello there", 10, 5)
+        };
     }
     if !path.ends_with("/chat/completions") {
         return Script::error(404, "not_found");
@@ -529,7 +541,9 @@ pub mod anthropic {
             json!({"type": "ping"}),
         ];
         for word in words {
-            items.push(json!({"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": word}}));
+            items.push(
+                json!({"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": word}}),
+            );
         }
         items.push(json!({"type": "content_block_stop", "index": 0}));
         items.push(json!({"type": "message_delta", "delta": {"stop_reason": "end_turn", "stop_sequence": null},

@@ -42,7 +42,8 @@ impl Setup {
     /// A token costs 1 µ$ on the way in and 2 µ$ on the way out, at every scripted model but `first/free` and
     /// `first/unpriced`; `chat` has one target, `steady` two.
     pub fn new() -> Setup {
-        let price = json!({"input": "1.00", "output": "2.00"});
+        // These providers stop computing when they are let go.
+        let price = json!({"input": "1.00", "output": "2.00", "bills_after_cancel": false});
         let config = json!({
             "models": [
                 {"id": "chat", "targets": ["first/test-chat"]},
@@ -55,8 +56,8 @@ impl Setup {
             ],
             "prices": {
                 "first/test-chat": price, "second/test-chat": price, "claude/test-claude": price,
-                "first/free": {"input": "0", "output": "0"},
-                "first/counted": {"input": "0", "output": "10.00"},
+                "first/free": {"input": "0", "output": "0", "bills_after_cancel": false},
+                "first/counted": {"input": "0", "output": "10.00", "bills_after_cancel": false},
             },
         });
         Setup { config, postgres: false }
@@ -76,7 +77,7 @@ impl Setup {
 
     /// With data for the policies, under `data.alfred`.
     pub fn policy_data(self, data: Value) -> Setup {
-        self.with(|config| config["policies"]["data"] = json!({"alfred": data}))
+        self.with(|config| config["policies"]["data"] = data)
     }
 
     /// Starts it and waits until it can take a call.
@@ -371,7 +372,8 @@ impl World {
         let kinds = ["org", "team", "project", "key"];
         for (depth, kind) in kinds.into_iter().take(plan.levels).enumerate() {
             let leaf = depth + 1 == plan.levels;
-            let mut body = json!({"org_id": org, "name": format!("{kind} wallet"), "kind": kind, "window": plan.window});
+            let mut body =
+                json!({"org_id": org, "name": format!("{kind} wallet"), "kind": kind, "window": plan.window});
             if let Some(parent) = wallets.last() {
                 body["parent_id"] = json!(parent);
             }
@@ -410,7 +412,9 @@ impl World {
 
     /// Any request with a key, answered whole.
     pub async fn call(&self, key: &str, path: &str, headers: &[(&str, &str)], body: &Value) -> Answer {
-        self.try_call(key, path, headers, body).await.unwrap_or_else(|e| panic!("no whole answer: {e:?}\n{}", self.log()))
+        self.try_call(key, path, headers, body)
+            .await
+            .unwrap_or_else(|e| panic!("no whole answer: {e:?}\n{}", self.log()))
     }
 
     /// Any request with a key, which may find nobody there.

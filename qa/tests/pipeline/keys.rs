@@ -24,8 +24,8 @@ async fn every_way_of_having_no_key_is_answered_alike() {
     let last = if tenant.key.ends_with('0') { "1" } else { "0" };
     let misspelt = format!("{}{last}", &tenant.key[..tenant.key.len() - 1]);
 
-    let bare = world.http.send("POST", &format!("{}/v1/chat/completions", world.url()), &[], hello("chat").to_string());
-    let first = bare.await.expect("an answer");
+    let url = format!("{}/v1/chat/completions", world.url());
+    let first = world.http.send("POST", &url, &[], hello("chat").to_string()).await.expect("an answer");
     let error = refused(&first, 401, "invalid_request_error", "invalid_api_key");
     assert!(error["param"].is_null());
     for key in ["", "x", "sk-alf-", "sk-alf-1-2-3", &misspelt, &foreign, &revoked_key, qa::world::ADMIN_KEY] {
@@ -40,7 +40,7 @@ async fn every_way_of_having_no_key_is_answered_alike() {
 async fn a_key_stops_when_its_time_is_over() {
     let world = World::start().await;
     let tenant = world.rich().await;
-    let soon: String = tools_now(&world).await;
+    let soon: String = soon_after_now(&world).await;
     let (_, key) = world.key(&tenant.wallet, json!({"expires_at": soon})).await;
     for _ in 0..200 {
         let answer = world.chat(&key, &hello("chat")).await;
@@ -54,7 +54,7 @@ async fn a_key_stops_when_its_time_is_over() {
 }
 
 /// The gateway's present time and two seconds, taken from its own clock: the time of an organisation made just now.
-async fn tools_now(world: &World) -> String {
+async fn soon_after_now(world: &World) -> String {
     let org = world.admin("POST", "/orgs", json!({"name": "Clock"})).await;
     let at = org["created_at"].as_str().expect("an organisation knows when it was made").to_owned();
     let (head, seconds) = (at[..17].to_owned(), at[17..19].parse::<u32>().expect("seconds"));
@@ -83,7 +83,8 @@ async fn an_app_key_opens_no_admin_door() {
     for key in [tenant.key.as_str(), "", "nonsense"] {
         let bearer = format!("Bearer {key}");
         let url = format!("{}/admin/v1/orgs", world.url());
-        let answer = world.http.send("POST", &url, &[("authorization", &bearer)], r#"{"name":"x"}"#).await.expect("an answer");
+        let answer =
+            world.http.send("POST", &url, &[("authorization", &bearer)], r#"{"name":"x"}"#).await.expect("an answer");
         assert_eq!(answer.status, 401, "{}", answer.text());
         assert!(answer.must("content-type").starts_with("application/problem+json"));
     }

@@ -17,7 +17,12 @@ async fn what_cannot_be_read_is_refused_with_its_place() {
         ("a bare word", b"{\n  \"model\": chat}".to_vec(), None, "line 2"),
         ("two values", format!(r#"{{"model":"chat","messages":[{user}]}} {{}}"#).into(), None, "line 1"),
         ("not an object", b"[]".to_vec(), None, ""),
-        ("not UTF-8", [br#"{"model":"chat","messages":[{"role":"user","content":""#, &[0xc3, 0x28][..], b"\"}]}"].concat(), None, ""),
+        (
+            "not UTF-8",
+            [br#"{"model":"chat","messages":[{"role":"user","content":""#, &[0xc3, 0x28][..], b"\"}]}"].concat(),
+            None,
+            "",
+        ),
         ("no model", format!(r#"{{"messages":[{user}]}}"#).into(), Some("model"), "model"),
         ("no messages", br#"{"model":"chat"}"#.to_vec(), Some("messages"), "messages"),
         ("model is a number", format!(r#"{{"model":1,"messages":[{user}]}}"#).into(), Some("model"), "model"),
@@ -28,17 +33,40 @@ async fn what_cannot_be_read_is_refused_with_its_place() {
             Some("messages[1].content"),
             "messages[1].content",
         ),
-        ("stream is a text", format!(r#"{{"model":"chat","messages":[{user}],"stream":"yes"}}"#).into(), Some("stream"), "stream"),
-        ("a negative cap", format!(r#"{{"model":"chat","messages":[{user}],"max_tokens":-1}}"#).into(), Some("max_tokens"), "max_tokens"),
-        ("a broken number of choices", format!(r#"{{"model":"chat","messages":[{user}],"n":"two"}}"#).into(), Some("n"), "n"),
-        ("two models", format!(r#"{{"model":"chat","messages":[{user}],"model":"free"}}"#).into(), Some("model"), "model"),
+        (
+            "stream is a text",
+            format!(r#"{{"model":"chat","messages":[{user}],"stream":"yes"}}"#).into(),
+            Some("stream"),
+            "stream",
+        ),
+        (
+            "a negative cap",
+            format!(r#"{{"model":"chat","messages":[{user}],"max_tokens":-1}}"#).into(),
+            Some("max_tokens"),
+            "max_tokens",
+        ),
+        (
+            "a broken number of choices",
+            format!(r#"{{"model":"chat","messages":[{user}],"n":"two"}}"#).into(),
+            Some("n"),
+            "n",
+        ),
+        (
+            "two models",
+            format!(r#"{{"model":"chat","messages":[{user}],"model":"free"}}"#).into(),
+            Some("model"),
+            "model",
+        ),
     ];
     for (name, body, param, place) in rows {
         let answer = world.http.send("POST", &url, &headers, body).await.expect("an answer");
         assert_eq!(answer.status, 400, "{name}: {}", answer.text());
         let code = answer.json()["error"]["code"].as_str().unwrap_or_default().to_owned();
         let error = refused(&answer, 400, "invalid_request_error", &code);
-        assert!(code.starts_with("invalid_") || code.starts_with("missing_") || code == "duplicate_member", "{name}: {error}");
+        assert!(
+            code.starts_with("invalid_") || code.starts_with("missing_") || code == "duplicate_member",
+            "{name}: {error}"
+        );
         assert_eq!(error["param"].as_str(), param, "{name}: {error}");
         assert!(error["message"].as_str().is_some_and(|m| m.contains(place)), "{name}: {error}");
     }
@@ -69,7 +97,11 @@ async fn deeply_nested_bodies_and_wrong_content_types_do_no_harm() {
     let tenant = world.rich().await;
     let url = format!("{}/v1/chat/completions", world.url());
     let bearer = format!("Bearer {}", tenant.key);
-    let deep = format!(r#"{{"model":"chat","messages":[{{"role":"user","content":"hi"}}],"x":{}1{}}}"#, "[".repeat(200_000), "]".repeat(200_000));
+    let deep = format!(
+        r#"{{"model":"chat","messages":[{{"role":"user","content":"hi"}}],"x":{}1{}}}"#,
+        "[".repeat(200_000),
+        "]".repeat(200_000)
+    );
     let answer = world.http.send("POST", &url, &[("authorization", &bearer)], deep).await.expect("an answer");
     assert!(answer.status == 400 || answer.status == 200, "{} {}", answer.status, answer.text());
     let answer = world.http.send("GET", &url, &[("authorization", &bearer)], "").await.expect("an answer");

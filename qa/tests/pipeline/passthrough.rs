@@ -48,7 +48,9 @@ async fn stream_events_pass_byte_for_byte_however_the_bytes_were_cut() {
     let world = World::start().await;
     let tenant = world.rich().await;
     let chunk = |text: &str| {
-        format!(r#"data: {{"id":"c","object":"chat.completion.chunk","choices":[{{"index":0,"delta":{{"content":"{text}","odd":[1, 2.50 ]}},"finish_reason":null}}],"x_more" : 1e3}}"#)
+        format!(
+            r#"data: {{"id":"c","object":"chat.completion.chunk","choices":[{{"index":0,"delta":{{"content":"{text}","odd":[1, 2.50 ]}},"finish_reason":null}}],"x_more" : 1e3}}"#
+        )
     };
     for (end, size) in [("\n\n", 1), ("\n\n", 7), ("\r\n\r\n", 1), ("\r\n\r\n", 64), ("\n\n", 1 << 20)] {
         let words = ["Gr\u{fc}", "\u{df}e ", "\u{1f600}!"].map(chunk);

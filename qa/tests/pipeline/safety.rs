@@ -20,7 +20,10 @@ async fn findings_are_redacted_in_every_text_part_before_anything_leaves() {
         let text = format!("note: {secret} please");
         let messages = [
             ("a string", json!([{"role": "user", "content": text}])),
-            ("a part", json!([{"role": "user", "content": [{"type": "text", "text": "Hi"}, {"type": "text", "text": text}]}])),
+            (
+                "a part",
+                json!([{"role": "user", "content": [{"type": "text", "text": "Hi"}, {"type": "text", "text": text}]}]),
+            ),
             ("a system text", json!([{"role": "system", "content": text}, {"role": "user", "content": "Hi"}])),
             (
                 "a tool result",
@@ -100,7 +103,7 @@ async fn what_only_looks_like_a_finding_passes_untouched() {
 
 #[tokio::test]
 async fn policy_data_chooses_the_action_of_a_kind() {
-    let actions = json!({"actions": {"email": "allow", "payment_card": "block"}});
+    let actions = json!({"safety": {"actions": {"email": "allow", "payment_card": "block"}}});
     let world = qa::world::Setup::new().policy_data(actions).start().await;
     let tenant = world.rich().await;
     let ask = |text: &str| json!({"model": "chat", "max_tokens": 50, "messages": [{"role": "user", "content": text}]});

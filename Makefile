@@ -1,0 +1,55 @@
+# The few commands of the house. `make run` needs Rust and a C compiler; `make test` brings the rest where it can.
+SHELL := /bin/bash
+export ALFRED_CACHE ?= $(HOME)/.cache/alfred
+DENY_VERSION := 0.20.2
+DENY := $(ALFRED_CACHE)/cargo-deny-$(DENY_VERSION)/bin/cargo-deny
+# A thousand calls at once are a few thousand sockets.
+MORE_FILES := ulimit -n 8192 2>/dev/null || ulimit -n "$$(ulimit -Hn)" || true;
+
+.PHONY: help run setup test check fmt lint deny generated bench bench-short
+
+help:
+	@echo 'make run    the demo on http://127.0.0.1:8080, nothing else needed'
+	@echo 'make test   sets up what the tests need, checks, builds, runs every suite'
+	@echo 'make check  formatting, lints, licences and library homes, generated files'
+	@echo 'make bench  the benchmark tables of docs/benchmarks.md (release build)'
+
+run:
+	cargo run --bin alfred -- serve --demo
+
+setup:
+	qa/setup/install.sh
+
+test: setup check
+	cargo build --workspace --all-targets
+	$(MORE_FILES) cargo test --workspace --no-fail-fast
+
+check: fmt lint deny generated
+
+fmt:
+	cargo fmt --all --check
+
+lint:
+	cargo clippy --workspace --all-targets -- -D warnings
+
+# cargo-deny is built once into the cache folder, about two minutes.
+deny:
+	@if [ ! -x '$(DENY)' ]; then \
+	  echo 'deny: building cargo-deny $(DENY_VERSION) once into $(ALFRED_CACHE)'; \
+	  CARGO_TARGET_DIR='$(ALFRED_CACHE)/cargo-deny-build' cargo install cargo-deny --version $(DENY_VERSION) --locked --debug \
+	    --no-default-features --quiet --root '$(ALFRED_CACHE)/cargo-deny-$(DENY_VERSION)' >'$(ALFRED_CACHE)/cargo-deny.log' 2>&1; \
+	  rm -rf '$(ALFRED_CACHE)/cargo-deny-build'; \
+	fi
+	@if [ -x '$(DENY)' ]; then '$(DENY)' check bans licenses sources; \
+	else echo 'deny: SKIPPED, cargo-deny could not be installed: see $(ALFRED_CACHE)/cargo-deny.log'; fi
+
+generated:
+	@true
+
+bench:
+	cargo build --workspace --release --bins
+	$(MORE_FILES) $${CARGO_TARGET_DIR:-target}/release/bench
+
+bench-short:
+	cargo build --workspace --release --bins
+	$(MORE_FILES) $${CARGO_TARGET_DIR:-target}/release/bench --short

@@ -1,0 +1,179 @@
+//! The limit is exact, however many ask at once and whoever asks whom.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use qa::check::{dollars, usd};
+use qa::http::Http;
+use qa::upstream::openai;
+use qa::world::{Plan, Setup, Tenant, World, hello};
+use serde_json::{Value, json};
+use tokio::task::JoinSet;
+
+const CALLS: usize = 1_000;
+const PAID_FOR: i64 = 100;
+/// 50 tokens at 10 µ$: what a call holds, and in the end costs.
+const PRICE: i64 = 50 * 10_000;
+
+/// All at once, spread over the gateways; status, error code and request id of each.
+async fn storm(gateways: &[String], key: &str) -> Vec<(u16, String, String)> {
+    let http = Http::new();
+    let start = Arc::new(tokio::sync::Barrier::new(CALLS));
+    let mut calls = JoinSet::new();
+    for call in 0..CALLS {
+        let (http, start) = (http.clone(), start.clone());
+        let url = format!("{}/v1/chat/completions", gateways[call % gateways.len()]);
+        let bearer = format!("Bearer {key}");
+        calls.spawn(async move {
+            start.wait().await;
+            let body = hello("counted").to_string();
+            let answer = http.send("POST", &url, &[("authorization", &bearer)], body).await.expect("an answer");
+            let code = answer.json()["error"]["code"].as_str().unwrap_or_default().to_owned();
+            (answer.status, code, answer.must("x-request-id").to_owned())
+        });
+    }
+    calls.join_all().await
+}
+
+/// Looks at the wallets again and again until told to stop: no commit may be above the limit.
+async fn watch(world: &World, tenant: &Tenant, over: &AtomicBool, look: impl Fn() -> Vec<(i64, i64)>) -> usize {
+    let mut looks = 0;
+    while !over.load(Ordering::SeqCst) {
+        let wallet = world.wallet(&tenant.wallet).await;
+        let used = usd(&wallet, "spent_usd") + usd(&wallet, "held_usd");
+        assert!(used <= PAID_FOR * PRICE, "{wallet}");
+        for (spent, held) in look() {
+            assert!(spent + held <= PAID_FOR * PRICE, "{spent} spent and {held} held");
+        }
+        looks += 1;
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    looks
+}
+
+async fn exactly_a_hundred(world: &World, gateways: &[String], tenant: &Tenant, look: impl Fn() -> Vec<(i64, i64)>) {
+    let over = AtomicBool::new(false);
+    let storm = async {
+        let answers = storm(gateways, &tenant.key).await;
+        over.store(true, Ordering::SeqCst);
+        answers
+    };
+    let (answers, looks) = tokio::join!(storm, watch(world, tenant, &over, look));
+    assert!(looks > 3, "watched {looks} times only");
+
+    let mut tally: BTreeMap<(u16, &str), usize> = BTreeMap::new();
+    for (status, code, _) in &answers {
+        *tally.entry((*status, code)).or_default() += 1;
+    }
+    assert_eq!(tally, BTreeMap::from([((200, ""), 100), ((429, "budget_exceeded"), 900)]));
+    assert_eq!(world.first.count(), 100);
+
+    // The same to the nano-dollar in every wallet of the chain, now and at every step of the journal.
+    world.assert_balanced(tenant).await;
+    for id in &tenant.wallets {
+        let wallet = world.wallet(id).await;
+        assert_eq!((usd(&wallet, "spent_usd"), usd(&wallet, "held_usd")), (PAID_FOR * PRICE, 0));
+        let entries = world.entries(id).await;
+        let count = |kind: &str| entries.iter().filter(|e| e["kind"] == kind).count();
+        assert_eq!((count("reserve"), count("settle"), entries.len()), (100, 100, 200));
+    }
+    // Each refusal left its entry before its answer.
+    let blocks = world.audit(&tenant.org).await.iter().filter(|e| e["kind"] == "BLOCK").count();
+    assert_eq!(blocks, 900);
+    let receipts = world.list(&format!("/requests?org_id={}", tenant.org)).await;
+    let statuses = |status: &str| receipts.iter().filter(|r| r["status"] == status).count();
+    assert_eq!((statuses("settled"), statuses("refused"), receipts.len()), (100, 900, 1_000));
+    let (file, _) = world.export(&tenant.org).await;
+    let (code, out, err) = qa::tools::run_alfred(&["audit", "verify", file.to_str().expect("UTF-8")]);
+    assert_eq!(code, 0, "{out}{err}");
+}
+
+async fn tenant_for_a_hundred(world: &World) -> Tenant {
+    world.first.always(openai::chat("word", 10, 50));
+    let limit = dollars(PAID_FOR * PRICE);
+    world.tenant(Plan::new().levels(4).hard(limit.clone()).root_hard(limit)).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_thousand_calls_at_once_and_money_for_a_hundred_on_sqlite() {
+    let world = World::start().await;
+    let tenant = tenant_for_a_hundred(&world).await;
+    let database = world.database_file();
+    let leaf = tenant.wallet.clone();
+    // A reader beside the gateway sees each commit as any operator's sqlite3 would.
+    let look = move || {
+        let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY;
+        let reader = rusqlite::Connection::open_with_flags(&database, flags).expect("readers are welcome");
+        reader.busy_timeout(Duration::from_secs(5)).expect("a timeout");
+        let mut rows =
+            reader.prepare("SELECT spent, held FROM wallet_windows WHERE wallet_id = ?1").expect("the table");
+        let rows = rows.query_map([&leaf], |row| Ok((row.get(0)?, row.get(1)?))).expect("rows");
+        rows.map(|row| row.expect("a row")).collect()
+    };
+    exactly_a_hundred(&world, &[world.url()], &tenant, look).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_thousand_calls_at_once_and_money_for_a_hundred_on_postgres_by_two_processes() {
+    let world = Setup::new().on_postgres().start().await;
+    let second = world.begin("-second").await;
+    let tenant = tenant_for_a_hundred(&world).await;
+    // A new key is in force everywhere within five seconds.
+    let bearer = format!("Bearer {}", tenant.key);
+    let from = std::time::Instant::now();
+    loop {
+        let url = format!("{}/v1/models", second.url);
+        let answer = world.http.send("GET", &url, &[("authorization", &bearer)], "").await.expect("an answer");
+        if answer.status == 200 {
+            break;
+        }
+        assert!(from.elapsed() < Duration::from_secs(10), "the second process never heard of the key");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let database = qa::postgres::name_of(&world.database).to_owned();
+    let sql = format!("SELECT spent, held FROM wallet_windows WHERE wallet_id = '{}'", tenant.wallet);
+    let look = move || {
+        let rows = qa::postgres::server().psql(&database, &sql).expect("rows");
+        let number = |text: &str| text.parse::<i64>().expect("a number");
+        rows.lines().filter_map(|row| row.split_once('|')).map(|(spent, held)| (number(spent), number(held))).collect()
+    };
+    exactly_a_hundred(&world, &[world.url(), second.url.clone()], &tenant, look).await;
+}
+
+#[tokio::test]
+async fn what_one_process_revokes_stops_in_the_other_within_five_seconds() {
+    let world = Setup::new().on_postgres().start().await;
+    let second = world.begin("-second").await;
+    let tenant = world.rich().await;
+    let bearer = format!("Bearer {}", tenant.key);
+    let ask = async || {
+        let url = format!("{}/v1/models", second.url);
+        world.http.send("GET", &url, &[("authorization", &bearer)], "").await.expect("an answer").status
+    };
+    for (wanted, change) in [(200, None), (401, Some(format!("/keys/{}", tenant.key_id)))] {
+        if let Some(path) = change {
+            world.admin("DELETE", &path, Value::Null).await;
+        }
+        let from = std::time::Instant::now();
+        while ask().await != wanted {
+            assert!(from.elapsed() < Duration::from_secs(10), "never {wanted}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn windows_are_apart_and_a_wallet_without_a_limit_still_counts() {
+    let world = World::start().await;
+    for window in ["none", "day", "week", "month"] {
+        let tenant = world.tenant(Plan::new().window(window)).await;
+        world.chat(&tenant.key, &hello("counted")).await.expect(200);
+        let wallet = world.wallet(&tenant.wallet).await;
+        assert_eq!(wallet["window"], json!(window));
+        assert_eq!(wallet["resets_at"].is_null(), window == "none", "{wallet}");
+        assert_eq!(usd(&wallet, "spent_usd"), 50_000);
+        world.assert_balanced(&tenant).await;
+    }
+}
