@@ -1,0 +1,91 @@
+//! App keys: shown once, rotated with an overlap, revoked.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::world::{World, later};
+
+#[tokio::test]
+async fn a_key_shows_its_secret_once_and_its_hash_never() {
+    let world = World::new().await;
+    let org = world.org().await;
+    let team = world.post("/teams", json!({"org_id": org, "name": "Search"})).await.id();
+    let root = world.wallet(&org, json!({"kind": "org"})).await;
+    let above = world.wallet(&org, json!({"kind": "team", "team_id": team, "parent_id": root})).await;
+    let wallet = world.wallet(&org, json!({"parent_id": above})).await;
+    let body = json!({"name": "app", "wallet_id": wallet, "models": ["gpt-4o"], "rpm": 60, "tpm": 100000,
+        "expires_at": later(3600)});
+    let made = world.post("/keys", body).await;
+    assert_eq!(made.status, 201);
+    let (id, secret) = (made.id(), made.json()["key"].as_str().unwrap().to_owned());
+    assert!(
+        secret.starts_with(&format!("sk-alf-{}-", id.strip_prefix("key_").unwrap())),
+        "the public id is the key's id"
+    );
+    assert!(world.opens(&secret).await);
+
+    let read = world.get(&format!("/keys/{id}")).await;
+    let expected = json!({
+        "id": id, "org_id": org, "name": "app", "wallet_id": wallet, "team_id": team, "user_id": null, "status": "active",
+        "models": ["gpt-4o"], "expires_at": later(3600), "rpm": 60, "tpm": 100000, "overlap_until": null, "rotated_at": null,
+        "revoked_at": null, "created_at": later(0),
+    });
+    assert_eq!(read.json(), expected, "the team is the nearest wallet's");
+    let listed = world.get(&format!("/keys?org_id={org}&wallet_id={wallet}")).await;
+    assert_eq!(listed.json()["data"], json!([expected]));
+    let audit = world.get(&format!("/audit?org_id={org}")).await;
+    let parts: Vec<&str> = secret.split('-').collect();
+    for answer in [&read, &listed, &audit] {
+        assert!(!answer.text.contains(parts[3]) && !answer.text.contains("secret"), "{}", answer.text);
+    }
+    world.ledger.clock().advance(Duration::from_secs(3600));
+    assert!(!world.opens(&secret).await);
+    assert_eq!(world.get(&format!("/keys/{id}")).await.json()["status"], "expired");
+    world.post(&format!("/keys/{id}/rotate"), json!({})).await.is_problem(409, "key_ended", None);
+}
+
+async fn rotated(world: &World, id: &str, body: Value) -> String {
+    let answer = world.post(&format!("/keys/{id}/rotate"), body).await;
+    assert_eq!(answer.status, 200, "{}", answer.text);
+    answer.json()["key"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn after_a_rotation_both_secrets_are_good_until_the_overlap_ends() {
+    let world = World::new().await;
+    let wallet = world.wallet(&world.org().await, json!({})).await;
+    let made = world.post("/keys", json!({"name": "app", "wallet_id": wallet})).await;
+    let (id, first) = (made.id(), made.json()["key"].as_str().unwrap().to_owned());
+    let second = rotated(&world, &id, json!({"overlap_seconds": 60})).await;
+    assert!(world.opens(&first).await && world.opens(&second).await);
+    assert_eq!(world.get(&format!("/keys/{id}")).await.json()["overlap_until"], later(60));
+    world.ledger.clock().advance(Duration::from_secs(60));
+    assert!(!world.opens(&first).await && world.opens(&second).await);
+    assert!(world.get(&format!("/keys/{id}")).await.json()["overlap_until"].is_null());
+
+    // No body: a day. A second rotation ends the overlap before it.
+    let answer = world.ask("POST", &format!("/keys/{id}/rotate")).send().await;
+    assert_eq!(answer.json()["overlap_until"], later(60 + 86_400), "{}", answer.text);
+    let fourth = rotated(&world, &id, json!({"overlap_seconds": 0})).await;
+    assert!(!world.opens(&second).await && world.opens(&fourth).await);
+    assert!(!world.opens(answer.json()["key"].as_str().unwrap()).await, "nothing overlaps");
+}
+
+#[tokio::test]
+async fn a_revoked_key_opens_nothing_and_stays_revoked() {
+    let world = World::new().await;
+    let org = world.org().await;
+    let wallet = world.wallet(&org, json!({})).await;
+    let made = world.post("/keys", json!({"name": "app", "wallet_id": wallet})).await;
+    let (id, first) = (made.id(), made.json()["key"].as_str().unwrap().to_owned());
+    let second = rotated(&world, &id, json!({})).await;
+    for _ in 0..2 {
+        let answer = world.ask("DELETE", &format!("/keys/{id}")).send().await;
+        assert_eq!((answer.status.as_u16(), &answer.json()["status"]), (200, &json!("revoked")));
+        assert!(!world.opens(&first).await && !world.opens(&second).await, "the overlap ends with it");
+    }
+    world.post(&format!("/keys/{id}/rotate"), json!({})).await.is_problem(409, "key_ended", None);
+    let revocations = world.audit_kinds(&org).await.iter().filter(|kind| *kind == "KEY_REVOKED").count();
+    assert_eq!(revocations, 1, "told once");
+}

@@ -1,0 +1,11 @@
+//! The admin API as an operator meets it: over its router, on a real ledger.
+
+mod document;
+mod faults;
+mod keys;
+mod money;
+mod once;
+mod paging;
+mod routes;
+mod tenants;
+mod world;

@@ -1,0 +1,151 @@
+//! What holds for every route there is: it is authorized, a write is audited and in force, and every fault is a problem.
+
+use std::sync::atomic::Ordering;
+
+use serde_json::{Value, json};
+
+use crate::world::{ADMIN, World};
+
+/// Every operation of the document: method, path template, operation id.
+fn operations() -> Vec<(String, String, String)> {
+    let document: Value = serde_json::from_str(&admin_api::openapi()).unwrap();
+    let mut operations = Vec::new();
+    for (path, item) in document["paths"].as_object().unwrap() {
+        for (method, operation) in item.as_object().unwrap().iter().filter(|(_, it)| it.is_object()) {
+            let id = operation["operationId"].as_str().unwrap().to_owned();
+            operations.push((method.to_uppercase(), path.clone(), id));
+        }
+    }
+    operations
+}
+
+#[tokio::test]
+async fn every_route_refuses_whoever_has_no_admin_key() {
+    let world = World::new().await;
+    let operations = operations();
+    assert!(operations.len() >= 25, "{operations:?}");
+    for (method, path, _) in &operations {
+        let path = path.replace("{id}", "org_00000000000000000000000000000000");
+        world.ask(method, &path).bare().await.is_problem(401, "unauthorized", None);
+        for wrong in [
+            "Bearer wrong",
+            "Bearer",
+            "Bearer ",
+            "Basic Zm9v",
+            ADMIN,
+            &format!("Bearer {ADMIN}x"),
+            &format!("Token {ADMIN}"),
+        ] {
+            let answer = world.ask(method, &path).header("authorization", wrong).bare().await;
+            answer.is_problem(401, "unauthorized", None);
+            assert_eq!(answer.headers["www-authenticate"], "Bearer realm=\"alfred admin\"", "{method} {path}");
+        }
+    }
+    assert_eq!(world.house.failures.load(Ordering::SeqCst), operations.len() * 8, "each failure is reported");
+    world.ask("GET", "/no/such/route").bare().await.is_problem(401, "unauthorized", None);
+}
+
+#[tokio::test]
+async fn a_key_is_read_in_any_spelling_of_the_scheme_but_only_once() {
+    let world = World::new().await;
+    for spelling in [format!("bearer {ADMIN}"), format!("BEARER   {ADMIN}")] {
+        assert_eq!(world.ask("GET", "/orgs").header("authorization", &spelling).bare().await.status, 200, "{spelling}");
+    }
+    let twice = world.ask("GET", "/orgs").header("authorization", "Bearer x").send().await;
+    twice.is_problem(401, "unauthorized", None);
+}
+
+#[tokio::test]
+async fn an_address_that_fails_too_often_waits_and_a_valid_key_never_does() {
+    let world = World::new().await;
+    world.house.throttles.store(true, Ordering::SeqCst);
+    let answer = world.ask("GET", "/orgs").header("authorization", "Bearer wrong").bare().await;
+    answer.is_problem(429, "rate_limit_exceeded", None);
+    assert_eq!(answer.headers["retry-after"], "7");
+    assert_eq!(world.get("/orgs").await.status, 200);
+}
+
+#[tokio::test]
+async fn operators_that_cannot_be_confirmed_let_nobody_in() {
+    let world = World::new().await;
+    world.house.forget_operators();
+    world.get("/orgs").await.is_problem(503, "unavailable", None);
+}
+
+#[tokio::test]
+async fn what_no_route_takes_is_a_problem() {
+    let world = World::new().await;
+    world.get("/no/such/route").await.is_problem(404, "not_found", None);
+    let answer = world.ask("DELETE", "/orgs").send().await;
+    answer.is_problem(405, "method_not_allowed", None);
+    let allowed = answer.headers["allow"].to_str().unwrap();
+    assert!(allowed.contains("GET") && allowed.contains("POST"), "{allowed}");
+    assert_eq!(answer.headers["cache-control"], "no-store");
+}
+
+/// One example of each write: what it answers, and the audit entry that it leaves.
+async fn example(world: &World, operation: &str, org: &str) -> Option<&'static str> {
+    let wallet = async || world.wallet(org, json!({"funding": "prepaid"})).await;
+    let once = format!("example of {operation}");
+    let (method, path, body, kind) = match operation {
+        "create_org" => ("POST", "/orgs".into(), json!({"name": "Acme"}), "ORG_CREATED"),
+        "create_team" => ("POST", "/teams".into(), json!({"org_id": org, "name": "Search"}), "TEAM_CREATED"),
+        "create_user" => ("POST", "/users".into(), json!({"org_id": org, "name": "Ada"}), "USER_CREATED"),
+        "create_wallet" => {
+            ("POST", "/wallets".into(), json!({"org_id": org, "name": "Purse", "kind": "org"}), "WALLET_CREATED")
+        }
+        "change_wallet" => {
+            ("PATCH", format!("/wallets/{}", wallet().await), json!({"status": "suspended"}), "WALLET_CHANGED")
+        }
+        "fund_wallet" => {
+            let body = json!({"amount_usd": "5", "source": "test", "reference": "1"});
+            ("POST", format!("/wallets/{}/fund", wallet().await), body, "FUND")
+        }
+        "create_key" => ("POST", "/keys".into(), json!({"name": "app", "wallet_id": wallet().await}), "KEY_CREATED"),
+        "rotate_key" => {
+            ("POST", format!("/keys/{}/rotate", world.key(&wallet().await).await), json!({}), "KEY_ROTATED")
+        }
+        "revoke_key" => ("DELETE", format!("/keys/{}", world.key(&wallet().await).await), json!({}), "KEY_REVOKED"),
+        "refund_request" => {
+            let key = world.key(&world.wallet(org, json!({})).await).await;
+            let call = world.charged(&key, "0.5").await;
+            ("POST", format!("/requests/{call}/refund"), json!({"reason": "a test"}), "REFUND")
+        }
+        _ => return None,
+    };
+    let before = world.house.refreshes.load(Ordering::SeqCst);
+    let answer = world.ask(method, &path).header("idempotency-key", &once).json(&body).send().await;
+    assert!(answer.status.is_success(), "{operation}: {} {}", answer.status, answer.text);
+    assert_eq!(world.house.refreshes.load(Ordering::SeqCst), before + 1, "{operation} is in force when it is answered");
+    Some(kind)
+}
+
+#[tokio::test]
+async fn every_write_leaves_an_audit_entry_and_is_in_force_when_it_is_answered() {
+    let world = World::new().await;
+    let operator = world.ledger.tenants().credentials().await.unwrap().operators[0].id.to_string();
+    for (method, path, operation) in operations().into_iter().filter(|(method, ..)| method != "GET") {
+        let org = world.org().await;
+        let Some(kind) = example(&world, &operation, &org).await else {
+            panic!("{method} {path} needs an example here: what does it leave in the audit log?");
+        };
+        let org = match operation.as_str() {
+            "create_org" => {
+                world.get("/orgs?limit=1000").await.json()["data"].as_array().unwrap().last().unwrap()["id"].clone()
+            }
+            _ => Value::from(org),
+        };
+        let entries = world.get(&format!("/audit?org_id={}", org.as_str().unwrap())).await.json();
+        let last = entries["data"].as_array().unwrap().last().cloned().unwrap_or_default();
+        assert_eq!(last["kind"], kind, "{method} {path}: {entries}");
+        assert_eq!(last["actor"], operator, "{method} {path}: {last}");
+    }
+}
+
+#[tokio::test]
+async fn reading_and_failing_put_nothing_into_force() {
+    let world = World::new().await;
+    world.get("/orgs").await;
+    world.post("/orgs", json!({})).await;
+    assert_eq!(world.house.refreshes.load(Ordering::SeqCst), 0);
+}

@@ -1,0 +1,230 @@
+//! A ledger in a folder of its own, the admin API on it, and a process around it that remembers what it was told.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, RwLock};
+use std::time::Duration;
+
+use admin_api::{AdminState, Refresh};
+use axum::body::Body;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use http::request::Parts;
+use http::{HeaderMap, Request, StatusCode};
+use http_body_util::BodyExt;
+use ledger::{
+    CallRecord, Charge, Clock, Entropy, Id, Ledger, Money, OperatorCredential, Options, Order, PresentedKey, Reserved,
+    Timestamp,
+};
+use serde_json::{Value, json};
+use tower::ServiceExt;
+
+pub const ADMIN: &str = "an-admin-key-for-the-tests-of-it";
+pub const NOW: &str = "2026-06-15T12:00:00Z";
+
+pub struct World {
+    pub ledger: Ledger,
+    pub house: Arc<House>,
+    app: axum::Router,
+    _folder: tempfile::TempDir,
+}
+
+/// The process around the API.
+pub struct House {
+    ledger: Ledger,
+    operators: RwLock<Option<Arc<[OperatorCredential]>>>,
+    pub refreshes: AtomicUsize,
+    pub failures: AtomicUsize,
+    pub throttles: AtomicBool,
+}
+
+impl Refresh for House {
+    fn refresh(&self) -> BoxFuture<'_, Result<(), String>> {
+        async {
+            self.refreshes.fetch_add(1, Ordering::SeqCst);
+            let set = self.ledger.tenants().credentials().await.map_err(|error| error.to_string())?;
+            *self.operators.write().unwrap() = Some(set.operators.into());
+            Ok(())
+        }
+        .boxed()
+    }
+
+    fn operators(&self) -> Option<Arc<[OperatorCredential]>> {
+        self.operators.read().unwrap().clone()
+    }
+
+    fn failed_verification(&self, _: &Parts) -> Option<Duration> {
+        self.failures.fetch_add(1, Ordering::SeqCst);
+        self.throttles.load(Ordering::SeqCst).then_some(Duration::from_secs(7))
+    }
+}
+
+impl House {
+    pub fn forget_operators(&self) {
+        *self.operators.write().unwrap() = None;
+    }
+}
+
+pub struct Answer {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub text: String,
+}
+
+impl Answer {
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap_or_else(|_| panic!("no JSON: {}", self.text))
+    }
+
+    /// The id of what was made.
+    #[track_caller]
+    pub fn id(&self) -> String {
+        assert!(self.status.is_success(), "{} {}", self.status, self.text);
+        self.json()["id"].as_str().expect("an id").to_owned()
+    }
+
+    /// A problem document with this status and code, that names this member if one is given.
+    #[track_caller]
+    pub fn is_problem(&self, status: u16, code: &str, member: Option<&str>) {
+        assert_eq!(self.status.as_u16(), status, "{}", self.text);
+        assert_eq!(self.headers["content-type"], "application/problem+json", "{}", self.text);
+        let problem = self.json();
+        assert_eq!(problem["status"], status, "{problem}");
+        assert_eq!(problem["code"], code, "{problem}");
+        assert_eq!(problem["type"], format!("urn:alfred:problem:{code}"), "{problem}");
+        assert!(problem["title"].is_string() && problem["detail"].is_string(), "{problem}");
+        assert_eq!(problem["errors"][0]["member"].as_str(), member, "{problem}");
+    }
+}
+
+/// A call to be made.
+pub struct Ask<'a> {
+    world: &'a World,
+    request: http::request::Builder,
+    body: Body,
+}
+
+impl Ask<'_> {
+    pub fn header(mut self, name: &str, value: &str) -> Self {
+        self.request = self.request.header(name, value);
+        self
+    }
+
+    pub fn json(mut self, body: &Value) -> Self {
+        self.body = Body::from(body.to_string());
+        self.header("content-type", "application/json")
+    }
+
+    pub fn text(mut self, body: impl Into<String>) -> Self {
+        self.body = Body::from(body.into());
+        self
+    }
+
+    pub async fn bare(self) -> Answer {
+        let request = self.request.body(self.body).unwrap();
+        let response = self.world.app.clone().oneshot(request).await.unwrap();
+        let (parts, body) = response.into_parts();
+        let bytes = body.collect().await.unwrap().to_bytes();
+        Answer { status: parts.status, headers: parts.headers, text: String::from_utf8(bytes.to_vec()).unwrap() }
+    }
+
+    pub async fn send(self) -> Answer {
+        self.header("authorization", &format!("Bearer {ADMIN}")).bare().await
+    }
+}
+
+impl World {
+    pub async fn new() -> World {
+        let folder = tempfile::tempdir().unwrap();
+        let clock = Clock::by_hand(NOW.parse().unwrap());
+        let options = Options {
+            clock,
+            entropy: Entropy::seeded(7),
+            ..Options::new(format!("sqlite://{}/alfred.db", folder.path().display()))
+        };
+        let ledger = Ledger::open(options).await.unwrap();
+        ledger.tenants().ensure_operator(ADMIN).await.unwrap();
+        let house = Arc::new(House {
+            ledger: ledger.clone(),
+            operators: RwLock::default(),
+            refreshes: AtomicUsize::new(0),
+            failures: AtomicUsize::new(0),
+            throttles: AtomicBool::new(false),
+        });
+        house.refresh().await.unwrap();
+        house.refreshes.store(0, Ordering::SeqCst);
+        let app = admin_api::router(AdminState { ledger: ledger.clone(), refresh: house.clone() });
+        World { ledger, house, app, _folder: folder }
+    }
+
+    pub fn ask(&self, method: &str, path: &str) -> Ask<'_> {
+        Ask { world: self, request: Request::builder().method(method).uri(path), body: Body::empty() }
+    }
+
+    pub async fn get(&self, path: &str) -> Answer {
+        self.ask("GET", path).send().await
+    }
+
+    pub async fn post(&self, path: &str, body: Value) -> Answer {
+        self.ask("POST", path).json(&body).send().await
+    }
+
+    pub async fn patch(&self, path: &str, body: Value) -> Answer {
+        self.ask("PATCH", path).json(&body).send().await
+    }
+
+    pub async fn org(&self) -> String {
+        self.post("/orgs", json!({"name": "Acme"})).await.id()
+    }
+
+    pub async fn wallet(&self, org: &str, more: Value) -> String {
+        let mut body = json!({"org_id": org, "name": "Purse", "kind": "project"});
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        self.post("/wallets", body).await.id()
+    }
+
+    pub async fn key(&self, wallet: &str) -> String {
+        self.post("/keys", json!({"name": "app", "wallet_id": wallet})).await.id()
+    }
+
+    /// A call of this key that was charged so much; its id.
+    pub async fn charged(&self, key: &str, usd: &str) -> String {
+        let key = self.ledger.tenants().key(key.parse().unwrap()).await.unwrap();
+        let price: Money = usd.parse().unwrap();
+        let record = CallRecord { model: "gpt-4o".into(), target: Some("sim/gpt-4o".into()), ..CallRecord::default() };
+        let order = Order {
+            call: self.ledger.new_id(),
+            org: key.org,
+            key: key.id,
+            wallet: key.wallet,
+            amount: price,
+            expires_at: self.ledger.clock().now().after(Duration::from_secs(600)),
+            claim: None,
+            record: record.clone(),
+        };
+        let call = order.call;
+        let Reserved::New(hold) = self.ledger.reserve(order).await.unwrap() else { panic!("a replay") };
+        self.ledger.settle(hold, Charge { cost: price, price, record }).await.unwrap();
+        call.to_string()
+    }
+
+    /// Whether the gateway would let this key in.
+    pub async fn opens(&self, secret: &str) -> bool {
+        let presented = PresentedKey::parse(secret).expect("well-formed");
+        let set = self.ledger.tenants().credentials().await.unwrap();
+        set.keys.iter().any(|it| it.admits(&presented, self.ledger.clock().now()))
+    }
+
+    /// Kinds of the entries of an organisation's chain.
+    pub async fn audit_kinds(&self, org: &str) -> Vec<String> {
+        let entries = self.get(&format!("/audit?org_id={org}&limit=1000")).await.json();
+        entries["data"].as_array().unwrap().iter().map(|it| it["kind"].as_str().unwrap().to_owned()).collect()
+    }
+}
+
+pub fn later(seconds: u64) -> String {
+    NOW.parse::<Timestamp>().unwrap().after(Duration::from_secs(seconds)).to_string()
+}
+
+pub fn unknown<K: ledger::Kind>() -> String {
+    Id::<K>::from_uuid(uuid::Uuid::from_u128(0xdead)).to_string()
+}
