@@ -93,7 +93,7 @@ mod tests {
     fn a_finding_of_another_text_blocks_instead_of_leaking() {
         for range in [3..99, 1..2, 40..41] {
             let applied = apply("aé@b.io", &[finding(Kind::Email, range)], &actions(Action::Redact, Action::Allow));
-            assert_eq!(applied.blocked.is_some() || applied.text.is_some(), true);
+            assert_eq!(applied.blocked, Some(Kind::Email));
             assert!(applied.text.is_none());
         }
     }

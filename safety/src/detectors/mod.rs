@@ -2,6 +2,7 @@
 //! looks at a bounded stretch around that place, so it may be asked anywhere and a scan stays linear.
 
 pub(crate) mod api_key;
+mod countries;
 pub(crate) mod email;
 pub(crate) mod iban;
 pub(crate) mod payment_card;
@@ -36,7 +37,7 @@ impl Digits {
 
 /// Asks one detector at every run of digits of a text, for the tables of the tests.
 #[cfg(test)]
-pub(crate) fn found<'t>(at: fn(&[u8], Range<usize>) -> Option<Range<usize>>, text: &'t str) -> Vec<&'t str> {
+pub(crate) fn found(at: fn(&[u8], Range<usize>) -> Option<Range<usize>>, text: &str) -> Vec<&str> {
     let bytes = text.as_bytes();
     let (mut found, mut place, mut floor) = (Vec::new(), 0, 0);
     while place < bytes.len() {
