@@ -35,7 +35,7 @@ impl Settled {
 }
 
 /// Captures what the call used and gives back the rest.
-pub async fn settle(app: &Arc<App>, upstream: &Upstream, hold: Hold, case: &mut Case, ending: Ending) -> Settled {
+pub async fn settle(app: &Arc<App>, upstream: &mut Upstream, hold: Hold, case: &mut Case, ending: Ending) -> Settled {
     let usage = upstream.meter.usage(&upstream.target, &upstream.request, ending == Ending::Finished);
     let answered = upstream.rates.exact(&usage);
     let price = answered.with_markup(app.markup()).rounded_up();

@@ -129,7 +129,7 @@ pub fn audit_verify(export: &Path) -> ExitCode {
     };
     match verified {
         Ok(summary) => {
-            println!("ok: {summary}");
+            println!("ok: {} entries of chain {}, last seq {}, head {}", summary.entries, summary.chain, summary.seq, hex::encode(summary.hash));
             ExitCode::SUCCESS
         }
         Err(damage) => {

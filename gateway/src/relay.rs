@@ -45,7 +45,7 @@ async fn stream(app: &Arc<App>, mut upstream: Upstream, hold: Hold, mut case: Ca
     let keeping = upstream.keep.is_some() || case.claim.is_some();
     let Relayed { ending, end, frames, failure } = relay(app, &mut upstream, Some(&client), keeping, &mut case).await;
     let shape = case.shape;
-    let settled = close::settle(app, &upstream, hold, &mut case, ending).await;
+    let settled = close::settle(app, &mut upstream, hold, &mut case, ending).await;
     match (end, failure) {
         (Some(end), _) => {
             let closing = end.closing(settled.cost_usd().as_deref(), Some(&settled.counted));
@@ -62,7 +62,7 @@ async fn stream(app: &Arc<App>, mut upstream: Upstream, hold: Hold, mut case: Ca
 
 async fn whole(app: &Arc<App>, mut upstream: Upstream, hold: Hold, mut case: Case) -> Answered {
     let Relayed { ending, end, failure, .. } = relay(app, &mut upstream, None, false, &mut case).await;
-    let settled = close::settle(app, &upstream, hold, &mut case, ending).await;
+    let settled = close::settle(app, &mut upstream, hold, &mut case, ending).await;
     let head = Head::of(&case, settled.price());
     let outcome = match end {
         Some(end) => {
