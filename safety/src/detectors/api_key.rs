@@ -27,6 +27,8 @@ enum Check {
     Form,
     /// Words joined by dashes have the same form: it needs a digit, or twenty letters in a row.
     NotWords,
+    /// Nobody's in particular: it needs sixteen letters and digits in a row.
+    Mixed,
     /// Only a word beside it says so: it needs letters, digits and variety.
     Random,
 }
@@ -57,6 +59,7 @@ const FORMS: &[Form] = &[
         r"sk-(?:proj|svcacct|admin|None|none|service)-[0-9A-Za-z_-]{20,}",
         Check::NotWords,
     ),
+    form("secret_key", &["sk-"], r"sk-[0-9A-Za-z]{1,16}-[0-9A-Za-z_-]{16,}", Check::Mixed),
     form("openrouter_key", &["sk-or-"], r"sk-or-[0-9A-Za-z_-]{20,}", Check::NotWords),
     form("openai_key", &["sk-"], r"sk-[0-9A-Za-z]{20,}", Check::Form),
     form("google_key", &["aiza"], r"AIza[0-9A-Za-z_-]{30,}", Check::Form),
@@ -303,6 +306,9 @@ impl Check {
                     let mut parts = token.split(|b| !b.is_ascii_alphanumeric());
                     token.iter().any(u8::is_ascii_digit) || parts.any(|part| part.len() >= 20)
                 }
+                Check::Mixed => token.split(|b| !b.is_ascii_alphanumeric()).any(|part| {
+                    part.len() >= 16 && part.iter().any(u8::is_ascii_digit) && part.iter().any(u8::is_ascii_alphabetic)
+                }),
                 Check::Random => {
                     let mut seen = [false; 128];
                     token.iter().for_each(|b| seen[usize::from(b & 0x7f)] = true);
@@ -333,6 +339,7 @@ mod tests {
             ("openai_key", "sk-abcdefghijklmnopqrstT3BlbkFJabcdefghijklmnopqrst"),
             ("openai_key", "sk-proj-Ab1_Ab1-Ab1_Ab1-Ab1_Ab1-Ab1_Ab1-Ab1_T3BlbkFJ_x"),
             ("anthropic_key", "sk-ant-api03-Ab1_Ab1-Ab1_Ab1-Ab1_Ab1-Ab1_Ab1-AA"),
+            ("secret_key", "sk-test-0123456789abcdef"),
             ("openrouter_key", "sk-or-v1-0123456789abcdef0123456789abcdef"),
             ("google_key", "AIzaSyA1234567890abcdefghijklmnopqrstuv"),
             ("aws_access_key", "AKIAIOSFODNN7EXAMPLE"),
@@ -410,6 +417,7 @@ mod tests {
     fn words_identifiers_and_shown_forms_are_left_alone() {
         for text in [
             "sk-learn-is-a-nice-library-for-everyone",
+            "sk-learn-pipeline-v2-final-version-3",
             "sk-proj-management-is-what-we-all-do",
             "risk-abcdefghijklmnopqrstuvwxyz",
             "task-0123456789abcdefghijklmno",

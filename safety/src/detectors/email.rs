@@ -14,7 +14,7 @@ pub(crate) fn at(text: &str, sign: Range<usize>) -> Option<Range<usize>> {
     let start = local(text, sign.start)?;
     // `git@host:path` names a repository and `matrix@other.transpose()` is code.
     let rest = &text.as_bytes()[domain..];
-    let repository = &text[start..sign.start] == "git" && rest.first() == Some(&b':');
+    let repository = &text[start..sign.start] == "git" && matches!(rest.first(), Some(b':' | b'/'));
     (!repository && rest.first() != Some(&b'(')).then_some(start..domain)
 }
 
@@ -135,6 +135,7 @@ mod tests {
             "root@localhost",
             "nginx@sha256:abcd",
             "git@github.com:org/repo.git",
+            "ssh://git@github.com/org/repo.git",
             "x@w.transpose()",
             "alice @ example.com",
             "user@192.168.0.1",

@@ -1,8 +1,9 @@
 //! Payment cards: an issuer's range and length, Luhn's sum, and a grouping that people write.
 
 use std::ops::Range;
+use std::sync::LazyLock;
 
-use crate::text::{Separator, digits_end, number_closes, number_opens, separator};
+use crate::text::{Separator, Words, digits_end, number_closes, number_opens, separator};
 
 /// First digits from–to (of the same number of digits), and the lengths issued.
 const ISSUERS: &[(u32, u32, &[usize])] = &[
@@ -50,6 +51,11 @@ const GROUPINGS: &[&[usize]] = &[
     &[8, 8],
 ];
 
+/// Numbers with a name of their own, some with Luhn's sum.
+static OTHERS: LazyLock<Words<()>> = LazyLock::new(|| {
+    Words::new(&[((), &["ean*", "gtin*", "upc", "barcode*", "isbn*", "imei*", "iccid*", "tracking*", "snowflake*"])])
+});
+
 const MOST_GROUPS: usize = 5;
 
 pub(crate) fn at(text: &[u8], run: Range<usize>) -> Option<Range<usize>> {
@@ -82,7 +88,14 @@ fn is_card(text: &[u8], groups: &[Range<usize>]) -> bool {
     matches!(digits.len(), 13..=19)
         && groups.last().is_some_and(|last| number_closes(text, last.end))
         && is_issued(&digits)
+        && (sizes.len() > 1 || !is_long_id(&digits))
         && luhn(&digits)
+        && OTHERS.before(text, groups[0].start).is_none()
+}
+
+/// Ids of 64 bits have up to 19 digits. Bare cards as long are issued by UnionPay and Maestro only.
+fn is_long_id(digits: &[u8]) -> bool {
+    digits.len() > 16 && !matches!(digits, [6, 2 | 3 | 7, ..] | [5, 0 | 8, ..])
 }
 
 fn is_issued(digits: &[u8]) -> bool {
@@ -137,6 +150,7 @@ mod tests {
             "3530111333300000",
             "6200000000000005",
             "6759649826438453",
+            "6205500000000000004",
             "4000 0000 0000 0000 006",
         ] {
             for text in
@@ -166,6 +180,8 @@ mod tests {
             "4111111111111111111111111111",
             "a4111111111111111",
             "4111111111111111f",
+            "4044404959645932768", // an id of 64 bits
+            "EAN 4222222222222",
             "0.4111111111111111",
             "4111111111111111.25",
             "12-4111111111111111",

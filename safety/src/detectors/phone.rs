@@ -18,7 +18,6 @@ const LABELS: &[&str] = &[
     "cellphone*",
     "fax*",
     "whatsapp",
-    "signal",
     "handy*",
     "telefon*",
     "mobil",
@@ -26,7 +25,6 @@ const LABELS: &[&str] = &[
     "portable",
     "téléphone*",
     "hotline*",
-    "sms",
     "rufnummer",
     "celular",
     "cel",
@@ -52,6 +50,7 @@ const LABELS: &[&str] = &[
 /// Words beside which a number that is written like a telephone's probably is one.
 const HINTS: &[&str] = &[
     "call",
+    "sms",
     "called",
     "calling",
     "contact*",
@@ -287,8 +286,10 @@ impl Groups {
         let dotted = groups.len() > 1 && first.followed == Some(Separator::Dot);
         let is_date =
             matches!(sizes.as_slice(), [4, 1 | 2, 1 | 2] | [1 | 2, 1 | 2, 4] | [1 | 2, 1 | 2, 2] | [4, 2, 2, ..]);
+        // Digits one by one are a list.
+        let is_list = sizes.iter().filter(|&&size| size == 1).count() > 1;
         let is_address = dotted && sizes.len() == 4 && sizes.iter().all(|&size| size <= 3);
-        if is_date || is_address || !(short || (8..=13).contains(&count)) {
+        if is_date || is_list || is_address || !(short || (8..=13).contains(&count)) {
             return None;
         }
         let trunk = text[first.range.start] == b'0';
@@ -446,6 +447,9 @@ mod tests {
             "155-555-2671",
             "ISBN 978-3-16-148410-0",
             "10 000 000 000",
+            "call 0 1 2 3 4 5 6 7 8 9",
+            "call on 0.1.9 (2015-02-03)",
+            "const SMS: u32 = 536916224;",
             "row 1 2 3 4 5 6 7 8 9 10",
             "fn call(a: u32) { 12345678 }",
             "a415-555-2671",
