@@ -63,8 +63,12 @@ pub async fn settle(app: &Arc<App>, upstream: &mut Upstream, hold: Hold, case: &
 
 /// Waits for the ledger, but not for ever. The ledger owns the settlement already and makes it durable on its own.
 async fn in_time(app: &App, pending: ledger::Pending<Receipt>) -> Option<Receipt> {
+    let began = std::time::Instant::now();
     match tokio::time::timeout(PATIENCE, pending).await {
-        Ok(Ok(receipt)) => Some(receipt),
+        Ok(Ok(receipt)) => {
+            app.telemetry.receipt_lag(began.elapsed());
+            Some(receipt)
+        }
         Ok(Err(error)) => {
             tracing::error!(%error, "a settlement failed");
             None

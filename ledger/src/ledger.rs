@@ -269,6 +269,7 @@ impl Ledger {
             .text("wallet_id", refusal.wallet)
             .text("model", &refusal.record.model)
             .text("code", &refusal.code);
+        let entry = judged(entry, &refusal.record);
         let (reply, answer) = oneshot::channel();
         self.0.queue.push(Job::Refuse(RefuseJob {
             call: refusal.call,
@@ -446,7 +447,13 @@ fn resolution_entry(hold: &Hold, kind: &'static str, record: &CallRecord) -> Ent
     if let Some(target) = &record.target {
         entry.put_text("target", target);
     }
-    entry
+    judged(entry, record)
+}
+
+/// What the guards saw and by which rules: kinds, places and counts, never the text.
+fn judged(entry: Entry, record: &CallRecord) -> Entry {
+    let entry = if record.policy.is_empty() { entry } else { entry.text("policy", &record.policy) };
+    if record.findings.is_empty() { entry } else { entry.with("safety", &record.findings) }
 }
 
 fn json(record: &CallRecord) -> Arc<str> {
