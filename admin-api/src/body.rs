@@ -25,7 +25,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
     }
 }
 
-/// A JSON body that may be left out altogether.
+/// A JSON body that may be `null` or left out altogether.
 pub(crate) struct OptionalJson<T>(pub T);
 
 impl<T: DeserializeOwned + Default, S: Send + Sync> FromRequest<S> for OptionalJson<T> {
@@ -37,7 +37,7 @@ impl<T: DeserializeOwned + Default, S: Send + Sync> FromRequest<S> for OptionalJ
         match (bytes.is_empty(), is_json) {
             (true, _) => Ok(OptionalJson(T::default())),
             (false, false) => Err(Problem::NotJson),
-            (false, true) => read(&bytes).map(OptionalJson),
+            (false, true) => read(&bytes).map(|body: Option<T>| OptionalJson(body.unwrap_or_default())),
         }
     }
 }

@@ -7,8 +7,8 @@ use http::header;
 use utoipa::openapi::path::{Operation, ParameterBuilder, ParameterIn, PathItem};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{
-    Components, ContentBuilder, InfoBuilder, OpenApi, OpenApiBuilder, Ref, RefOr, ResponseBuilder, SecurityRequirement,
-    ServerBuilder,
+    Components, ContentBuilder, InfoBuilder, OpenApi, OpenApiBuilder, Ref, RefOr, Required, ResponseBuilder,
+    SecurityRequirement, ServerBuilder,
 };
 use utoipa::{PartialSchema, ToSchema};
 
@@ -55,8 +55,10 @@ pub(crate) fn frame() -> OpenApi {
 /// What every operation has in common: problems, and on a POST the `Idempotency-Key`.
 fn complete(item: &mut PathItem) {
     if let Some(post) = &mut item.post {
+        let moves_money = matches!(post.operation_id.as_deref(), Some("fund_wallet" | "refund_request"));
         let once = ParameterBuilder::new()
             .name("Idempotency-Key")
+            .required(if moves_money { Required::True } else { Required::False })
             .parameter_in(ParameterIn::Header)
             .description(Some("1 to 255 printable ASCII characters; a repeat with the same content happens once."))
             .schema(Some(String::schema()))
@@ -66,6 +68,13 @@ fn complete(item: &mut PathItem) {
     let operations: [&mut Option<Operation>; 5] =
         [&mut item.get, &mut item.post, &mut item.patch, &mut item.put, &mut item.delete];
     for operation in operations.into_iter().flatten() {
+        for (_, response) in &mut operation.responses.responses {
+            if let RefOr::T(response) = response
+                && response.description.is_empty()
+            {
+                response.description = "Done".to_owned();
+            }
+        }
         let problem = ContentBuilder::new().schema(Some(Ref::from_schema_name(ProblemDocument::name()))).build();
         let response =
             ResponseBuilder::new().description("A problem").content("application/problem+json", problem).build();

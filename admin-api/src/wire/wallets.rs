@@ -38,10 +38,11 @@ pub(crate) struct NewWallet {
     /// From where on calls are warned about. Not above the hard limit.
     #[schema(value_type = Option<String>, example = "80.00")]
     pub soft_limit_usd: Option<Money>,
-    /// `none`, `day`, `week` (from Monday) or `month`, in UTC. `none` unless said; a prepaid wallet has no other.
+    /// `none`, `day`, `week` (from Monday) or `month`, in UTC. `none` unless said.
     #[schema(example = "month")]
     pub window: Option<String>,
-    /// `budget` (a limit that renews with its window) or `prepaid` (what was paid in). `budget` unless said.
+    /// `budget` (a limit that renews with its window) or `prepaid` (what was paid in, spent once whatever the window; a
+    /// hard limit then bounds each window of it). `budget` unless said.
     #[schema(example = "budget")]
     pub funding: Option<String>,
 }

@@ -145,8 +145,7 @@ pub(crate) async fn list<T: Stored>(
             filtered.push_str(&format!(" AND {column} = ${}", parameters.len()));
         }
     }
-    let sql =
-        format!("{} WHERE (created_at, id) > ($1, $2){filtered} ORDER BY created_at, id LIMIT $3", T::SELECT);
+    let sql = format!("{} WHERE (created_at, id) > ($1, $2){filtered} ORDER BY created_at, id LIMIT $3", T::SELECT);
     db.rows(sql, parameters).await?.iter().map(T::read).collect()
 }
 
@@ -307,7 +306,12 @@ pub(crate) async fn update_wallet(tx: &mut Tx, wallet: &WalletRow) -> Result<(),
     Ok(())
 }
 
-pub(crate) async fn insert_key(tx: &mut Tx, key: &KeyRow, secret: [u8; 32], content: [u8; 32]) -> Result<(), StoreError> {
+pub(crate) async fn insert_key(
+    tx: &mut Tx,
+    key: &KeyRow,
+    secret: [u8; 32],
+    content: [u8; 32],
+) -> Result<(), StoreError> {
     let models = key.models.as_ref().map(|models| serde_json::json!(models).to_string());
     let tpm = key.tpm.map(|rate| i64::try_from(rate).unwrap_or(i64::MAX));
     tx.execute(

@@ -39,7 +39,10 @@ pub(super) fn email(text: &str) -> Result<(), TenantError> {
         !who.is_empty() && !place.is_empty() && !text.chars().any(|c| c.is_whitespace() || c.is_control())
     });
     if !outline || text.len() > LONGEST_EMAIL {
-        return Err(invalid("email", format!("must be an address such as ada@example.com of at most {LONGEST_EMAIL} bytes")));
+        return Err(invalid(
+            "email",
+            format!("must be an address such as ada@example.com of at most {LONGEST_EMAIL} bytes"),
+        ));
     }
     Ok(())
 }
@@ -71,8 +74,12 @@ pub(super) fn models(models: Option<&[String]>) -> Result<(), TenantError> {
     }
     let mut seen = BTreeSet::new();
     for model in models {
-        if model.is_empty() || model.len() > LONGEST_MODEL || model.chars().any(|c| c.is_control() || c.is_whitespace()) {
-            return Err(invalid("models", format!("must hold names of 1 to {LONGEST_MODEL} characters without spaces")));
+        if model.is_empty() || model.len() > LONGEST_MODEL || model.chars().any(|c| c.is_control() || c.is_whitespace())
+        {
+            return Err(invalid(
+                "models",
+                format!("must hold names of 1 to {LONGEST_MODEL} characters without spaces"),
+            ));
         }
         if !seen.insert(model) {
             return Err(invalid("models", format!("names {model} twice")));

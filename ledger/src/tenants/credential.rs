@@ -4,8 +4,8 @@ use std::fmt;
 
 use super::{OperatorCredential, Tenants};
 use crate::clock::Timestamp;
-use crate::id::{Id, Key, Org, Team, User, Wallet};
 use crate::error::StoreError;
+use crate::id::{Id, Key, Org, Team, User, Wallet};
 use crate::key::PresentedKey;
 use crate::store::tenants as rows;
 

@@ -22,7 +22,7 @@ impl OperatorCredential {
     /// The one of `operators` whose key was presented. Every one is compared, each in constant time.
     pub fn find(operators: &[OperatorCredential], presented: &[u8]) -> Option<Id<Operator>> {
         let hash = operator_hash(presented);
-        operators.iter().filter(|it| it.secret_hash.ct_eq(&hash).into()).map(|it| it.id).last()
+        operators.iter().fold(None, |found, it| if it.secret_hash.ct_eq(&hash).into() { Some(it.id) } else { found })
     }
 }
 

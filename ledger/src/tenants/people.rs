@@ -194,7 +194,9 @@ pub(super) async fn check_team(
 ) -> Result<(), TenantError> {
     match rows::find::<TeamRow>(&mut change.tx, team.to_string()).await? {
         None => Err(check::invalid(field, format!("names {team}, which does not exist"))),
-        Some((row, _)) if row.org != org => Err(check::invalid(field, format!("names {team}, which is another organisation's"))),
+        Some((row, _)) if row.org != org => {
+            Err(check::invalid(field, format!("names {team}, which is another organisation's")))
+        }
         Some(_) => Ok(()),
     }
 }

@@ -65,7 +65,7 @@ words! {
     Funding {
         /// A limit that renews with its window.
         Budget = "budget",
-        /// What was paid in.
+        /// What was paid in: it is spent once, whatever the window; a hard limit then bounds each window of it.
         Prepaid = "prepaid",
     }
 }
@@ -187,7 +187,12 @@ impl Tenants<'_> {
 
     /// Changes name, limits, window or status. A limit below what is spent and held admits nothing more and breaks
     /// nothing; a new window kind counts from nothing.
-    pub async fn change_wallet(&self, id: Id<Wallet>, to: WalletChange, actor: &Actor) -> Result<WalletRow, TenantError> {
+    pub async fn change_wallet(
+        &self,
+        id: Id<Wallet>,
+        to: WalletChange,
+        actor: &Actor,
+    ) -> Result<WalletRow, TenantError> {
         let mut change = Change::begin(self.db()).await?;
         let old = rows::lock::<WalletRow>(&mut change.tx, id.to_string()).await?;
         let old = old.ok_or_else(|| TenantError::Unknown(id.to_string()))?;
@@ -239,7 +244,6 @@ fn changed(old: &WalletRow, to: WalletChange) -> Result<WalletRow, TenantError> 
     }
     new.window = to.window.unwrap_or(old.window);
     new.status = to.status.unwrap_or(old.status);
-    check_window(new.funding, new.window)?;
     Ok(new)
 }
 
@@ -271,17 +275,8 @@ fn check_new(new: &NewWallet) -> Result<(), TenantError> {
     check::amount("hard_limit", new.hard_limit)?;
     check::amount("soft_limit", new.soft_limit)?;
     check::soft_within_hard(new.soft_limit, new.hard_limit)?;
-    check_window(new.funding, new.window)?;
     if new.kind == WalletKind::Org && new.parent.is_some() {
         return Err(check::invalid("parent", "must be left out: an org wallet is a root"));
-    }
-    Ok(())
-}
-
-/// What was paid in is spent once; it does not come back with a new day.
-fn check_window(funding: Funding, window: Window) -> Result<(), TenantError> {
-    if funding == Funding::Prepaid && window != Window::None {
-        return Err(check::invalid("window", "must be \"none\" for a prepaid wallet: what was paid in does not renew"));
     }
     Ok(())
 }
