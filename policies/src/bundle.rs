@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::num::NonZeroU32;
+use std::time::Duration;
 
 use regorus::utils::limits::ExecutionTimerConfig;
 use regorus::{Engine, Value};
@@ -18,6 +19,9 @@ pub(crate) const DECISION: &str = "data.alfred.main.decision";
 
 /// The name of the generated module in faults.
 const MAIN: &str = "alfred/main.rego";
+
+/// How deep brackets may nest.
+const DEEPEST: usize = 12;
 
 /// Checked sources and data, loaded.
 pub(crate) struct Bundle {
@@ -76,11 +80,12 @@ impl Bundle {
 fn engine(limits: &Limits) -> Engine {
     let mut engine = Engine::new();
     engine.set_strict_builtin_errors(true);
-    engine.set_execution_timer_config(ExecutionTimerConfig {
-        limit: limits.time,
-        check_interval: NonZeroU32::new(32).expect("32 is not zero"),
-    });
+    engine.set_execution_timer_config(timer(limits.time));
     engine
+}
+
+pub(crate) fn timer(limit: Duration) -> ExecutionTimerConfig {
+    ExecutionTimerConfig { limit, check_interval: NonZeroU32::new(32).expect("32 is not zero") }
 }
 
 fn load(
@@ -115,12 +120,41 @@ fn sized(sources: &[Source], data: &serde_json::Value, limits: &Limits) -> Resul
         if source.text.len() > limits.source_bytes {
             fault(&source.path, format!("{} bytes, at most {}", source.text.len(), limits.source_bytes));
         }
+        if let Some(line) = too_deep(&source.text) {
+            fault(&source.path, format!("brackets nest deeper than {DEEPEST} on line {line}"));
+        }
     }
     let bytes = data.to_string().len();
     if bytes > limits.data_bytes {
         fault("data", format!("{bytes} bytes, at most {}", limits.data_bytes));
     }
     if faults.is_empty() { Ok(()) } else { Err(faults) }
+}
+
+/// The first line whose brackets nest too deep: the parser takes twice as long for every level.
+fn too_deep(text: &str) -> Option<usize> {
+    let mut depth = 0_usize;
+    let mut quote = None;
+    for (at, line) in text.lines().enumerate() {
+        let mut letters = line.chars();
+        while let Some(letter) = letters.next() {
+            match (quote, letter) {
+                (Some('"'), '\\') => drop(letters.next()),
+                (Some(open), close) if open == close => quote = None,
+                (Some(_), _) => {}
+                (None, '"' | '`') => quote = Some(letter),
+                (None, '#') => break,
+                (None, '[' | '{' | '(') => depth += 1,
+                (None, ']' | '}' | ')') => depth = depth.saturating_sub(1),
+                (None, _) => {}
+            }
+            if depth > DEEPEST {
+                return Some(at + 1);
+            }
+        }
+        quote = quote.filter(|open| *open == '`'); // only raw strings go on
+    }
+    None
 }
 
 /// Modules that write into a shipped package: it would no longer be what was shipped.

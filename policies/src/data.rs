@@ -40,7 +40,7 @@ struct Regions {
 #[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "read by the rules; here only to be checked")]
 struct Safety {
-    actions: Option<BTreeMap<Kind, Action>>,
+    actions: Option<ByKind>,
     #[serde(default)]
     orgs: BTreeMap<String, Actions>,
     #[serde(default)]
@@ -51,18 +51,19 @@ struct Safety {
 #[serde(deny_unknown_fields)]
 #[expect(dead_code, reason = "read by the rules; here only to be checked")]
 struct Actions {
-    actions: BTreeMap<Kind, Action>,
+    actions: ByKind,
 }
 
-#[derive(Deserialize, PartialEq, Eq, PartialOrd, Ord)]
-#[serde(rename_all = "snake_case")]
-enum Kind {
-    Email,
-    PaymentCard,
-    Iban,
-    UsSsn,
-    Phone,
-    ApiKey,
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "read by the rules; here only to be checked")]
+struct ByKind {
+    email: Option<Action>,
+    payment_card: Option<Action>,
+    iban: Option<Action>,
+    us_ssn: Option<Action>,
+    phone: Option<Action>,
+    api_key: Option<Action>,
 }
 
 #[derive(Deserialize)]
@@ -120,6 +121,9 @@ pub(crate) fn faults(data: &serde_json::Value) -> Vec<Fault> {
     let Some(alfred) = data.get("alfred") else {
         return Vec::new();
     };
+    if let Some(path) = null(alfred, "data.alfred") {
+        return fault(path, "null says nothing: leave it out".into());
+    }
     let settings: Settings = match serde_path_to_error::deserialize(alfred) {
         Ok(settings) => settings,
         Err(error) => {
@@ -129,6 +133,17 @@ pub(crate) fn faults(data: &serde_json::Value) -> Vec<Fault> {
         }
     };
     untimed(&settings).into_iter().flat_map(|path| fault(path, "enabled needs ttl_seconds beside it".into())).collect()
+}
+
+/// The first place that holds null.
+fn null(value: &serde_json::Value, path: &str) -> Option<String> {
+    match value {
+        serde_json::Value::Null => Some(path.to_owned()),
+        serde_json::Value::Object(members) => {
+            members.iter().find_map(|(name, value)| null(value, &format!("{path}.{name}")))
+        }
+        _ => None,
+    }
 }
 
 /// Where the cache is turned on without saying for how long.
@@ -186,6 +201,7 @@ mod tests {
         );
         check(json!({"cache": {"enabled": true}}), &["data.alfred.cache"]);
         check(json!({"cache": {"orgs": {"o": {"enabled": true}}}}), &["data.alfred.cache.orgs.o"]);
+        check(json!({"caps": {"max_output_tokens": null}}), &["data.alfred.caps.max_output_tokens"]);
         check(json!(7), &["data.alfred"]);
         assert_eq!(faults(&json!([]))[0].path, "data");
     }
@@ -193,10 +209,10 @@ mod tests {
     #[test]
     fn the_kinds_are_those_of_a_decision() {
         for kind in crate::KINDS {
-            assert!(serde_json::from_value::<Kind>(json!(kind)).is_ok(), "{kind}");
+            check(json!({"safety": {"actions": {kind: "block"}}}), &[]);
         }
         for action in crate::ACTIONS {
-            assert!(serde_json::from_value::<Action>(json!(action)).is_ok(), "{action}");
+            check(json!({"safety": {"actions": {"email": action}}}), &[]);
         }
     }
 }

@@ -13,6 +13,9 @@ use crate::bundle::{self, Bundle, DECISION};
 use crate::input::input;
 use crate::{CallerFacts, Candidate, Decision, Facts, Fault, Limits, RequestFacts, Source, TimeFacts, verdict};
 
+/// How many times the limit a second evaluation may take.
+const PATIENCE: u32 = 4;
+
 /// Compiled rules and data. Safe to share; calls decide side by side.
 pub struct PolicySet {
     revision: String,
@@ -52,26 +55,37 @@ impl PolicySet {
 
     /// May this call happen? What cannot be decided is denied.
     pub fn decide(&self, facts: &Facts) -> Decision {
-        let mut engine = self.take();
-        engine.set_input(input(facts));
-        let evaluated = catch_unwind(AssertUnwindSafe(|| {
-            let value =
-                engine.eval_rule(DECISION.into()).map_err(|error| match error.downcast_ref::<LimitError>() {
-                    Some(LimitError::TimeLimitExceeded { .. }) => {
-                        format!("evaluation took longer than {:?}", self.time)
-                    }
-                    _ => self.complaint(&format!("{error:#}")),
-                })?;
-            verdict::decision(&value, facts)
-        }));
-        match evaluated {
-            Ok(Ok(decision)) => {
-                self.give_back(engine);
-                decision
+        let input = input(facts);
+        let value = match self.evaluate(self.take(), input.clone()) {
+            // The clock runs on while a busy machine lets the thread wait. A rule that really runs away is stopped
+            // the second time.
+            Err(Failure::Late) => {
+                let mut patient = self.fresh();
+                patient.set_execution_timer_config(bundle::timer(self.time * PATIENCE));
+                self.evaluate(patient, input)
             }
-            // An engine that failed is not used again.
-            Ok(Err(message)) => Decision::fault(message),
-            Err(_panic) => Decision::fault("the interpreter panicked"),
+            outcome => outcome,
+        };
+        match value.map(|value| verdict::decision(&value, facts)) {
+            Ok(Ok(decision)) => decision,
+            Ok(Err(message)) | Err(Failure::Faulty(message)) => Decision::fault(message),
+            Err(Failure::Late) => Decision::fault(format!("evaluation took longer than {:?}", self.time)),
+        }
+    }
+
+    /// One evaluation. An engine that failed is not used again.
+    fn evaluate(&self, mut engine: Engine, input: Value) -> Result<Value, Failure> {
+        engine.set_input(input);
+        match catch_unwind(AssertUnwindSafe(|| engine.eval_rule(DECISION.into()))) {
+            Ok(Ok(value)) => {
+                self.give_back(engine);
+                Ok(value)
+            }
+            Ok(Err(error)) => Err(match error.downcast_ref::<LimitError>() {
+                Some(LimitError::TimeLimitExceeded { .. }) => Failure::Late,
+                _ => Failure::Faulty(self.complaint(&format!("{error:#}"))),
+            }),
+            Err(_panic) => Err(Failure::Faulty("the interpreter panicked".into())),
         }
     }
 
@@ -82,10 +96,15 @@ impl PolicySet {
 
     fn take(&self) -> Engine {
         let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        idle.unwrap_or_else(|| self.warmed.lock().unwrap_or_else(PoisonError::into_inner).clone())
+        idle.unwrap_or_else(|| self.fresh())
+    }
+
+    fn fresh(&self) -> Engine {
+        self.warmed.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn give_back(&self, mut engine: Engine) {
+        engine.set_execution_timer_config(bundle::timer(self.time));
         engine.set_input(Value::Undefined); // keep nothing of one call for the next
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         if idle.len() < self.most_idle {
@@ -100,6 +119,14 @@ impl PolicySet {
             None => "evaluation failed".into(),
         }
     }
+}
+
+/// Why there is no value.
+enum Failure {
+    /// It took longer than it may.
+    Late,
+    /// Anything else, in words for operators.
+    Faulty(String),
 }
 
 impl fmt::Debug for PolicySet {

@@ -47,7 +47,7 @@ impl fmt::Display for Fault {
 /// What a set may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// The longest that one evaluation may run.
+    /// The longest that one evaluation may run; one that is late is tried once more, four times as long.
     pub time: Duration,
     /// The most modules.
     pub sources: usize,

@@ -4,11 +4,13 @@ package alfred.rules.cache
 
 import rego.v1
 
-cache contains {"ttl_seconds": seconds} if seconds := kept(data.alfred.cache)
+settings := data.alfred.cache
 
-cache contains {"ttl_seconds": seconds} if seconds := kept(data.alfred.cache.orgs[input.caller.org])
+cache contains {"ttl_seconds": seconds} if seconds := kept(settings)
 
-cache contains {"ttl_seconds": seconds} if seconds := kept(data.alfred.cache.models[input.request.model])
+cache contains {"ttl_seconds": seconds} if seconds := kept(settings.orgs[input.caller.org])
+
+cache contains {"ttl_seconds": seconds} if seconds := kept(settings.models[input.request.model])
 
 kept(setting) := setting.ttl_seconds if setting.enabled == true
 

@@ -3,15 +3,18 @@ package alfred.rules.caps
 
 import rego.v1
 
-max_output_tokens contains cap if cap := data.alfred.caps.max_output_tokens
+settings := data.alfred.caps
 
-max_output_tokens contains cap if cap := data.alfred.caps.orgs[input.caller.org].max_output_tokens
+max_output_tokens contains cap if cap := settings.max_output_tokens
 
-max_output_tokens contains cap if cap := data.alfred.caps.teams[input.caller.team].max_output_tokens
+max_output_tokens contains cap if cap := settings.orgs[input.caller.org].max_output_tokens
+
+max_output_tokens contains cap if cap := settings.teams[input.caller.team].max_output_tokens
 
 # A fallback may be asked too, so the caps of all candidates count, under their alias and their own name.
 max_output_tokens contains cap if {
+	models := settings.models
 	some candidate in input.candidates
 	some name in [candidate.name, candidate.target]
-	cap := data.alfred.caps.models[name].max_output_tokens
+	cap := models[name].max_output_tokens
 }

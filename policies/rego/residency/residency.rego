@@ -4,8 +4,10 @@ package alfred.rules.residency
 
 import rego.v1
 
-regions contains bound if bound := data.alfred.residency.regions
+settings := data.alfred.residency
 
-regions contains bound if bound := data.alfred.residency.orgs[input.caller.org].regions
+regions contains bound if bound := settings.regions
 
-regions contains bound if bound := data.alfred.residency.teams[input.caller.team].regions
+regions contains bound if bound := settings.orgs[input.caller.org].regions
+
+regions contains bound if bound := settings.teams[input.caller.team].regions

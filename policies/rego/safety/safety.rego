@@ -13,16 +13,15 @@ defaults := {
 	"api_key": "block",
 }
 
-actions contains table if table := object.union_n([defaults, everyone, org, team])
+default settings := {}
 
-default everyone := {}
+settings := data.alfred.safety
 
-everyone := data.alfred.safety.actions
-
-default org := {}
-
-org := data.alfred.safety.orgs[input.caller.org].actions
-
-default team := {}
-
-team := data.alfred.safety.teams[input.caller.team].actions
+actions contains table if {
+	table := object.union_n([
+		defaults,
+		object.get(settings, "actions", {}),
+		object.get(settings, ["orgs", input.caller.org, "actions"], {}),
+		object.get(settings, ["teams", object.get(input.caller, "team", ""), "actions"], {}),
+	])
+}

@@ -1,0 +1,110 @@
+//! Modules that an operator adds: deny wins, of duties the strictest, and nothing shipped is loosened.
+
+use policies::{Code, Decision};
+use serde_json::json;
+
+use crate::{allowed, denied, facts, policy};
+
+#[test]
+fn an_added_denial_wins() {
+    let set = policy(
+        json!({}),
+        &[r#"package alfred.rules.office_hours
+deny contains {"code": "policy_denied", "message": "closed at night"} if input.time.hour < 14"#],
+    );
+    let Decision::Deny(reasons) = set.decide(&facts()) else { panic!("allowed") };
+    assert_eq!((reasons[0].code, reasons[0].message.as_str()), (Code::PolicyDenied, "closed at night"));
+    let mut later = facts();
+    later.time.hour = 14;
+    allowed(set.decide(&later));
+}
+
+#[test]
+fn every_package_that_speaks_of_targets_must_admit_one() {
+    let finance = r#"package alfred.rules.finance
+allow contains target if {
+	some candidate in input.candidates
+	candidate.provider != "openai"
+	target := candidate.target
+}"#;
+    let obligations = allowed(policy(json!({}), &[finance]).decide(&facts()));
+    assert_eq!(obligations.targets, ["azure-eu/gpt-4o", "azure-ch/gpt-4o"]);
+    assert_eq!(obligations.routing, "configured order; 2 of 3 candidates admitted");
+
+    let mut only_openai = facts();
+    only_openai.caller.models = Some(vec!["openai/gpt-4o".into()]);
+    assert_eq!(denied(policy(json!({}), &[finance]).decide(&only_openai)), [Code::PolicyDenied]);
+}
+
+#[test]
+fn of_duties_the_strictest_holds() {
+    let loose = r#"package alfred.rules.loose
+actions contains {"email": "allow", "api_key": "redact"}
+max_output_tokens contains 9000
+regions contains ["eu", "ch", "us"]
+cache contains {"ttl_seconds": 900}
+routing contains "loose""#;
+    let strict = r#"package alfred.rules.strict
+actions contains {"phone": "block"}
+max_output_tokens contains 100
+regions contains {"eu", "us"}
+cache contains {"ttl_seconds": 30}
+routing contains "strict""#;
+    let data = json!({"caps": {"max_output_tokens": 4000}, "residency": {"regions": ["eu", "ch"]}});
+    for added in [[loose, strict], [strict, loose]] {
+        let obligations = allowed(policy(data.clone(), &added).decide(&facts()));
+        assert_eq!(obligations.actions["email"], "redact");
+        assert_eq!(obligations.actions["phone"], "block");
+        assert_eq!(obligations.actions["api_key"], "block");
+        assert_eq!(obligations.max_output_tokens, Some(100));
+        assert_eq!(obligations.regions.as_deref(), Some(&["eu".to_owned()][..]));
+        assert_eq!(obligations.targets, ["azure-eu/gpt-4o"]);
+        assert_eq!(obligations.cache.as_ref().unwrap().ttl_seconds, 30);
+        assert_eq!(obligations.routing, "loose; configured order; strict; 1 of 3 in eu");
+    }
+}
+
+#[test]
+fn one_no_turns_the_cache_off() {
+    let no = r#"package alfred.rules.fresh
+cache contains {"ttl_seconds": 0} if input.request.tools == false"#;
+    let data = json!({"cache": {"enabled": true, "ttl_seconds": 60}});
+    assert!(allowed(policy(data.clone(), &[]).decide(&facts())).cache.is_some());
+    assert!(allowed(policy(data.clone(), &[no]).decide(&facts())).cache.is_none());
+    let off = json!({"cache": {"enabled": true, "ttl_seconds": 60, "orgs": {"org_1": {"enabled": false}}}});
+    assert!(allowed(policy(off, &[]).decide(&facts())).cache.is_none());
+}
+
+#[test]
+fn a_library_of_ones_own_may_be_read() {
+    let library = "package acme.lib\nis_cheap(candidate) if to_number(candidate.price_input) < 1";
+    let rule = r#"package alfred.rules.thrift
+import data.acme.lib
+deny contains {"code": "policy_denied", "message": "too dear"} if {
+	not any_cheap
+}
+any_cheap if {
+	some candidate in input.candidates
+	lib.is_cheap(candidate)
+}"#;
+    let set = policy(json!({}), &[library, rule]);
+    assert_eq!(denied(set.decide(&facts())), [Code::PolicyDenied]);
+    let mut cheap = facts();
+    cheap.candidates[1].price_input = Some("0.15".into());
+    allowed(set.decide(&cheap));
+}
+
+#[test]
+fn an_unknown_fact_opens_nothing() {
+    let rule = r#"package alfred.rules.capped
+max_output_tokens contains 50 if not is_small
+is_small if input.request.max_output_tokens < 50"#;
+    assert_eq!(allowed(policy(json!({}), &[rule]).decide(&facts())).max_output_tokens, Some(50));
+}
+
+#[test]
+fn a_pattern_with_classes_and_flags_works() {
+    let rule = r#"package alfred.rules.named
+deny contains {"code": "policy_denied", "message": "no"} if regex.match(`(?i)^GPT-\d\w$`, input.request.model)"#;
+    assert_eq!(denied(policy(json!({}), &[rule]).decide(&facts())), [Code::PolicyDenied]);
+}
