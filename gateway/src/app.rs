@@ -98,7 +98,9 @@ impl App {
             snapshot: ArcSwap::from_pointee(snapshot),
             refreshing: tokio::sync::Mutex::new(()),
             confirmed_at: AtomicI64::new(confirmed_at.micros()),
-            masking: Actions::from(Kind::ALL.into_iter().map(|kind| (kind, Action::Redact)).collect::<std::collections::BTreeMap<_, _>>()),
+            masking: Actions::from(
+                Kind::ALL.into_iter().map(|kind| (kind, Action::Redact)).collect::<std::collections::BTreeMap<_, _>>(),
+            ),
             began: Instant::now(),
         };
         Ok(Arc::new(app))

@@ -45,7 +45,7 @@ pub async fn settle(app: &Arc<App>, upstream: &mut Upstream, hold: Hold, case: &
         attempt.latency_ms = crate::case::millis(upstream.asked_at.elapsed());
     }
     let mut record = case.record(ending, None);
-    record.usage = usage.clone();
+    record.usage = usage;
     app.telemetry.used(&upstream.target, &usage, upstream.asked_at.elapsed());
     // A sum beyond what can be told is charged as the most that was held: the ledger never books above that.
     let charge = Charge { cost: cost.unwrap_or(Money::MAX), price: price.unwrap_or(Money::MAX), record };
@@ -194,4 +194,3 @@ fn weight(refusal: &Refusal) -> Weight {
         | Refusal::IdempotencyInProgress => Weight::Counted,
     }
 }
-

@@ -90,7 +90,12 @@ fn policies(file: &str, config: &Config) -> Result<PolicySet, Vec<Fault>> {
             .into_iter()
             .map(|it| match here(&it) {
                 // A fault of the data is a fault of the file that holds it.
-                true => Fault { file: file.to_owned(), line: None, path: "policies.data".into(), message: format!("{}: {}", it.path, it.message) },
+                true => Fault {
+                    file: file.to_owned(),
+                    line: None,
+                    path: "policies.data".into(),
+                    message: format!("{}: {}", it.path, it.message),
+                },
                 false => fault(it),
             })
             .collect()
@@ -100,7 +105,8 @@ fn policies(file: &str, config: &Config) -> Result<PolicySet, Vec<Fault>> {
 /// Prints every fault; 0 if there is none.
 pub fn config_check(file: Option<PathBuf>) -> ExitCode {
     let file = file.or_else(usual_file);
-    let checked = config::load(file.as_deref(), &environment()).and_then(|loaded| Plan::build(file.as_deref(), loaded, false));
+    let checked =
+        config::load(file.as_deref(), &environment()).and_then(|loaded| Plan::build(file.as_deref(), loaded, false));
     match checked {
         Err(faults) => complain(&faults),
         Ok(plan) => {
@@ -108,7 +114,11 @@ pub fn config_check(file: Option<PathBuf>) -> ExitCode {
                 println!("note: {note}");
             }
             let models = plan.routes.aliases.len();
-            println!("ok: {} providers, {models} models, policy revision {}", plan.config.providers.len(), plan.policies.revision());
+            println!(
+                "ok: {} providers, {models} models, policy revision {}",
+                plan.config.providers.len(),
+                plan.policies.revision()
+            );
             ExitCode::SUCCESS
         }
     }
@@ -129,7 +139,13 @@ pub fn audit_verify(export: &Path) -> ExitCode {
     };
     match verified {
         Ok(summary) => {
-            println!("ok: {} entries of chain {}, last seq {}, head {}", summary.entries, summary.chain, summary.seq, hex::encode(summary.hash));
+            println!(
+                "ok: {} entries of chain {}, last seq {}, head {}",
+                summary.entries,
+                summary.chain,
+                summary.seq,
+                hex::encode(summary.hash)
+            );
             ExitCode::SUCCESS
         }
         Err(damage) => {
@@ -153,7 +169,11 @@ pub fn policy_test(dir: Option<&Path>) -> ExitCode {
                     Some(why) => println!("FAIL {}: {why}", test.name),
                 }
             }
-            println!("{} passed, {} failed", report.results.len() - report.failures().count(), report.failures().count());
+            println!(
+                "{} passed, {} failed",
+                report.results.len() - report.failures().count(),
+                report.failures().count()
+            );
             if report.passed() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
         }
         Err(faults) => {
@@ -240,7 +260,9 @@ fn usual_file() -> Option<PathBuf> {
 }
 
 fn environment() -> Vec<(String, String)> {
-    std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))).collect()
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect()
 }
 
 fn complain(faults: &[Fault]) -> ExitCode {

@@ -223,7 +223,12 @@ pub fn load(file: Option<&Path>, environment: &[(String, String)]) -> Result<Loa
     let text = match file {
         None => String::new(),
         Some(path) => std::fs::read_to_string(path).map_err(|error| {
-            vec![Fault { file: name.clone(), line: None, path: String::new(), message: format!("cannot be read: {error}") }]
+            vec![Fault {
+                file: name.clone(),
+                line: None,
+                path: String::new(),
+                message: format!("cannot be read: {error}"),
+            }]
         })?,
     };
     parse(&name, &text, environment)
@@ -302,7 +307,12 @@ struct Reader {
 
 impl Reader {
     fn fault(&mut self, path: &str, message: String) {
-        self.faults.push(Fault { file: self.file.clone(), line: line_of(&self.text, path), path: path.into(), message });
+        self.faults.push(Fault {
+            file: self.file.clone(),
+            line: line_of(&self.text, path),
+            path: path.into(),
+            message,
+        });
     }
 
     fn tree(&mut self) -> Mapping {
@@ -430,7 +440,9 @@ impl Reader {
 fn overlay(tree: &mut Mapping, environment: &[(String, String)], reader: &mut Reader) -> Vec<String> {
     let mut notes = Vec::new();
     for (name, text) in environment {
-        let Some(path) = name.strip_prefix("ALFRED_").filter(|_| !NOT_SETTINGS.contains(&name.as_str())) else { continue };
+        let Some(path) = name.strip_prefix("ALFRED_").filter(|_| !NOT_SETTINGS.contains(&name.as_str())) else {
+            continue;
+        };
         let steps: Vec<String> = path.split("__").map(str::to_lowercase).collect();
         if !SECTIONS.contains(&steps[0].as_str()) {
             notes.push(format!("the environment variable {name} names no setting and is ignored"));

@@ -3,7 +3,8 @@
 use std::net::SocketAddr;
 
 use ledger::{
-    Actor, Funding, Id, Ledger, Money, NewKey, NewOrg, NewTeam, NewUser, NewWallet, ShownKey, TenantError, WalletKind, Window,
+    Actor, Funding, Id, Ledger, Money, NewKey, NewOrg, NewTeam, NewUser, NewWallet, ShownKey, TenantError, WalletKind,
+    Window,
 };
 
 /// What a demo is configured with, unless a file says otherwise.
@@ -45,7 +46,8 @@ impl Seed<'_> {
             let user = NewUser { id: fixed(n + 20), org, name: person.into(), email: None, teams: vec![team] };
             let user = tenants.create_user(user, &Actor::System).await?.id;
             let team_wallet = self.wallet(n + 10, name, WalletKind::Team, Some(root), Some(team), limit).await?;
-            let key_wallet = self.wallet(n + 30, &format!("{name} app"), WalletKind::Key, Some(team_wallet), None, 10).await?;
+            let key_wallet =
+                self.wallet(n + 30, &format!("{name} app"), WalletKind::Key, Some(team_wallet), None, 10).await?;
             app.get_or_insert((key_wallet, user));
         }
         app.ok_or_else(|| TenantError::Unknown("demo wallet".into()))

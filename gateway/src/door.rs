@@ -48,7 +48,9 @@ impl Door {
         let Some(rpm) = caller.credential.rpm else { return Ok(None) };
         match self.keys.admit(caller.credential.key, rpm, now) {
             Ok(state) => Ok(Some(state)),
-            Err(refused) => Err(Refusal::RateLimited { retry_after: refused.retry_after, what: "requests per minute of this key" }),
+            Err(refused) => {
+                Err(Refusal::RateLimited { retry_after: refused.retry_after, what: "requests per minute of this key" })
+            }
         }
     }
 
@@ -56,7 +58,9 @@ impl Door {
     pub fn failed_verification(&self, address: IpAddr, now: Timestamp) -> Refusal {
         match self.failed.failed(address, now) {
             None => Refusal::InvalidKey,
-            Some(retry_after) => Refusal::RateLimited { retry_after, what: "failed key verifications from this address" },
+            Some(retry_after) => {
+                Refusal::RateLimited { retry_after, what: "failed key verifications from this address" }
+            }
         }
     }
 

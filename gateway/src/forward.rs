@@ -78,7 +78,12 @@ pub async fn forward(app: &Arc<App>, quote: Quote, case: &mut Case) -> Result<Up
 }
 
 /// Asks one target, and reads until the first content is at hand.
-async fn attempt(app: &Arc<App>, offer: &Offer, request: &ChatRequest, case: &mut Case) -> Result<Upstream, ProviderError> {
+async fn attempt(
+    app: &Arc<App>,
+    offer: &Offer,
+    request: &ChatRequest,
+    case: &mut Case,
+) -> Result<Upstream, ProviderError> {
     let asked_at = Instant::now();
     let left = app.deadlines.total().saturating_sub(case.started.elapsed());
     let mut meter = Meter::default();
@@ -100,10 +105,12 @@ async fn attempt(app: &Arc<App>, offer: &Offer, request: &ChatRequest, case: &mu
         latency_ms: millis(took),
         cost: spent.rounded_up().unwrap_or(Money::ZERO),
     });
-    let (answer, begun) = begun?;
+    let (answer, begun) = begun.inspect_err(|error| {
+        tracing::warn!(call = %case.id, target = %offer.target.name, class = error.class.as_str(), status = error.status, "an attempt failed");
+    })?;
     Ok(Upstream {
         target: Arc::clone(&offer.target),
-        rates: offer.rates.clone(),
+        rates: offer.rates,
         request: request.clone(),
         begun,
         answer,
@@ -124,7 +131,7 @@ async fn begin(
     while let Some(event) = answer.next().await {
         let event = event?;
         if let ChatEvent::Usage(usage) = &event {
-            meter.billed(usage.clone());
+            meter.billed(*usage);
         }
         let enough = match &event {
             ChatEvent::Delta(delta) => delta.content,
@@ -141,13 +148,23 @@ async fn begin(
 
 /// A target that was not asked, and why.
 fn skipped(target: &Target, why: &str) -> AttemptRecord {
-    AttemptRecord { target: target.name.clone(), outcome: why.to_owned(), status: None, latency_ms: 0, cost: Money::ZERO }
+    AttemptRecord {
+        target: target.name.clone(),
+        outcome: why.to_owned(),
+        status: None,
+        latency_ms: 0,
+        cost: Money::ZERO,
+    }
 }
 
 fn refusal(last: Option<ProviderError>, case: &Case) -> Refusal {
     let attempts = case.attempts.iter().map(|attempt| format!("{} ({})", attempt.target, attempt.outcome)).collect();
     let Some(error) = last else {
-        return Refusal::Exhausted { kind: Exhausted::Unavailable, attempts, retry_after: Some(Duration::from_secs(5)) };
+        return Refusal::Exhausted {
+            kind: Exhausted::Unavailable,
+            attempts,
+            retry_after: Some(Duration::from_secs(5)),
+        };
     };
     let kind = match error.class {
         Class::Rejected => {

@@ -7,7 +7,11 @@ use clap::{Parser, Subcommand};
 use gateway::commands;
 
 #[derive(Parser)]
-#[command(name = "alfred", version, about = "An AI governance gateway: every call knows who pays, may go, and is on record.")]
+#[command(
+    name = "alfred",
+    version,
+    about = "An AI governance gateway: every call knows who pays, may go, and is on record."
+)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,

@@ -35,9 +35,12 @@ impl Meter {
             (Some(usage), true) => read(usage, usage.output, false),
             // A count from the middle of a stream knows the input, but not all of the output.
             (Some(usage), false) => read(usage, usage.output.max(own()), true),
-            (None, _) => {
-                ledger::Usage { input: target.count_input(request), output: own(), estimated: true, ..Default::default() }
-            }
+            (None, _) => ledger::Usage {
+                input: target.count_input(request),
+                output: own(),
+                estimated: true,
+                ..Default::default()
+            },
         }
     }
 

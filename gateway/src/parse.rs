@@ -31,7 +31,8 @@ pub async fn parse(app: &Arc<App>, call: &mut Call, case: &mut Case) -> Result<C
     if let Some(name) = &call.idempotency_key {
         case.claim = Some(claim(app, call, case, name, &bytes)?);
     }
-    let request = on_this_thread_if_small(bytes.len(), || ChatRequest::parse(call.shape, bytes)).map_err(Refusal::BadRequest)?;
+    let request =
+        on_this_thread_if_small(bytes.len(), || ChatRequest::parse(call.shape, bytes)).map_err(Refusal::BadRequest)?;
     case.stream = request.stream();
     case.claims = claims(app, &request, &call.tags)?;
     Ok(request)
@@ -110,7 +111,8 @@ fn claim(app: &App, call: &Call, case: &Case, name: &str, body: &[u8]) -> Result
 fn claims(app: &App, request: &ChatRequest, headers: &[String]) -> Result<BTreeMap<String, String>, Refusal> {
     let mut claims = BTreeMap::new();
     let mut keep = |name: &str, value: &str| {
-        if claims.len() < MOST_CLAIMS && !name.is_empty() && name.len() <= LONGEST_CLAIM && value.len() <= LONGEST_CLAIM {
+        if claims.len() < MOST_CLAIMS && !name.is_empty() && name.len() <= LONGEST_CLAIM && value.len() <= LONGEST_CLAIM
+        {
             claims.insert(app.masked(name), app.masked(value));
         }
     };
@@ -148,10 +150,15 @@ mod tests {
     use super::*;
 
     async fn received(pieces: &[&'static str], limit: u64, room: usize) -> Result<String, &'static str> {
-        let stream = futures_util::stream::iter(pieces.iter().map(|p| Ok::<_, std::io::Error>(Bytes::from_static(p.as_bytes()))).collect::<Vec<_>>());
+        let stream = futures_util::stream::iter(
+            pieces.iter().map(|p| Ok::<_, std::io::Error>(Bytes::from_static(p.as_bytes()))).collect::<Vec<_>>(),
+        );
         let body = Body::from_stream(stream);
         let room = Arc::new(Semaphore::new(room));
-        receive(body, None, limit, &room).await.map(|(b, _)| String::from_utf8_lossy(&b).into_owned()).map_err(|r| r.code())
+        receive(body, None, limit, &room)
+            .await
+            .map(|(b, _)| String::from_utf8_lossy(&b).into_owned())
+            .map_err(|r| r.code())
     }
 
     #[tokio::test]

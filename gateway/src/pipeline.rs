@@ -65,7 +65,8 @@ async fn admit(app: &Arc<App>, call: &mut Call, case: &mut Case) -> Result<Admit
         claim: case.claim,
         record: case.record(Ending::Refused, None),
     };
-    let hold = match app.reserve(order).await? { //                           set it aside, durably
+    let hold = match app.reserve(order).await? {
+        //                           set it aside, durably
         Reserved::New(hold) => hold,
         Reserved::Replay(first) => {
             return app.replays.find(first).map(Admitted::Replay).ok_or(Refusal::IdempotencyExpired);
@@ -76,7 +77,8 @@ async fn admit(app: &Arc<App>, call: &mut Call, case: &mut Case) -> Result<Admit
         case.cache = CacheState::Hit;
         return Ok(Admitted::Stored(stored, hold));
     }
-    match forward(app, quote, case).await { //                                ask, or ask elsewhere
+    match forward(app, quote, case).await {
+        //                                ask, or ask elsewhere
         Ok(upstream) => Ok(Admitted::Fresh(Box::new(upstream), hold)),
         Err(refusal) => {
             release(app, hold, case, &refusal).await;

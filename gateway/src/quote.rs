@@ -18,7 +18,6 @@ pub struct Offer {
     pub rates: Rates,
     /// Per choice.
     pub cap: u64,
-    pub input_bound: u64,
 }
 
 /// The cleared call with its priced targets and the amount that covers the dearest of them.
@@ -41,7 +40,7 @@ pub fn quote(snapshot: &Snapshot, permit: Cleared, stored: bool) -> Result<Quote
         let output = cap.checked_mul(request.choices()).ok_or_else(too_much)?;
         let worst = rates.worst(input_bound, output).with_markup(snapshot.routes.markup);
         dearest = if worst > dearest { worst } else { dearest };
-        offers.push(Offer { target: Arc::clone(target), rates, cap, input_bound });
+        offers.push(Offer { target: Arc::clone(target), rates, cap });
     }
     if offers.is_empty() {
         return Err(Refusal::Unpriced { model: request.model().to_owned() });
@@ -88,7 +87,14 @@ mod tests {
         assert_eq!((known.max_output, known.context), (Some(4_096), Some(128_000)));
         for (asked, allowed, target, input_bound, expected, why) in [
             (Some(10), None, &known, 0, 10, "as asked"),
-            (Some(10_000), None, &known, 0, 10_000, "above the maximum: the provider's own refusal is the better answer"),
+            (
+                Some(10_000),
+                None,
+                &known,
+                0,
+                10_000,
+                "above the maximum: the provider's own refusal is the better answer",
+            ),
             (None, None, &known, 0, 4_096, "the model's maximum"),
             (None, None, &known, 127_000, 1_000, "what is left beside the prompt"),
             (None, None, &known, 500_000, 4_096, "the bound is above the count, so the prompt may still fit"),

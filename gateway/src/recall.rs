@@ -35,7 +35,14 @@ pub fn place(permit: &Cleared, case: &Case) -> Option<Keep> {
         digest.update(target.name.as_bytes());
         digest.update([0]);
     }
-    digest.update(format!("{}\n{:?}\n{}\n{}\n{:?}\n", case.kind, request.shape(), request.stream(), request.wants_usage(), permit.max_output()));
+    digest.update(format!(
+        "{}\n{:?}\n{}\n{}\n{:?}\n",
+        case.kind,
+        request.shape(),
+        request.stream(),
+        request.wants_usage(),
+        permit.max_output()
+    ));
     digest.update(request.canonical());
     Some(Keep { key: PartitionKey::new(org, case.policy.clone(), digest.finalize().into()), ttl })
 }

@@ -294,7 +294,8 @@ impl fmt::Display for Refusal {
 }
 
 fn budget_message(f: &mut fmt::Formatter<'_>, over: &OverLimit) -> fmt::Result {
-    let free = [over.spent, over.held].iter().try_fold(over.limit, |left, used| left.minus(*used)).unwrap_or(Money::ZERO);
+    let free =
+        [over.spent, over.held].iter().try_fold(over.limit, |left, used| left.minus(*used)).unwrap_or(Money::ZERO);
     write!(
         f,
         "Budget exceeded: wallet {} has a limit of {} USD, {} USD spent and {} USD held; this call needs up to {} USD and {} USD is free.",
@@ -347,7 +348,12 @@ mod tests {
         let denied = |code| Refusal::Denied { code, reasons: vec!["not today".into()] };
         for (refusal, status, kind, code) in [
             (Refusal::BadRequest(bad), 400, "invalid_request_error", "invalid_json"),
-            (Refusal::Content { detector: "api_key".into(), place: "messages[0].content".into() }, 400, "invalid_request_error", "content_policy_violation"),
+            (
+                Refusal::Content { detector: "api_key".into(), place: "messages[0].content".into() },
+                400,
+                "invalid_request_error",
+                "content_policy_violation",
+            ),
             (Refusal::InvalidKey, 401, "invalid_request_error", "invalid_api_key"),
             (denied("policy_denied"), 403, "permission_error", "policy_denied"),
             (denied("residency_violation"), 403, "permission_error", "residency_violation"),
@@ -358,7 +364,12 @@ mod tests {
             (Refusal::IdempotencyExpired, 409, "invalid_request_error", "idempotency_expired"),
             (Refusal::IdempotencyInProgress, 409, "invalid_request_error", "idempotency_in_progress"),
             (Refusal::TooLarge { limit: 1 }, 413, "invalid_request_error", "request_too_large"),
-            (Refusal::RateLimited { retry_after: Duration::from_millis(1_500), what: "x" }, 429, "rate_limit_error", "rate_limit_exceeded"),
+            (
+                Refusal::RateLimited { retry_after: Duration::from_millis(1_500), what: "x" },
+                429,
+                "rate_limit_error",
+                "rate_limit_exceeded",
+            ),
             (over_budget(), 429, "insufficient_quota", "budget_exceeded"),
             (Refusal::Unpriced { model: "x".into() }, 422, "invalid_request_error", "unpriced_model"),
             (exhausted(Exhausted::Error), 502, "api_error", "provider_error"),
@@ -398,7 +409,9 @@ mod tests {
     #[test]
     fn a_refused_budget_names_wallet_limit_and_when_it_resets() {
         let message = over_budget().to_string();
-        for word in ["wal_00000000000000000000000000000007", "limit of 1 USD", "0.05 USD is free", "2026-02-01T00:00:00"] {
+        for word in
+            ["wal_00000000000000000000000000000007", "limit of 1 USD", "0.05 USD is free", "2026-02-01T00:00:00"]
+        {
             assert!(message.contains(word), "{word} in {message}");
         }
     }

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use ledger::Hold;
-use providers::{ChatEvent, End, ProviderError};
+use providers::{ChatEvent, End, Outcome, ProviderError};
 use tokio::sync::mpsc;
 
 use crate::app::App;
@@ -107,7 +107,10 @@ async fn relay(
                 let failure = ProviderError::broken("the answer broke off");
                 return relayed(Ending::UpstreamBroke, None, Some(failure), None);
             }
-            Some(Err(failure)) => return relayed(Ending::UpstreamBroke, None, Some(failure), None),
+            Some(Err(failure)) => {
+                app.health.outcome(&upstream.target.name, Outcome::from(&failure), app.millis());
+                return relayed(Ending::UpstreamBroke, None, Some(failure), None);
+            }
             Some(Ok(ChatEvent::Usage(usage))) => upstream.meter.billed(usage),
             Some(Ok(ChatEvent::End(end))) => return relayed(Ending::Finished, Some(end), None, kept),
             Some(Ok(ChatEvent::Delta(delta))) => {
@@ -158,7 +161,7 @@ fn broken_stream(ending: Ending, failure: Option<ProviderError>, case: &Case) ->
 /// Only complete answers are kept, and only where policy or an Idempotency-Key asks for it.
 fn keep(app: &App, upstream: &Upstream, case: &Case, settled: &Settled, frames: Option<Vec<Bytes>>, end: End) {
     let Some(frames) = frames else { return };
-    if upstream.keep.is_none() && !case.claim.is_some() {
+    if upstream.keep.is_none() && case.claim.is_none() {
         return;
     }
     let stored = Arc::new(Stored {
@@ -166,7 +169,7 @@ fn keep(app: &App, upstream: &Upstream, case: &Case, settled: &Settled, frames: 
         stream: case.stream,
         frames,
         end,
-        counted: settled.counted.clone(),
+        counted: settled.counted,
         price: settled.price(),
     });
     if let Some(keep) = &upstream.keep {

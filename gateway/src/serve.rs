@@ -62,7 +62,9 @@ async fn rooms(
     let telemetry = Telemetry::install(crate::snapshot::known_models(&routes))?;
     tokio::task::spawn_blocking(providers::warm).await?;
     // Taken before anything is printed or seeded: a port in use is told first.
-    let listener = TcpListener::bind(config.listen).await.map_err(|error| format!("cannot listen on {}: {error}", config.listen))?;
+    let listener = TcpListener::bind(config.listen)
+        .await
+        .map_err(|error| format!("cannot listen on {}: {error}", config.listen))?;
     let address = listener.local_addr()?;
     let admin = admin_key(ledger, demo).await?;
     let demo_key = match demo {
@@ -85,7 +87,11 @@ async fn rooms(
     served
 }
 
-async fn listen(app: &Arc<App>, listener: TcpListener, router: axum::Router) -> Result<(), Box<dyn Error + Send + Sync>> {
+async fn listen(
+    app: &Arc<App>,
+    listener: TcpListener,
+    router: axum::Router,
+) -> Result<(), Box<dyn Error + Send + Sync>> {
     let signalled = CancellationToken::new();
     let stop = signalled.clone();
     // Small chunks of a stream must leave at once.
@@ -110,7 +116,8 @@ async fn listen(app: &Arc<App>, listener: TcpListener, router: axum::Router) -> 
 
 async fn stop_signal() {
     use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
+    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
         return std::future::pending().await;
     };
     tokio::select! {
@@ -148,7 +155,8 @@ fn announce(address: SocketAddr, admin: Option<&str>, app_key: Option<&ShownKey>
 fn listen_to(log: &LogConfig) {
     // Quiet by name: libraries that log request paths, statements or peers at levels an operator may well turn on.
     let filter = format!("{},sqlx=warn,hyper=warn,h2=warn,rustls=warn", log.filter);
-    let filter = tracing_subscriber::EnvFilter::try_new(filter).unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    let filter =
+        tracing_subscriber::EnvFilter::try_new(filter).unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let set = match log.format {
         LogFormat::Text => builder.try_init(),

@@ -64,7 +64,7 @@ impl Snapshot {
     /// What the target's tokens cost: the configuration's word before the catalogue's.
     pub fn rates(&self, target: &Target) -> Option<Rates> {
         match self.routes.prices.get(&target.name) {
-            Some(rates) => Some(rates.clone()),
+            Some(rates) => Some(*rates),
             None => catalogue_rates(target),
         }
     }
@@ -132,5 +132,9 @@ pub fn routes(file: &str, config: &Config, environment: &dyn Fn(&str) -> Option<
         faults.push(fault("markup".into(), error.to_string()));
         Markup::NONE
     });
-    if faults.is_empty() { Ok(Routes { fleet, providers: config.providers.len(), aliases, prices, markup }) } else { Err(faults) }
+    if faults.is_empty() {
+        Ok(Routes { fleet, providers: config.providers.len(), aliases, prices, markup })
+    } else {
+        Err(faults)
+    }
 }

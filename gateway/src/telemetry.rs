@@ -11,7 +11,8 @@ use crate::case::Case;
 
 /// Seconds, from what memory takes to what a long answer takes.
 const SECONDS: [f64; 17] = [
-    0.00001, 0.000025, 0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0, 120.0,
+    0.00001, 0.000025, 0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 30.0,
+    120.0,
 ];
 /// Tokens, in the steps that the GenAI conventions propose.
 const TOKENS: [f64; 10] = [1.0, 4.0, 16.0, 64.0, 256.0, 1_024.0, 4_096.0, 16_384.0, 65_536.0, 262_144.0];
@@ -91,7 +92,21 @@ impl Telemetry {
 
     /// A call has ended, one way or another.
     pub fn closed(&self, case: &Case, outcome: &'static str) {
-        self.overhead.record(case.overhead().as_secs_f64());
+        let overhead = case.overhead();
+        self.overhead.record(overhead.as_secs_f64());
+        // One line a call for whoever turns it on (`info,alfred::calls=debug`): ids and figures, nothing of what was said.
+        tracing::debug!(
+            target: "alfred::calls",
+            call = %case.id,
+            kind = case.kind,
+            outcome,
+            model = %case.model,
+            target = case.target.as_ref().map_or("", |target| target.name.as_str()),
+            attempts = case.tried,
+            overhead_us = u64::try_from(overhead.as_micros()).unwrap_or(u64::MAX),
+            total_ms = crate::case::millis(case.started.elapsed()),
+            "call closed"
+        );
         counter!("alfred_requests_total", "kind" => case.kind, "outcome" => outcome).increment(1);
     }
 

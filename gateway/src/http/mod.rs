@@ -77,9 +77,5 @@ fn presented(app: &App, headers: &HeaderMap, peer: ConnectInfo<SocketAddr>, shap
         Shape::Anthropic => text("x-api-key").or(bearer),
         Shape::OpenAi => bearer,
     };
-    Presented {
-        key: key.map(str::to_owned),
-        address: app.limits.address(peer.0.ip(), headers),
-        at: app.clock().now(),
-    }
+    Presented { key: key.map(str::to_owned), address: app.limits.address(peer.0.ip(), headers), at: app.clock().now() }
 }

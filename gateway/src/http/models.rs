@@ -34,10 +34,11 @@ pub async fn one(
     Path(id): Path<String>,
     headers: HeaderMap,
 ) -> Response<Body> {
-    let found = known(&app, peer, &headers).and_then(|(snapshot, caller)| match names(&snapshot, &caller).contains(&id) {
-        true => Ok(model(&snapshot, &id)),
-        false => Err(Refusal::UnknownModel { model: id }),
-    });
+    let found =
+        known(&app, peer, &headers).and_then(|(snapshot, caller)| match names(&snapshot, &caller).contains(&id) {
+            true => Ok(model(&snapshot, &id)),
+            false => Err(Refusal::UnknownModel { model: id }),
+        });
     match found {
         Ok(model) => answer(&app, &model),
         Err(refusal) => refused(&app, Shape::OpenAi, &refusal),
