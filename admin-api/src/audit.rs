@@ -48,6 +48,10 @@ pub(crate) async fn list(
     State(state): State<AdminState>,
     Asked(asked): Asked<ListAudit>,
 ) -> Result<Answer<Entries>, Problem> {
+    if asked.kind.as_deref().is_some_and(|kind| !is_kind(kind)) {
+        let detail = "must be a kind of entry such as KEY_REVOKED".into();
+        return Err(Problem::Parameter { name: "kind".into(), detail });
+    }
     check_org(&state, asked.org_id).await?;
     let ListAudit { org_id, kind, since, until, limit, cursor } = asked;
     let filter = TrailFilter { kind, since, until, newest_first: false };
@@ -99,6 +103,10 @@ async fn page(mut export: Export) -> Result<Option<(Bytes, Export)>, ledger::Sto
         text.push('\n');
     }
     Ok(Some((Bytes::from(text), export)))
+}
+
+fn is_kind(text: &str) -> bool {
+    (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
 }
 
 /// No such organisation is a 404, not an empty log.

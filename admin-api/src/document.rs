@@ -68,7 +68,7 @@ fn complete(item: &mut PathItem) {
     let operations: [&mut Option<Operation>; 5] =
         [&mut item.get, &mut item.post, &mut item.patch, &mut item.put, &mut item.delete];
     for operation in operations.into_iter().flatten() {
-        for (_, response) in &mut operation.responses.responses {
+        for response in operation.responses.responses.values_mut() {
             if let RefOr::T(response) = response
                 && response.description.is_empty()
             {

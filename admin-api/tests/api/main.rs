@@ -1,5 +1,7 @@
 //! The admin API as an operator meets it: over its router, on a real ledger.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
+
 mod document;
 mod faults;
 mod keys;

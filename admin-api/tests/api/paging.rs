@@ -70,5 +70,24 @@ async fn what_is_no_page_is_told_by_its_parameter() {
     for path in ["/teams", "/users", "/wallets", "/keys", "/requests", "/audit", "/audit/export"] {
         world.get(&format!("{path}?org_id=acme")).await.is_problem(400, "invalid_parameter", Some("org_id"));
     }
+    for kind in ["", "%00", "a-b"] {
+        world.get(&format!("/audit?kind={kind}")).await.is_problem(400, "invalid_parameter", Some("kind"));
+    }
     world.get("/audit?since=yesterday").await.is_problem(400, "invalid_parameter", Some("since"));
+}
+
+#[tokio::test]
+async fn an_export_of_many_pages_is_whole() {
+    let world = World::new().await;
+    let org = world.org().await;
+    let entry = || ledger::Entry::new(Some(org.parse().unwrap()), "TEST", ledger::Actor::System);
+    let recorded = futures_util::future::join_all((0..1_200).map(|_| world.ledger.record(entry()))).await;
+    assert!(recorded.iter().all(Result::is_ok));
+    let export = world.get(&format!("/audit/export?org_id={org}&format=jsonl")).await;
+    let lines: Vec<Value> = export.text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines.len(), 1_201);
+    assert!(export.text.ends_with('\n'));
+    assert!(lines.windows(2).all(|pair| pair[0]["hash"] == pair[1]["prev_hash"]));
+    let page = world.get(&format!("/audit?org_id={org}&kind=TEST&limit=2&cursor=1000")).await.json();
+    assert_eq!(page["data"], json!([lines[1_000], lines[1_001]]), "a page tells what the export tells");
 }

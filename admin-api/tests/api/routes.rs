@@ -149,3 +149,17 @@ async fn reading_and_failing_put_nothing_into_force() {
     world.post("/orgs", json!({})).await;
     assert_eq!(world.house.refreshes.load(Ordering::SeqCst), 0);
 }
+
+#[tokio::test]
+async fn mounted_under_a_path_it_is_the_same() {
+    let mut world = World::new().await;
+    world.mount("/admin/v1");
+    world.ask("GET", "/admin/v1/orgs").bare().await.is_problem(401, "unauthorized", None);
+    world.ask("GET", "/admin/v1/nothing").bare().await.is_problem(401, "unauthorized", None);
+    world.get("/admin/v1/nothing").await.is_problem(404, "not_found", None);
+    world.get("/admin/v1/orgs/").await.is_problem(404, "not_found", None);
+    world.ask("PUT", "/admin/v1/orgs").send().await.is_problem(405, "method_not_allowed", None);
+    let org = world.post("/admin/v1/orgs", json!({"name": "Acme"})).await.id();
+    assert_eq!(world.get(&format!("/admin/v1/orgs/{org}")).await.json()["name"], "Acme");
+    assert_eq!(world.house.refreshes.load(Ordering::SeqCst), 1);
+}

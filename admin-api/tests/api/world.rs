@@ -156,6 +156,11 @@ impl World {
         World { ledger, house, app, _folder: folder }
     }
 
+    /// The same API, mounted as the gateway mounts it.
+    pub fn mount(&mut self, at: &str) {
+        self.app = axum::Router::new().nest(at, self.app.clone());
+    }
+
     pub fn ask(&self, method: &str, path: &str) -> Ask<'_> {
         Ask { world: self, request: Request::builder().method(method).uri(path), body: Body::empty() }
     }
