@@ -14,7 +14,7 @@ use crate::entropy::Entropy;
 use crate::error::{FundError, RefundError, ReserveError, StoreError, Unready};
 use crate::hold::Hold;
 use crate::id::{Id, Instance, Kind, Wallet};
-use crate::life::Life;
+use crate::life::{self, Life};
 use crate::money::Money;
 use crate::order::{Charge, Fund, Order, Receipt, Refund, RefusedCall, Release, Reserved};
 use crate::queue::{
@@ -95,14 +95,14 @@ impl Ledger {
     pub async fn open(options: Options) -> Result<Ledger, StoreError> {
         let Options { url, clock, entropy, holds_in_flight, queue } = options;
         let place = Place::parse(&url)?;
-        let lock = crate::life::lock(&place)?;
+        let lock = life::lock(&place)?;
         let database = Database::connect(&place).await?;
         database.migrate().await?;
         let secret = ensure_secret(&database, &entropy).await?;
         let instance = Id::<Instance>::new(clock.now(), entropy.bytes());
         let queue = Arc::new(Queue::new(queue, holds_in_flight));
         let confirmed = watch::Sender::new(Confirmed::default());
-        let life = Life::begin(crate::life::Setting {
+        let life = Life::begin(life::Setting {
             database: database.clone(),
             queue: queue.clone(),
             clock: clock.clone(),
@@ -118,7 +118,7 @@ impl Ledger {
     /// Brings the database at `url` to this version.
     pub async fn migrate(url: &str) -> Result<(), StoreError> {
         let place = Place::parse(url)?;
-        let _lock = crate::life::lock(&place)?;
+        let _lock = life::lock(&place)?;
         let database = Database::connect(&place).await?;
         let done = database.migrate().await;
         database.close().await;
@@ -342,6 +342,12 @@ impl Ledger {
         answer.await.unwrap_or(Err(FundError::Store(StoreError::Closed)))
     }
 
+    /// Settles in full what nobody will settle any more. Done at each start and every few seconds anyway.
+    pub async fn expire_orphans(&self) -> Result<(), StoreError> {
+        let inner = &self.0;
+        life::expire_orphans(&inner.database, &inner.queue, &inner.clock, inner.life.instance()).await
+    }
+
     /// Whether a call could be accounted for now.
     pub fn readiness(&self) -> Result<(), Unready> {
         let queue = &self.0.queue;
@@ -352,7 +358,7 @@ impl Ledger {
             return Err(Unready::WriterStopped);
         }
         let silent = self.0.life.silent();
-        if silent >= crate::life::SILENT {
+        if silent >= life::SILENT {
             return Err(Unready::Silent { seconds: silent.as_secs() });
         }
         let waiting = queue.tally.resolving.load(Ordering::Relaxed);
@@ -367,7 +373,7 @@ impl Ledger {
             return Err(StoreError::Closed);
         }
         // Others may count our holds as orphans soon: make no new ones.
-        if self.0.life.silent() >= crate::life::SILENT {
+        if self.0.life.silent() >= life::SILENT {
             return Err(StoreError::Silent);
         }
         Ok(())
@@ -380,7 +386,7 @@ impl Ledger {
 
     /// Reads the configuration's revision now, so that a change made here is in force here at once.
     pub(crate) async fn refresh_revision(&self) -> Result<(), StoreError> {
-        crate::life::read_revision(&self.0.database, &self.0.clock, &self.0.confirmed).await
+        life::read_revision(&self.0.database, &self.0.clock, &self.0.confirmed).await
     }
 
     /// Numbers for the metrics page.

@@ -95,12 +95,16 @@ impl Life {
         })
         .await?;
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
-        expire_orphans(&database, &queue, &clock, instance, true).await?;
+        expire_orphans(&database, &queue, &clock, instance).await?;
         tasks.spawn(keep_beating(database.clone(), instance, pulse.clone(), stop.clone()));
         tasks.spawn(keep_reading(database.clone(), clock.clone(), confirmed, stop.clone()));
         tasks.spawn(keep_house(database, queue, clock, instance, stop.clone()));
         tasks.close();
         Ok(Life { instance, pulse, stop, tasks, writer: Mutex::new(Some(writer)), lock: Mutex::new(lock) })
+    }
+
+    pub fn instance(&self) -> Id<Instance> {
+        self.instance
     }
 
     /// How long ago the last beat was.
@@ -192,7 +196,7 @@ async fn keep_house(
     stop: CancellationToken,
 ) {
     while pause(&stop, BEAT * 2).await {
-        if let Err(error) = expire_orphans(&database, &queue, &clock, instance, false).await {
+        if let Err(error) = expire_orphans(&database, &queue, &clock, instance).await {
             tracing::warn!(%error, "orphaned holds cannot be expired yet");
         }
         if let Err(error) = forget(&database, clock.now()).await {
@@ -239,7 +243,6 @@ pub(crate) async fn expire_orphans(
     queue: &Queue,
     clock: &Clock,
     instance: Id<Instance>,
-    starting: bool,
 ) -> Result<(), StoreError> {
     const BATCH: i64 = 256;
     let own = Owner::Instance(instance).to_text();
@@ -278,7 +281,7 @@ pub(crate) async fn expire_orphans(
         }
     }
     if expired > 0 {
-        tracing::warn!(expired, starting, "orphaned holds were settled in full and marked for review");
+        tracing::warn!(expired, "orphaned holds were settled in full and marked for review");
     }
     // Processes that are long gone.
     let mut tx = database.begin().await?;
