@@ -74,8 +74,8 @@ fn time_value(facts: &TimeFacts) -> Value {
     ])
 }
 
-fn text(text: &String) -> Value {
-    Value::from(text.as_str())
+fn text<T: AsRef<str>>(text: &T) -> Value {
+    Value::from(text.as_ref())
 }
 
 fn optional<T>(members: &mut Members, name: &'static str, fact: &Option<T>, value: impl Fn(&T) -> Value) {

@@ -8,6 +8,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use regorus::Value;
 use regorus::unstable::{Expr, Literal, Module, Query, Ref, Rule, RuleAssign, RuleHead};
 
+/// Paths below `data`, and the lines that read them.
+type Reads = BTreeSet<(Vec<String>, u32)>;
+
 /// One module.
 pub(crate) struct Outline {
     /// `["alfred", "rules", "models"]`
@@ -25,14 +28,14 @@ pub(crate) struct RuleOutline {
     /// `name contains …`
     pub is_set: bool,
     /// Paths below `data` that it may read, as far as they are fixed, and the line.
-    pub reads: BTreeSet<(Vec<String>, u32)>,
+    pub reads: Reads,
     pub calls: Vec<CallOutline>,
     /// The line of a `with`.
     pub with: Option<u32>,
     /// What stands in place of what, by a `with`: the path replaced, the paths that replace it.
-    pub mocks: Vec<(Vec<String>, BTreeSet<(Vec<String>, u32)>)>,
+    pub mocks: Vec<(Vec<String>, Reads)>,
     /// What stands behind `contains` would read these, if a rule has such a path.
-    pub added: BTreeSet<(Vec<String>, u32)>,
+    pub added: Reads,
     /// The line of a reference or a call to a function in what `contains` adds.
     pub loose_head: Option<u32>,
 }

@@ -4,14 +4,16 @@ package alfred.rules.cache
 
 import rego.v1
 
-settings := data.alfred.cache
+cache contains {"ttl_seconds": seconds} if {
+	settings := data.alfred.cache
+	some level in [
+		settings,
+		object.get(settings, ["orgs", input.caller.org], {}),
+		object.get(settings, ["models", input.request.model], {}),
+	]
+	seconds := kept(level)
+}
 
-cache contains {"ttl_seconds": seconds} if seconds := kept(settings)
+kept(level) := level.ttl_seconds if level.enabled == true
 
-cache contains {"ttl_seconds": seconds} if seconds := kept(settings.orgs[input.caller.org])
-
-cache contains {"ttl_seconds": seconds} if seconds := kept(settings.models[input.request.model])
-
-kept(setting) := setting.ttl_seconds if setting.enabled == true
-
-kept(setting) := 0 if setting.enabled == false
+kept(level) := 0 if level.enabled == false

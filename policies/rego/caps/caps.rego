@@ -3,17 +3,19 @@ package alfred.rules.caps
 
 import rego.v1
 
-settings := data.alfred.caps
-
-max_output_tokens contains cap if cap := settings.max_output_tokens
-
-max_output_tokens contains cap if cap := settings.orgs[input.caller.org].max_output_tokens
-
-max_output_tokens contains cap if cap := settings.teams[input.caller.team].max_output_tokens
+max_output_tokens contains cap if {
+	settings := data.alfred.caps
+	some level in [
+		settings,
+		object.get(settings, ["orgs", input.caller.org], {}),
+		object.get(settings, ["teams", object.get(input.caller, "team", "")], {}),
+	]
+	cap := level.max_output_tokens
+}
 
 # A fallback may be asked too, so the caps of all candidates count, under their alias and their own name.
 max_output_tokens contains cap if {
-	models := settings.models
+	models := data.alfred.caps.models
 	some candidate in input.candidates
 	some name in [candidate.name, candidate.target]
 	cap := models[name].max_output_tokens

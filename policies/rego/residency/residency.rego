@@ -4,10 +4,12 @@ package alfred.rules.residency
 
 import rego.v1
 
-settings := data.alfred.residency
-
-regions contains bound if bound := settings.regions
-
-regions contains bound if bound := settings.orgs[input.caller.org].regions
-
-regions contains bound if bound := settings.teams[input.caller.team].regions
+regions contains bound if {
+	settings := data.alfred.residency
+	some level in [
+		settings,
+		object.get(settings, ["orgs", input.caller.org], {}),
+		object.get(settings, ["teams", object.get(input.caller, "team", "")], {}),
+	]
+	bound := level.regions
+}

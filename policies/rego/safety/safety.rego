@@ -13,11 +13,13 @@ defaults := {
 	"api_key": "block",
 }
 
-default settings := {}
-
-settings := data.alfred.safety
+actions contains table if {
+	not data.alfred.safety
+	table := defaults
+}
 
 actions contains table if {
+	settings := data.alfred.safety
 	table := object.union_n([
 		defaults,
 		object.get(settings, "actions", {}),

@@ -108,3 +108,23 @@ fn a_pattern_with_classes_and_flags_works() {
 deny contains {"code": "policy_denied", "message": "no"} if regex.match(`(?i)^GPT-\d\w$`, input.request.model)"#;
     assert_eq!(denied(policy(json!({}), &[rule]).decide(&facts())), [Code::PolicyDenied]);
 }
+
+#[test]
+fn the_example_of_the_readme_works() {
+    let readme = include_str!("../../README.md");
+    let blocks: Vec<&str> = readme.split("```rego\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
+    let mut sources = crate::with(&[blocks[0]]);
+    sources.push(policies::Source::new("finance_test.rego", blocks[1]));
+    let report = policies::test(&sources, json!({})).unwrap();
+    assert!(report.passed(), "{:?}", report.failures().collect::<Vec<_>>());
+
+    let set =
+        policies::PolicySet::compile(&sources, json!({"finance": {"team": "team_1"}}), Default::default()).unwrap();
+    let obligations = allowed(set.decide(&facts()));
+    assert_eq!((obligations.actions["iban"].as_str(), obligations.max_output_tokens), ("block", Some(2000)));
+    let mut images = facts();
+    images.request.images = true;
+    assert_eq!(denied(set.decide(&images)), [Code::PolicyDenied]);
+    images.caller.team = None;
+    allowed(set.decide(&images));
+}
