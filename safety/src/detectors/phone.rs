@@ -172,6 +172,12 @@ fn international(text: &[u8], run: &Range<usize>) -> Option<Range<usize>> {
         return None;
     }
     let groups = Groups::read(text, plus, run.start);
+    if let [whole, _] = groups.each.as_slice()
+        && whole.followed == Some(Separator::Dot)
+        && whole.range.len() > 3
+    {
+        return None; // a decimal with its sign
+    }
     let digits: Vec<u8> =
         groups.each.iter().filter(|group| !group.trunk).flat_map(|group| &text[group.range.clone()]).copied().collect();
     let country = (1..=3).find_map(|wide| {
@@ -286,8 +292,9 @@ impl Groups {
         let dotted = groups.len() > 1 && first.followed == Some(Separator::Dot);
         let is_date =
             matches!(sizes.as_slice(), [4, 1 | 2, 1 | 2] | [1 | 2, 1 | 2, 4] | [1 | 2, 1 | 2, 2] | [4, 2, 2, ..]);
-        // Digits one by one are a list.
-        let is_list = sizes.iter().filter(|&&size| size == 1).count() > 1;
+        // Digits one by one are a list, many pairs are a dump.
+        let is_list = sizes.iter().filter(|&&size| size == 1).count() > 1
+            || (sizes.len() > 5 && sizes.iter().all(|&size| size == 2));
         let is_address = dotted && sizes.len() == 4 && sizes.iter().all(|&size| size <= 3);
         if is_date || is_list || is_address || !(short || (8..=13).contains(&count)) {
             return None;
@@ -353,6 +360,7 @@ mod tests {
             "+1 (415) 555-2671",
             "+1-415-555-2671",
             "+1.415.555.2671",
+            "+1.4155552671",
             "+442071838750",
             "+44 20 7183 8750",
             "+44 (0)20 7183 8750",
@@ -429,6 +437,9 @@ mod tests {
             "12345678-1234-4234-8234-123456789012",
             "1700000000000",
             "x = 1 +1234567890",
+            "+35236450.6",
+            "+491512345.678",
+            "contact 00 05 64 69 66 66",
             "+12345678",
             "+1000000000",
             "+10000000000",
