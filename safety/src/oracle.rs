@@ -129,7 +129,7 @@ fn the_quick_scan_finds_what_the_naive_one_finds_in_any_mixture() {
     let scanner = Scanner::new();
     let mut random = Seeded(0x9e37_79b9_7f4a_7c15);
     let mut found = 0;
-    for round in 0..3_000 {
+    for round in 0..1_000 {
         let glue = [
             "", " ", "
 ",
@@ -142,14 +142,14 @@ fn the_quick_scan_finds_what_the_naive_one_finds_in_any_mixture() {
         assert_well_formed(&text, &quick);
         found += quick.len();
     }
-    assert!(found > 1_500, "the mixture holds something to find: {found}");
+    assert!(found > 500, "the mixture holds something to find: {found}");
 }
 
 #[test]
 fn any_text_at_all_is_scanned_alike() {
     use proptest::prelude::*;
     let scanner = Scanner::new();
-    proptest!(ProptestConfig { cases: 256, failure_persistence: None, ..ProptestConfig::default() }, |(text in any::<String>())| {
+    proptest!(ProptestConfig { cases: 128, failure_persistence: None, ..ProptestConfig::default() }, |(text in any::<String>())| {
         let quick = scanner.find(&text);
         prop_assert_eq!(&quick, &naive(&scanner, &text));
         assert_well_formed(&text, &quick);
