@@ -1,5 +1,7 @@
 //! What an operator and the gateway can notice of the policies, through their public face.
 
+#![expect(clippy::unwrap_used, reason = "tests say what they expect by failing")]
+
 mod compose;
 mod faults;
 mod refused;
