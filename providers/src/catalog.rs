@@ -242,7 +242,17 @@ mod tests {
 
     #[test]
     fn a_price_is_a_decimal_string() {
-        for (text, good) in [("2.50", true), ("0", true), ("0.0375", true), ("-1", false), ("", false), ("1e3", false), (".5", false), ("1.", false), ("0.0000000001", false)] {
+        for (text, good) in [
+            ("2.50", true),
+            ("0", true),
+            ("0.0375", true),
+            ("-1", false),
+            ("", false),
+            ("1e3", false),
+            (".5", false),
+            ("1.", false),
+            ("0.0000000001", false),
+        ] {
             assert_eq!(is_price(text), good, "{text:?}");
         }
     }

@@ -43,10 +43,16 @@ pub(crate) fn read(
 ) -> Result<Secret, Fault> {
     let text = match (&source.env, &source.file, &source.vault) {
         (Some(name), None, None) => env(name).map(Zeroizing::new).ok_or_else(|| {
-            Fault::new(format!("{path}.env"), format!("provider {provider} needs the environment variable {name}, which is not set"))
+            Fault::new(
+                format!("{path}.env"),
+                format!("provider {provider} needs the environment variable {name}, which is not set"),
+            )
         })?,
         (None, Some(file), None) => std::fs::read_to_string(file).map(Zeroizing::new).map_err(|e| {
-            Fault::new(format!("{path}.file"), format!("provider {provider}: key file {file} cannot be read: {}", e.kind()))
+            Fault::new(
+                format!("{path}.file"),
+                format!("provider {provider}: key file {file} cannot be read: {}", e.kind()),
+            )
         })?,
         (None, None, Some(_)) => {
             return Err(Fault::new(

@@ -95,7 +95,8 @@ impl Aim<'_> {
         let mut headers = HeaderMap::new();
         headers.insert(http::header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         if let Some(key) = self.key {
-            let (name, value) = self.auth.header(key).ok_or_else(|| Unsupported::new("the provider key cannot be sent in a header"))?;
+            let (name, value) =
+                self.auth.header(key).ok_or_else(|| Unsupported::new("the provider key cannot be sent in a header"))?;
             headers.insert(name, value);
         }
         for (name, value) in self.headers {
@@ -120,7 +121,11 @@ pub struct HttpRequest {
 
 impl std::fmt::Debug for HttpRequest {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("HttpRequest").field("method", &self.method).field("host", &self.url.host_str()).field("bytes", &self.body.len()).finish()
+        f.debug_struct("HttpRequest")
+            .field("method", &self.method)
+            .field("host", &self.url.host_str())
+            .field("bytes", &self.body.len())
+            .finish()
     }
 }
 

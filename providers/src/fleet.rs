@@ -91,7 +91,8 @@ impl Fleet {
             };
             match configure(&path, config, entry, env) {
                 Ok(configured) => {
-                    let borrowed = entry.models_of.as_ref().and_then(|it| catalogue.get(it)).map_or(&[][..], |it| &it.models);
+                    let borrowed =
+                        entry.models_of.as_ref().and_then(|it| catalogue.get(it)).map_or(&[][..], |it| &it.models);
                     fleet.add(configured, borrowed, &config.models);
                 }
                 Err(found) => faults.extend(found),
@@ -198,7 +199,10 @@ fn configure(
                 faults.push(Fault::new(format!("{path}.base_url"), format!("{text} is not an http address")));
             }
             Ok(url) if !url.username().is_empty() || url.password().is_some() => {
-                faults.push(Fault::new(format!("{path}.base_url"), "keys belong into api_key, not into the address".to_owned()));
+                faults.push(Fault::new(
+                    format!("{path}.base_url"),
+                    "keys belong into api_key, not into the address".to_owned(),
+                ));
             }
             Ok(url) => base_url = Some(url),
             Err(e) => faults.push(Fault::new(format!("{path}.base_url"), format!("{text} is not an address: {e}"))),
@@ -213,7 +217,10 @@ fn configure(
         None if entry.keyless => {}
         None => faults.push(Fault::new(
             format!("{path}.api_key"),
-            format!("provider {id} needs an api_key, for example {{ env: {}_API_KEY }}", config.kind.to_uppercase().replace('-', "_")),
+            format!(
+                "provider {id} needs an api_key, for example {{ env: {}_API_KEY }}",
+                config.kind.to_uppercase().replace('-', "_")
+            ),
         )),
     }
     let mut headers = Vec::new();

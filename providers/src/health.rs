@@ -254,9 +254,17 @@ mod tests {
         check(&failures(5, 0), 0, BreakerState::Open { until: 5_000 });
         check(&failures(5, 0), 5_000, BreakerState::HalfOpen);
         check(&then(failures(4, 0), vec![At(1, Good), At(1, Failed)]), 1, BreakerState::Closed);
-        check(&then(failures(5, 0), vec![Admits(4_999, false), Admits(5_000, true), Admits(5_001, false)]), 5_001, BreakerState::Probing);
+        check(
+            &then(failures(5, 0), vec![Admits(4_999, false), Admits(5_000, true), Admits(5_001, false)]),
+            5_001,
+            BreakerState::Probing,
+        );
         check(&then(failures(5, 0), vec![Admits(5_000, true), At(5_100, Good)]), 5_100, BreakerState::Closed);
-        check(&then(failures(5, 0), vec![Admits(5_000, true), At(5_100, Failed)]), 5_100, BreakerState::Open { until: 15_100 });
+        check(
+            &then(failures(5, 0), vec![Admits(5_000, true), At(5_100, Failed)]),
+            5_100,
+            BreakerState::Open { until: 15_100 },
+        );
         check(&then(failures(5, 0), vec![Admits(5_000, true), At(5_100, Neutral)]), 5_100, BreakerState::HalfOpen);
     }
 

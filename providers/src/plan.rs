@@ -135,7 +135,8 @@ mod tests {
         let open = |until| BreakerState::Open { until };
         let one = HealthView::default().with("up/big", open(200));
         check(Features::default(), 5, one, &["small", "open"], &[("big", Why::Unwell)]);
-        let all = HealthView::default().with("up/small", open(300)).with("up/big", open(200)).with("up/open", open(200));
+        let all =
+            HealthView::default().with("up/small", open(300)).with("up/big", open(200)).with("up/open", open(200));
         check(Features::default(), 5, all, &["big"], &[("small", Why::Unwell), ("open", Why::Unwell)]);
         let over = HealthView::default().with("up/big", open(50)).with("up/small", BreakerState::Probing);
         check(Features::default(), 5, over, &["big", "open"], &[("small", Why::Unwell)]);

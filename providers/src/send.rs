@@ -1,18 +1,43 @@
-//! The one outbound client.
+//! The one outbound client: pooled connections, deadlines, bounds. Answers are pulled, so a slow client holds the provider back;
+//! dropping an answer drops its connection, which is how a provider learns that nobody listens.
+
+mod answer;
+mod connect;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::chat::{ChatEvent, ChatRequest};
-use crate::error::ProviderError;
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, RETRY_AFTER, USER_AGENT};
+use http::{HeaderMap, HeaderValue, Request};
+use http_body_util::Full;
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use tokio::time::timeout;
+use url::Url;
+
+pub use answer::Answer;
+
+use crate::chat::ChatRequest;
+use crate::error::{Class, ProviderError};
 use crate::fleet::Target;
+use crate::sim;
+use answer::Source;
+use connect::Connector;
+
+/// So much of an error's body is read, to sort it.
+const LARGEST_ERROR: usize = 64 << 10;
+
+/// A whole answer may take so many times the first byte of a stream.
+const WHOLE: u32 = 10;
 
 /// How long to wait.
 #[derive(Debug, Clone, Copy)]
 pub struct Deadlines {
     /// For a connection, TLS included.
     pub connect: Duration,
-    /// From sending to the answer's head.
+    /// From sending to the answer's head, where a stream is asked for. A whole answer is made before its head is sent, so it may
+    /// take ten times as long.
     pub first_byte: Duration,
     /// Between two pieces of the answer.
     pub idle: Duration,
@@ -20,43 +45,133 @@ pub struct Deadlines {
 
 impl Default for Deadlines {
     fn default() -> Deadlines {
-        Deadlines { connect: Duration::from_secs(5), first_byte: Duration::from_secs(60), idle: Duration::from_secs(60) }
+        Deadlines {
+            connect: Duration::from_secs(5),
+            first_byte: Duration::from_secs(60),
+            idle: Duration::from_secs(60),
+        }
     }
 }
 
 /// The client. Cheap to clone.
 #[derive(Clone)]
 pub struct Outbound {
-    #[allow(dead_code)]
+    client: Client<Connector, Full<Bytes>>,
     deadlines: Deadlines,
-}
-
-/// An answer that has begun well (2xx). Dropping it cancels upstream.
-pub struct Answer {
-    status: u16,
 }
 
 impl Outbound {
     /// A client with a connection pool.
     pub fn new(deadlines: Deadlines) -> Outbound {
-        Outbound { deadlines }
+        let client = Client::builder(TokioExecutor::new())
+            .pool_idle_timeout(Duration::from_secs(60))
+            .pool_max_idle_per_host(512)
+            .pool_timer(TokioTimer::new())
+            .timer(TokioTimer::new())
+            .http2_adaptive_window(true)
+            .http2_keep_alive_interval(Duration::from_secs(30))
+            .http2_keep_alive_timeout(Duration::from_secs(20))
+            .build(Connector::new(deadlines.connect));
+        Outbound { client, deadlines }
     }
 
-    /// Sends, and waits for the answer's head.
+    /// Sends, and waits for the answer's head. `cap` is the output cap per choice. An error's `retry` says whether to try elsewhere;
+    /// telling [`crate::Health`] is the caller's part.
     pub async fn send(&self, target: &Arc<Target>, request: &ChatRequest, cap: u64) -> Result<Answer, ProviderError> {
-        let _ = (target, request, cap);
-        Err(ProviderError::broken("not yet"))
+        let first_byte = self.deadlines.first_byte;
+        let patience = if request.stream() { first_byte } else { first_byte.saturating_mul(WHOLE) };
+        match &target.wire.base_url {
+            None => self.simulate(target, request, cap, patience).await,
+            Some(base_url) => self.ask(target, base_url, request, cap, patience).await,
+        }
+    }
+
+    async fn ask(
+        &self,
+        target: &Arc<Target>,
+        base_url: &Url,
+        request: &ChatRequest,
+        cap: u64,
+        patience: Duration,
+    ) -> Result<Answer, ProviderError> {
+        let encoded = target.dialect().encode(request, &target.aim(base_url, cap))?;
+        let mut call = Request::new(Full::new(encoded.body));
+        *call.method_mut() = encoded.method;
+        *call.uri_mut() = encoded.url.as_str().parse().map_err(|_| {
+            ProviderError::new(Class::Misconfigured, format!("the base_url of {} cannot be called", target.provider))
+        })?;
+        *call.headers_mut() = encoded.headers;
+        call.headers_mut()
+            .entry(USER_AGENT)
+            .or_insert(HeaderValue::from_static(concat!("alfred/", env!("CARGO_PKG_VERSION"))));
+
+        let response = timeout(patience, self.client.request(call))
+            .await
+            .map_err(|_| ProviderError::new(Class::Timeout, "the provider did not begin to answer in time"))?
+            .map_err(|e| failed(&e))?;
+        let (head, body) = response.into_parts();
+        let source = Source::Network(body);
+        self.begin(target, request, head.status.as_u16(), &head.headers, source).await
+    }
+
+    async fn simulate(
+        &self,
+        target: &Arc<Target>,
+        request: &ChatRequest,
+        cap: u64,
+        patience: Duration,
+    ) -> Result<Answer, ProviderError> {
+        let nowhere = Url::parse("http://sim.invalid/v1").expect("an address");
+        let encoded = target.dialect().encode(request, &target.aim(&nowhere, cap))?;
+        let script = sim::answer(&target.model, &encoded.body);
+        if script.ending == sim::Ending::Silent {
+            tokio::time::sleep(patience).await;
+            return Err(ProviderError::new(Class::Timeout, "the provider did not begin to answer in time"));
+        }
+        let mut headers = HeaderMap::new();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(script.content_type));
+        script.retry_after.map(|it| headers.insert(RETRY_AFTER, HeaderValue::from_static(it)));
+        self.begin(target, request, script.status, &headers, Source::scripted(script)).await
+    }
+
+    async fn begin(
+        &self,
+        target: &Arc<Target>,
+        request: &ChatRequest,
+        status: u16,
+        headers: &HeaderMap,
+        mut source: Source,
+    ) -> Result<Answer, ProviderError> {
+        if !(200..300).contains(&status) {
+            let body = source.at_most(LARGEST_ERROR, self.deadlines.idle).await;
+            return Err(target.dialect().explain(status, headers, &body));
+        }
+        let content_type = headers.get(CONTENT_TYPE).and_then(|it| it.to_str().ok()).unwrap_or_default();
+        let decoder = target.dialect().decoder(request, content_type);
+        Ok(Answer::new(status, source, decoder, self.deadlines.idle))
     }
 }
 
-impl Answer {
-    /// 200, mostly.
-    pub fn status(&self) -> u16 {
-        self.status
-    }
-
-    /// The next event; none after [`ChatEvent::End`] or an error.
-    pub async fn next(&mut self) -> Option<Result<ChatEvent, ProviderError>> {
-        None
+/// What a failed exchange means. The cause is logged, without the request.
+fn failed(error: &hyper_util::client::legacy::Error) -> ProviderError {
+    tracing::debug!(cause = %chain(error), "a provider cannot be reached");
+    if error.is_connect() {
+        ProviderError::new(Class::Connect, "the provider cannot be reached")
+    } else {
+        ProviderError::broken("the connection to the provider broke before it answered")
     }
 }
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut out = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        out.push_str(": ");
+        out.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests;

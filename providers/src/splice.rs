@@ -108,8 +108,18 @@ mod tests {
         check(body, &[], &["fallbacks", "user"], r#"{ "x" : 1.00 , "model":"a" ,"messages":[] }"#);
         check(body, &[], &["x"], r#"{ "model":"a" ,"messages":[] , "fallbacks": ["b"] ,"user": "u" }"#);
         check(body, &[("n", "2")], &["fallbacks", "user"], r#"{ "x" : 1.00 , "model":"a" ,"messages":[],"n":2 }"#);
-        check(body, &[("n", "2"), ("m", "3")], &["x"], r#"{ "model":"a" ,"messages":[] , "fallbacks": ["b"] ,"user": "u","n":2,"m":3 }"#);
-        check(body, &[("user", "\"v\"")], &["user"], r#"{ "x" : 1.00 , "model":"a" ,"messages":[] , "fallbacks": ["b"] }"#);
+        check(
+            body,
+            &[("n", "2"), ("m", "3")],
+            &["x"],
+            r#"{ "model":"a" ,"messages":[] , "fallbacks": ["b"] ,"user": "u","n":2,"m":3 }"#,
+        );
+        check(
+            body,
+            &[("user", "\"v\"")],
+            &["user"],
+            r#"{ "x" : 1.00 , "model":"a" ,"messages":[] , "fallbacks": ["b"] }"#,
+        );
         check(body, &[], &["absent"], body);
     }
 }

@@ -25,8 +25,12 @@ pub(crate) struct View {
     pub include_usage: Option<Range<usize>>,
     /// Bytes of images given inline; they are billed by image, not by byte.
     pub image_bytes: u64,
-    /// Bytes of the tools' and schemas' JSON, which providers bill as input.
-    pub schema_bytes: u64,
+    /// How many tools and functions are offered.
+    pub tools: u64,
+    /// Bytes in messages that are no texts: roles, names, ids, unknown members. Some of them are billed.
+    pub other_bytes: u64,
+    /// What the tokenizers said, by their order in `tokens.rs`; asked several times, counted once.
+    pub counts: [std::sync::OnceLock<crate::tokens::Count>; 2],
 }
 
 /// Where a text is.
@@ -46,24 +50,63 @@ pub(crate) struct Member {
 const MOST_CHOICES: u64 = 128;
 
 const GOVERNED: [&str; 26] = [
-    "model", "messages", "system", "stream", "stream_options", "max_tokens", "max_completion_tokens", "n", "best_of", "stop",
-    "stop_sequences", "user", "metadata", "fallbacks", "tools", "tool_choice", "functions", "function_call", "response_format",
-    "prediction", "modalities", "audio", "service_tier", "web_search_options", "mcp_servers", "thinking",
+    "model",
+    "messages",
+    "system",
+    "stream",
+    "stream_options",
+    "max_tokens",
+    "max_completion_tokens",
+    "n",
+    "best_of",
+    "stop",
+    "stop_sequences",
+    "user",
+    "metadata",
+    "fallbacks",
+    "tools",
+    "tool_choice",
+    "functions",
+    "function_call",
+    "response_format",
+    "prediction",
+    "modalities",
+    "audio",
+    "service_tier",
+    "web_search_options",
+    "mcp_servers",
+    "thinking",
 ];
 
 const IN_MESSAGE: [&str; 8] =
     ["role", "content", "refusal", "reasoning_content", "reasoning", "tool_calls", "function_call", "name"];
 
 const IN_PART: [&str; 15] = [
-    "type", "text", "refusal", "thinking", "reasoning", "title", "context", "content", "input", "source", "data", "image_url",
-    "input_audio", "file", "url",
+    "type",
+    "text",
+    "refusal",
+    "thinking",
+    "reasoning",
+    "title",
+    "context",
+    "content",
+    "input",
+    "source",
+    "data",
+    "image_url",
+    "input_audio",
+    "file",
+    "url",
 ];
 
 const IN_CALL: [&str; 4] = ["function", "arguments", "name", "input"];
 
 pub(super) fn view(shape: Shape, text: &str) -> Result<View, BadRequest> {
-    let mut reader =
-        Reader { scanner: Scanner::new(text), shape, view: View { wants_usage: shape == Shape::Anthropic, ..View::default() } };
+    let mut reader = Reader {
+        scanner: Scanner::new(text),
+        shape,
+        view: View { wants_usage: shape == Shape::Anthropic, ..View::default() },
+    };
     reader.body()?;
     reader.scanner.finish()?;
     Ok(reader.view)
@@ -80,7 +123,11 @@ type Read<T> = Result<T, BadRequest>;
 impl<'a> Reader<'a> {
     fn body(&mut self) -> Read<()> {
         if self.scanner.peek()? != Kind::Object {
-            return Err(BadRequest { code: "invalid_type", param: None, message: "The body must be a JSON object.".into() });
+            return Err(BadRequest {
+                code: "invalid_type",
+                param: None,
+                message: "The body must be a JSON object.".into(),
+            });
         }
         let (mut model, mut messages) = (false, false);
         let mut walk = self.scanner.object()?;
@@ -142,8 +189,7 @@ impl<'a> Reader<'a> {
             "tools" | "functions" => self.tools(name)?,
             "response_format" => {
                 let span = self.scanner.skip()?;
-                self.view.features.json_schema |= self.scanner.text()[span.clone()].contains("json_schema");
-                self.view.schema_bytes += span.len() as u64;
+                self.view.features.json_schema |= self.scanner.text()[span].contains("json_schema");
             }
             "prediction" if openai => self.prediction()?,
             "modalities" | "audio" if openai => {
@@ -189,12 +235,15 @@ impl<'a> Reader<'a> {
             refuse_lookalike(&key, &IN_MESSAGE, place)?;
             let here = format!("{place}.{}", key.name);
             match &*key.name {
-                "role" => self.string(&here).map(drop)?,
+                "role" => {
+                    let role = self.string(&here)?;
+                    self.view.other_bytes += role.map_or(0, |it| it.len() as u64);
+                }
                 "content" => self.content(&here).map(drop)?,
                 "refusal" | "reasoning_content" | "reasoning" => self.text(&here)?,
                 "tool_calls" => self.tool_calls(&here)?,
                 "function_call" => self.call(&here)?,
-                _ => self.scanner.skip().map(drop)?,
+                _ => self.other()?,
             }
         }
         Ok(())
@@ -241,11 +290,11 @@ impl<'a> Reader<'a> {
                 "source" => self.source(&here)?,
                 "image_url" | "input_audio" | "file" => {
                     let span = self.scanner.skip()?;
-                    if key.name == "image_url" {
-                        self.view.image_bytes += span.len() as u64;
-                    }
+                    let bytes = span.len() as u64;
+                    *(if key.name == "image_url" { &mut self.view.image_bytes } else { &mut self.view.other_bytes }) +=
+                        bytes;
                 }
-                _ => self.scanner.skip().map(drop)?,
+                _ => self.other()?,
             }
         }
         Ok(())
@@ -260,7 +309,9 @@ impl<'a> Reader<'a> {
                 features.image_count += 1;
             }
             "input_audio" | "audio" => features.audio = true,
-            "file" | "document" | "input_file" | "container_upload" | "video_url" | "video" => features.documents = true,
+            "file" | "document" | "input_file" | "container_upload" | "video_url" | "video" => {
+                features.documents = true
+            }
             _ => {}
         }
         Ok(())
@@ -317,7 +368,7 @@ impl<'a> Reader<'a> {
             match &*key.name {
                 "function" | "custom" => self.call(&here)?,
                 "arguments" | "input" => self.text(&here)?,
-                _ => self.scanner.skip().map(drop)?,
+                _ => self.other()?,
             }
         }
         Ok(())
@@ -342,16 +393,15 @@ impl<'a> Reader<'a> {
         if !self.expect(place, Kind::Array, "an array")? {
             return Ok(());
         }
-        let start = self.scanner.here();
         let mut walk = self.scanner.array()?;
         while self.scanner.element(&mut walk)? {
             self.view.features.tools = true;
+            self.view.tools += 1;
             let span = self.scanner.skip()?;
             if self.shape == Shape::Anthropic && names_a_server_tool(&self.scanner.text()[span]) {
                 self.surcharge("tools");
             }
         }
-        self.view.schema_bytes += (self.scanner.end() - start) as u64;
         Ok(())
     }
 
@@ -412,6 +462,12 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// Anything else in a message.
+    fn other(&mut self) -> Read<()> {
+        self.view.other_bytes += self.scanner.skip()?.len() as u64;
+        Ok(())
+    }
+
     fn text(&mut self, place: &str) -> Read<()> {
         if self.expect(place, Kind::String, "a string")? {
             let span = self.scanner.string()?;
@@ -433,7 +489,11 @@ impl<'a> Reader<'a> {
             return Ok(self.string(place)?.into_iter().collect());
         }
         let mut out = Vec::new();
-        if !self.expect(place, Kind::Array, if or_one { "a string or an array of strings" } else { "an array of strings" })? {
+        if !self.expect(
+            place,
+            Kind::Array,
+            if or_one { "a string or an array of strings" } else { "an array of strings" },
+        )? {
             return Ok(out);
         }
         let mut walk = self.scanner.array()?;

@@ -1,1 +1,222 @@
+use super::*;
 
+fn parse(shape: Shape, body: &str) -> Result<ChatRequest, BadRequest> {
+    ChatRequest::parse(shape, Bytes::copy_from_slice(body.as_bytes()))
+}
+
+fn good(shape: Shape, body: &str) -> ChatRequest {
+    parse(shape, body).unwrap_or_else(|bad| panic!("{body}: {bad}"))
+}
+
+fn refused(shape: Shape, body: &str, code: &str, param: Option<&str>) {
+    let bad = parse(shape, body).expect_err(body);
+    assert_eq!((bad.code, bad.param.as_deref()), (code, param), "{body}: {bad}");
+    assert!(!bad.message.contains("SECRET"), "content in {bad}");
+}
+
+/// A body with these further members.
+fn with(members: &str) -> String {
+    format!(r#"{{"model":"m","messages":[]{members}}}"#)
+}
+
+fn message(members: &str) -> String {
+    format!(r#"{{"model":"m","max_tokens":1,"messages":[{{"role":"user"}},{{"role":"user",{members}}}]}}"#)
+}
+
+use Shape::{Anthropic, OpenAi};
+
+#[test]
+fn a_body_that_cannot_be_read_says_where() {
+    refused(OpenAi, "", "invalid_json", None);
+    refused(OpenAi, "[]", "invalid_type", None);
+    refused(OpenAi, "{\"model\":\"m\",\"messages\":[]} x", "invalid_json", None);
+    let bad = ChatRequest::parse(OpenAi, Bytes::from_static(b"{\"model\":\"\xff\"}")).unwrap_err();
+    assert_eq!((bad.code, bad.message.contains("offset 10")), ("invalid_json", true));
+    refused(OpenAi, &with(&format!(",\"x\":{}{}", "[".repeat(200), "]".repeat(200))), "invalid_json", None);
+    refused(OpenAi, r#"{"messages":[]}"#, "missing_required_parameter", Some("model"));
+    refused(OpenAi, r#"{"model":null,"messages":[]}"#, "missing_required_parameter", Some("model"));
+    refused(OpenAi, r#"{"model":"m"}"#, "missing_required_parameter", Some("messages"));
+    refused(Anthropic, &with(""), "missing_required_parameter", Some("max_tokens"));
+}
+
+#[test]
+fn a_wrong_type_names_its_place() {
+    let bad = |members: &str, param: &str| refused(OpenAi, &with(members), "invalid_type", Some(param));
+    refused(OpenAi, r#"{"model":1,"messages":[]}"#, "invalid_type", Some("model"));
+    refused(OpenAi, r#"{"model":"m","messages":{}}"#, "invalid_type", Some("messages"));
+    refused(OpenAi, r#"{"model":"m","messages":["SECRET"]}"#, "invalid_type", Some("messages[0]"));
+    bad(",\"stream\":\"true\"", "stream");
+    bad(",\"n\":1.0", "n");
+    bad(",\"max_tokens\":\"5\"", "max_tokens");
+    bad(",\"stop\":[1]", "stop[0]");
+    bad(",\"user\":5", "user");
+    bad(",\"metadata\":{\"a\":1}", "metadata.a");
+    bad(",\"fallbacks\":\"x\"", "fallbacks");
+    bad(",\"stream_options\":[]", "stream_options");
+    bad(",\"stream_options\":{\"include_usage\":1}", "stream_options.include_usage");
+    let bad = |members: &str, param: &str| refused(OpenAi, &message(members), "invalid_type", Some(param));
+    bad("\"content\":5", "messages[1].content");
+    bad("\"content\":{\"text\":\"SECRET\"}", "messages[1].content");
+    bad("\"content\":[5]", "messages[1].content[0]");
+    bad("\"content\":[{\"type\":\"text\",\"text\":[\"SECRET\"]}]", "messages[1].content[0].text");
+    bad("\"tool_calls\":[{\"function\":{\"arguments\":{}}}]", "messages[1].tool_calls[0].function.arguments");
+}
+
+#[test]
+fn a_number_out_of_range_is_refused() {
+    let bad = |members: &str, param: &str| refused(OpenAi, &with(members), "invalid_value", Some(param));
+    bad(",\"n\":0", "n");
+    bad(",\"n\":129", "n");
+    bad(",\"max_tokens\":-1", "max_tokens");
+    bad(",\"max_completion_tokens\":-5", "max_completion_tokens");
+    bad(",\"max_tokens\":99999999999999999999", "max_tokens");
+    refused(OpenAi, r#"{"model":"","messages":[]}"#, "invalid_value", Some("model"));
+    refused(Anthropic, &with(",\"max_tokens\":0"), "invalid_value", Some("max_tokens"));
+}
+
+#[test]
+fn what_a_second_parser_could_read_otherwise_is_refused() {
+    refused(OpenAi, r#"{"model":"m","messages":[],"messages":[]}"#, "duplicate_parameter", Some("messages"));
+    refused(OpenAi, r#"{"model":"m","messages":[],"mess\u0061ges":[]}"#, "duplicate_parameter", Some("messages"));
+    refused(OpenAi, &with(",\"x\":1,\"x\":2"), "duplicate_parameter", Some("x"));
+    refused(OpenAi, &message(r#""content":"a","content":"b""#), "duplicate_parameter", Some("messages[1].content"));
+    let twice = r#""content":[{"type":"text","text":"a","text":"b"}]"#;
+    refused(OpenAi, &message(twice), "duplicate_parameter", Some("messages[1].content[0].text"));
+    let twice = r#""content":[{"type":"tool_use","input":{"a":"x","a":"y"}}]"#;
+    refused(Anthropic, &message(twice), "duplicate_parameter", Some("messages[1].content[0].input.a"));
+    refused(OpenAi, &with(",\"Messages\":[]"), "invalid_value", Some("Messages"));
+    refused(OpenAi, &with(",\"me\u{17f}sages\":[]"), "invalid_value", Some("me\u{17f}sages"));
+    refused(OpenAi, &message(r#""CONTENT":"b""#), "invalid_value", Some("messages[1].CONTENT"));
+    good(OpenAi, &with(",\"X\":{\"a\":1,\"a\":2},\"camelCase\":1"));
+}
+
+#[test]
+fn the_view_tells_what_was_asked() {
+    let request = good(
+        OpenAi,
+        &with(
+            r#","stream":true,"stream_options":{"include_usage":true},"n":3,"max_tokens":9,"max_completion_tokens":7,
+            "fallbacks":["a/b"],"user":"u","metadata":{"k":"v"},"stop":"x","tools":[{"type":"function"}],"response_format":null"#,
+        ),
+    );
+    assert_eq!((request.model(), request.stream(), request.wants_usage()), ("m", true, true));
+    assert_eq!((request.choices(), request.max_output(), request.user()), (3, Some(7), Some("u")));
+    assert_eq!(
+        (request.fallbacks(), request.metadata()),
+        (&["a/b".to_owned()][..], &[("k".to_owned(), "v".to_owned())][..])
+    );
+    assert!(
+        request.features().tools && request.member("tools").is_some() && request.member("response_format").is_none()
+    );
+    let plain = good(OpenAi, &with(",\"stream\":null,\"n\":null,\"metadata\":null,\"stop\":null"));
+    assert_eq!((plain.stream(), plain.wants_usage(), plain.choices(), plain.max_output()), (false, false, 1, None));
+    let anthropic =
+        good(Anthropic, r#"{"model":"m","max_tokens":5,"messages":[],"metadata":{"user_id":"u"},"system":"s"}"#);
+    assert_eq!((anthropic.user(), anthropic.max_output(), anthropic.wants_usage()), (Some("u"), Some(5), true));
+}
+
+#[test]
+fn what_bills_beyond_tokens_is_named() {
+    let check = |shape, members: &str, expected: Option<&str>| {
+        let cap = if shape == Anthropic { ",\"max_tokens\":1" } else { "" };
+        assert_eq!(good(shape, &with(&format!("{cap}{members}"))).features().surcharge, expected, "{members}");
+    };
+    check(OpenAi, ",\"service_tier\":\"auto\"", None);
+    check(OpenAi, ",\"service_tier\":\"priority\"", Some("service_tier"));
+    check(OpenAi, ",\"web_search_options\":{}", Some("web_search_options"));
+    check(OpenAi, ",\"tools\":[{\"type\":\"web_search\"}]", None);
+    check(Anthropic, ",\"tools\":[{\"name\":\"f\",\"input_schema\":{}}]", None);
+    check(Anthropic, ",\"tools\":[{\"type\":\"web_search_20250305\",\"name\":\"web_search\"}]", Some("tools"));
+    check(Anthropic, ",\"mcp_servers\":[]", Some("mcp_servers"));
+}
+
+fn texts(shape: Shape, body: &str) -> Vec<(String, String)> {
+    good(shape, body).texts().into_iter().map(|it| (it.place, it.text.into_owned())).collect()
+}
+
+fn check_texts(shape: Shape, members: &str, expected: &[(&str, &str)]) {
+    let expected: Vec<_> =
+        expected.iter().map(|(place, text)| (format!("messages[1].{place}"), (*text).to_owned())).collect();
+    assert_eq!(texts(shape, &message(members)), expected, "{members}");
+}
+
+#[test]
+fn every_text_is_found_in_its_place() {
+    check_texts(OpenAi, r#""content":"a\u00e9\n""#, &[("content", "aé\n")]);
+    check_texts(OpenAi, r#""content":null,"name":"n""#, &[]);
+    check_texts(
+        OpenAi,
+        r#""content":[{"text":"a","type":"text"},{"type":"refusal","refusal":"b"},{"type":"input_text","text":"c"},{"type":"image_url","image_url":{"url":"u"}},"d"]"#,
+        &[("content[0].text", "a"), ("content[1].refusal", "b"), ("content[2].text", "c"), ("content[4]", "d")],
+    );
+    check_texts(
+        OpenAi,
+        r#""reasoning_content":"r","tool_calls":[{"id":"i","type":"function","function":{"name":"f","arguments":"{\"a\":1}"}}],"function_call":{"name":"f","arguments":"x"}"#,
+        &[
+            ("reasoning_content", "r"),
+            ("tool_calls[0].function.arguments", "{\"a\":1}"),
+            ("function_call.arguments", "x"),
+        ],
+    );
+    check_texts(
+        Anthropic,
+        r#""content":[{"type":"thinking","thinking":"t","signature":"s"},{"type":"tool_use","id":"i","name":"f","input":{"a":["x",{"b":"y"}],"n":1}},
+            {"type":"tool_result","tool_use_id":"i","content":"r"},{"type":"tool_result","content":[{"type":"text","text":"q"}]},
+            {"type":"document","title":"ti","source":{"data":"plain","type":"text","media_type":"text/plain"}},
+            {"type":"image","source":{"type":"base64","data":"AAAA"}}]"#,
+        &[
+            ("content[0].thinking", "t"),
+            ("content[1].input.a[0]", "x"),
+            ("content[1].input.a[1].b", "y"),
+            ("content[2].content", "r"),
+            ("content[3].content[0].text", "q"),
+            ("content[4].title", "ti"),
+            ("content[4].source.data", "plain"),
+        ],
+    );
+    let system = r#"{"model":"m","max_tokens":1,"system":[{"type":"text","text":"s"}],"messages":[{"role":"user","content":"u"}]}"#;
+    let expected = [("system[0].text", "s"), ("messages[0].content", "u")].map(|(a, b)| (a.to_owned(), b.to_owned()));
+    assert_eq!(texts(Anthropic, system), expected);
+    let prediction = with(r#","prediction":{"type":"content","content":"p"}"#);
+    assert_eq!(texts(OpenAi, &prediction), [("prediction.content".to_owned(), "p".to_owned())]);
+}
+
+#[test]
+fn edits_touch_nothing_but_their_texts() {
+    let body = "{ \"model\" : \"m\",\"x\":1.00, \"messages\":[ {\"role\":\"user\", \"content\": \"a\\u0041\" },{\"content\":[{\"text\":\"b\"}]} ] }";
+    let request = good(OpenAi, body);
+    let edited = request.with_texts(&[(1, "\"ö\"\n".to_owned()), (0, "[EMAIL]".to_owned()), (9, "nowhere".to_owned())]);
+    let expected = body.replace("\"a\\u0041\"", "\"[EMAIL]\"").replace("\"b\"", "\"\\\"ö\\\"\\n\"");
+    assert_eq!(edited.body(), expected.as_bytes());
+    assert_eq!(request.with_texts(&[]).body(), body.as_bytes());
+}
+
+#[test]
+fn canonical_forgets_what_does_not_decide_the_answer() {
+    let a =
+        good(OpenAi, &with(r#","stream":true,"stream_options":{"include_usage":true},"user":"u","temperature":1.0"#));
+    let b =
+        good(OpenAi, r#"{ "temperature":1.0, "messages" : [], "fallbacks":["x/y"], "metadata":{}, "model":"\u006d" }"#);
+    assert_eq!(a.canonical(), b.canonical());
+    assert_ne!(a.canonical(), good(OpenAi, &with(",\"temperature\":1")).canonical());
+}
+
+#[test]
+fn what_a_target_must_do_is_seen() {
+    let check = |shape, members: &str, see: fn(&Features) -> bool| {
+        assert!(see(&good(shape, &message(members)).features()), "{members}")
+    };
+    check(
+        OpenAi,
+        r#""content":[{"type":"image_url","image_url":{"url":"data:,x"}},{"type":"image_url","image_url":{"url":"u"}}]"#,
+        |it| it.images && it.image_count == 2,
+    );
+    check(OpenAi, r#""content":[{"type":"input_audio","input_audio":{"data":"x"}}]"#, |it| it.audio);
+    check(OpenAi, r#""content":[{"type":"file","file":{"file_data":"x"}}]"#, |it| it.documents);
+    check(
+        Anthropic,
+        r#""content":[{"type":"tool_result","content":[{"type":"image","source":{"type":"url","url":"u"}}]}]"#,
+        |it| it.images,
+    );
+    check(OpenAi, r#""content":"x""#, |it| *it == Features::default());
+}

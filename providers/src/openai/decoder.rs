@@ -81,7 +81,11 @@ impl Decoder for OpenAiDecoder {
                 b'{' => Mode::Whole(Vec::new()),
                 b'd' | b'e' | b'i' | b'r' | b':' if self.stream_asked => Mode::Stream(SseReader::default()),
                 _ if self.stream_asked && self.event_stream => Mode::Stream(SseReader::default()),
-                _ => return Err(ProviderError::broken("the provider's answer is neither JSON nor the stream that was asked for")),
+                _ => {
+                    return Err(ProviderError::broken(
+                        "the provider's answer is neither JSON nor the stream that was asked for",
+                    ));
+                }
             };
         }
         match &mut self.mode {
@@ -166,7 +170,7 @@ impl Reading {
         let frame = if only_usage || (choices.is_empty() && !self.openai_caller) {
             Bytes::new()
         } else {
-            let strip = chunk.usage.is_some() && (billed.is_some() || !self.wants_usage);
+            let strip = billed.is_some() || (!self.wants_usage && payload.contains("\"usage\""));
             let outlet = self.outlet.as_mut().expect("there until the end");
             if strip { outlet.chunk(&wire::without(payload, "usage"))? } else { outlet.chunk(payload)? }
         };

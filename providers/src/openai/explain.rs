@@ -48,22 +48,42 @@ fn sort(status: u16, said: &Said) -> ProviderError {
         400 if said.has(&["api key not valid", "api_key_invalid", "invalid_api_key", "incorrect api key"]) => {
             ours("the provider does not accept our key")
         }
-        400 | 422 if said.has(&["content_filter", "content_policy", "responsibleaipolicy", "moderation"]) => {
-            make(Class::Rejected, "provider_content_filter", Retry::Never, "the provider's content filter refused the request".to_owned())
-        }
+        400 | 422 if said.has(&["content_filter", "content_policy", "responsibleaipolicy", "moderation"]) => make(
+            Class::Rejected,
+            "provider_content_filter",
+            Retry::Never,
+            "the provider's content filter refused the request".to_owned(),
+        ),
         404 if said.has(&["model"]) => {
             make(Class::Rejected, "model_not_found", Retry::Never, "the provider does not know the model".to_owned())
         }
-        413 => make(Class::Rejected, "request_too_large", Retry::Never, "the request is too large for the provider".to_owned()),
-        400 | 404 | 422 => {
-            make(Class::Rejected, "provider_rejected", Retry::Never, format!("the provider refused the request with status {status}"))
-        }
+        413 => make(
+            Class::Rejected,
+            "request_too_large",
+            Retry::Never,
+            "the request is too large for the provider".to_owned(),
+        ),
+        400 | 404 | 422 => make(
+            Class::Rejected,
+            "provider_rejected",
+            Retry::Never,
+            format!("the provider refused the request with status {status}"),
+        ),
         401 | 403 => ours("the provider does not accept our key"),
         402 => ours("our account with the provider has no credit"),
         429 if said.has(&["insufficient_quota", "billing"]) => ours("our account with the provider has no credit"),
-        429 => make(Class::RateLimited, "provider_unavailable", Retry::Elsewhere, "the provider limits our rate".to_owned()),
-        408 | 504 | 524 => make(Class::Timeout, "provider_timeout", Retry::Elsewhere, format!("the provider answered {status}")),
-        503 | 529 => make(Class::Server, "provider_unavailable", Retry::Elsewhere, format!("the provider answered {status}")),
+        429 => make(
+            Class::RateLimited,
+            "provider_unavailable",
+            Retry::Elsewhere,
+            "the provider limits our rate".to_owned(),
+        ),
+        408 | 504 | 524 => {
+            make(Class::Timeout, "provider_timeout", Retry::Elsewhere, format!("the provider answered {status}"))
+        }
+        503 | 529 => {
+            make(Class::Server, "provider_unavailable", Retry::Elsewhere, format!("the provider answered {status}"))
+        }
         300..=399 => ours("the provider redirects; its base_url is wrong"),
         401..=499 => ours(&format!("the provider answered {status}")),
         _ => make(Class::Server, "provider_error", Retry::Elsewhere, format!("the provider answered {status}")),
@@ -93,10 +113,20 @@ impl Said {
         let outer: Words = serde_json::from_str(text).unwrap_or_default();
         let inner: Words = outer.error.clone().and_then(|it| serde_json::from_value(it).ok()).unwrap_or_default();
         let code = inner.code.as_ref().or(outer.code.as_ref());
-        let status = code.and_then(Value::as_u64).and_then(|it| u16::try_from(it).ok()).filter(|it| (400..600).contains(it));
+        let status =
+            code.and_then(Value::as_u64).and_then(|it| u16::try_from(it).ok()).filter(|it| (400..600).contains(it));
         let mut words = String::new();
         let error = outer.error.as_ref().filter(|it| it.is_string());
-        let all = [&inner.code, &inner.r#type, &inner.message, &inner.status, &outer.code, &outer.r#type, &outer.message, &outer.detail];
+        let all = [
+            &inner.code,
+            &inner.r#type,
+            &inner.message,
+            &inner.status,
+            &outer.code,
+            &outer.r#type,
+            &outer.message,
+            &outer.detail,
+        ];
         for value in all.into_iter().flatten().chain(error) {
             match value {
                 Value::String(it) => words.push_str(&it.to_lowercase()),
@@ -144,7 +174,11 @@ mod tests {
 
     fn check(status: u16, body: &str, class: Class, code: &str, retry: Retry) {
         let error = explain(status, &HeaderMap::new(), body.as_bytes());
-        assert_eq!((error.class, error.code, error.retry, error.status), (class, code, retry, Some(status)), "{status} {body}");
+        assert_eq!(
+            (error.class, error.code, error.retry, error.status),
+            (class, code, retry, Some(status)),
+            "{status} {body}"
+        );
         assert!(!error.message.contains("SECRET"), "provider text in {}", error.message);
     }
 
@@ -153,10 +187,22 @@ mod tests {
         use Class::{Misconfigured, RateLimited, Rejected, Server, Timeout};
         use Retry::{Elsewhere, Never};
         let long = r#"{"error":{"message":"This model's maximum context length is 8192 tokens. SECRET","code":null}}"#;
-        check(400, r#"{"error":{"code":"context_length_exceeded","message":"SECRET"}}"#, Rejected, "context_length_exceeded", Never);
+        check(
+            400,
+            r#"{"error":{"code":"context_length_exceeded","message":"SECRET"}}"#,
+            Rejected,
+            "context_length_exceeded",
+            Never,
+        );
         check(400, long, Rejected, "context_length_exceeded", Never);
         check(400, r#"{"detail":"prompt is too long SECRET"}"#, Rejected, "context_length_exceeded", Never);
-        check(400, r#"{"error":"SECRET exceeds the available context size"}"#, Rejected, "context_length_exceeded", Never);
+        check(
+            400,
+            r#"{"error":"SECRET exceeds the available context size"}"#,
+            Rejected,
+            "context_length_exceeded",
+            Never,
+        );
         check(400, r#"{"error":{"code":"content_filter"}}"#, Rejected, "provider_content_filter", Never);
         check(400, "SECRET", Rejected, "provider_rejected", Never);
         check(400, r#"{"error":{"message":"API key not valid. SECRET"}}"#, Misconfigured, "provider_error", Elsewhere);
@@ -190,7 +236,12 @@ mod tests {
     #[test]
     fn the_wait_is_read_from_either_header() {
         let wait = |pairs: &[(&'static str, &str)]| {
-            retry_after(&pairs.iter().map(|(name, value)| (http::HeaderName::from_static(name), value.parse().unwrap())).collect())
+            retry_after(
+                &pairs
+                    .iter()
+                    .map(|(name, value)| (http::HeaderName::from_static(name), value.parse().unwrap()))
+                    .collect(),
+            )
         };
         assert_eq!(wait(&[("retry-after", "7")]), Some(Duration::from_secs(7)));
         assert_eq!(wait(&[("retry-after", "7"), ("retry-after-ms", "1500")]), Some(Duration::from_millis(1_500)));

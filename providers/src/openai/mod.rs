@@ -58,7 +58,8 @@ fn splice(request: &ChatRequest, aim: &Aim<'_>) -> bytes::Bytes {
     } else {
         !aim.quirks.needs_max_tokens && view.max_completion_tokens.is_some()
     };
-    let (cap, other) = if newer { ("max_completion_tokens", "max_tokens") } else { ("max_tokens", "max_completion_tokens") };
+    let (cap, other) =
+        if newer { ("max_completion_tokens", "max_tokens") } else { ("max_tokens", "max_completion_tokens") };
     let least = request.max_output().map_or(aim.cap, |asked| asked.min(aim.cap));
     splice.set(cap, &least.to_string());
     splice.remove(other);

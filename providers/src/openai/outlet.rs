@@ -36,7 +36,8 @@ impl Outlet for OpenAiOutlet {
         let Finish { reason, usage_chunk, usage, .. } = finish;
         End::new(reason, move |cost, counted| {
             let mut out = String::new();
-            let chunk = if wants_usage { last_chunk(&usage_chunk, usage.as_ref().or(counted), &envelope) } else { None };
+            let chunk =
+                if wants_usage { last_chunk(&usage_chunk, usage.as_ref().or(counted), &envelope) } else { None };
             if let Some(chunk) = chunk {
                 let chunk = match (cost, wire::member(&chunk, "usage")) {
                     (Some(cost), Some(usage)) => {

@@ -56,17 +56,24 @@ mod tests {
     use super::*;
 
     fn check(raw: &str, expected: Option<(u64, u64, u64)>) {
-        let expected = expected.map(|(input, cached_input, output)| Usage { input, cached_input, cache_write: 0, output });
+        let expected =
+            expected.map(|(input, cached_input, output)| Usage { input, cached_input, cache_write: 0, output });
         assert_eq!(read(raw), expected, "{raw}");
     }
 
     #[test]
     fn input_excludes_what_was_cached_and_output_includes_what_was_hidden() {
         check(r#"{"prompt_tokens":10,"completion_tokens":5,"total_tokens":15}"#, Some((10, 0, 5)));
-        check(r#"{"prompt_tokens":10,"completion_tokens":5,"prompt_tokens_details":{"cached_tokens":4}}"#, Some((6, 4, 5)));
+        check(
+            r#"{"prompt_tokens":10,"completion_tokens":5,"prompt_tokens_details":{"cached_tokens":4}}"#,
+            Some((6, 4, 5)),
+        );
         check(r#"{"prompt_tokens":10,"completion_tokens":5,"prompt_cache_hit_tokens":3}"#, Some((7, 3, 5)));
         check(r#"{"prompt_tokens":10,"completion_tokens":5,"total_tokens":40}"#, Some((10, 0, 30)));
-        check(r#"{"prompt_tokens":10,"completion_tokens":5,"completion_tokens_details":{"reasoning_tokens":4}}"#, Some((10, 0, 5)));
+        check(
+            r#"{"prompt_tokens":10,"completion_tokens":5,"completion_tokens_details":{"reasoning_tokens":4}}"#,
+            Some((10, 0, 5)),
+        );
         check(r#"{"prompt_tokens":2,"prompt_tokens_details":{"cached_tokens":4}}"#, Some((0, 2, 0)));
         check(r#"{"prompt_tokens":10,"prompt_tokens_details":null}"#, Some((10, 0, 0)));
         check(r#"{}"#, None);

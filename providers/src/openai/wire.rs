@@ -104,7 +104,10 @@ fn push_all(text: &mut String, value: &serde_json::Value) {
         serde_json::Value::String(it) => text.push_str(it),
         serde_json::Value::Array(parts) => parts.iter().for_each(|it| push_all(text, it)),
         serde_json::Value::Object(members) => {
-            members.iter().filter(|(name, _)| !["type", "id", "data"].contains(&&***name)).for_each(|(_, it)| push_all(text, it));
+            members
+                .iter()
+                .filter(|(name, _)| !["type", "id", "data"].contains(&&***name))
+                .for_each(|(_, it)| push_all(text, it));
         }
         _ => {}
     }

@@ -1,0 +1,168 @@
+//! One answer on its way.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
+
+use crate::chat::ChatEvent;
+use crate::dialect::Decoder;
+use crate::error::{Class, ProviderError};
+use crate::sim::{Ending, Script};
+
+/// More than any answer has; a bound on what a mad provider can make us read.
+const LARGEST_ANSWER: u64 = 256 << 20;
+/// After the end of a stream its connection is read on for so long, so that it can be used again.
+const LINGER: Duration = Duration::from_millis(5);
+
+/// An answer that has begun well (2xx). Dropping it cancels upstream.
+pub struct Answer {
+    status: u16,
+    source: Source,
+    decoder: Box<dyn Decoder>,
+    idle: Duration,
+    /// Since the last piece; kept here, so that a `next` that is dropped and asked again does not wait anew.
+    waits_until: Option<Instant>,
+    ready: VecDeque<ChatEvent>,
+    failed: Option<ProviderError>,
+    over: bool,
+    bytes: u64,
+}
+
+/// Where bytes come from.
+pub(super) enum Source {
+    Network(Incoming),
+    Scripted { pieces: VecDeque<(Duration, Bytes)>, due: Option<Instant>, ending: Ending },
+}
+
+impl Answer {
+    pub(super) fn new(status: u16, source: Source, decoder: Box<dyn Decoder>, idle: Duration) -> Answer {
+        Answer {
+            status,
+            source,
+            decoder,
+            idle,
+            waits_until: None,
+            ready: VecDeque::new(),
+            failed: None,
+            over: false,
+            bytes: 0,
+        }
+    }
+
+    /// 200, mostly.
+    pub fn status(&self) -> u16 {
+        self.status
+    }
+
+    /// The next event; none after [`ChatEvent::End`] or an error. May be dropped and asked again without losing anything.
+    pub async fn next(&mut self) -> Option<Result<ChatEvent, ProviderError>> {
+        loop {
+            if let Some(event) = self.ready.pop_front() {
+                if matches!(event, ChatEvent::End(_)) {
+                    self.ready.clear();
+                    self.over = true;
+                }
+                return Some(Ok(event));
+            }
+            if self.over {
+                return None;
+            }
+            if let Some(error) = self.failed.take() {
+                self.over = true;
+                return Some(Err(error));
+            }
+            let until = *self.waits_until.get_or_insert_with(|| Instant::now() + self.idle);
+            let piece = match timeout_at(until, self.source.next()).await {
+                Ok(piece) => piece,
+                Err(_) => {
+                    self.failed = Some(ProviderError::new(Class::Timeout, "the provider stopped answering"));
+                    continue;
+                }
+            };
+            self.waits_until = None;
+            let mut events = Vec::new();
+            let read = match piece {
+                Some(Ok(bytes)) => {
+                    self.bytes += bytes.len() as u64;
+                    if self.bytes > LARGEST_ANSWER {
+                        Err(ProviderError::new(Class::TooLarge, "the provider's answer is too large"))
+                    } else {
+                        self.decoder.feed(&bytes, &mut events)
+                    }
+                }
+                Some(Err(error)) => Err(error),
+                None => {
+                    let read = self.decoder.finish(&mut events);
+                    let ended = events.iter().any(|it| matches!(it, ChatEvent::End(_)));
+                    if read.is_ok() && !ended {
+                        Err(ProviderError::broken("the provider's answer has no end"))
+                    } else {
+                        read
+                    }
+                }
+            };
+            self.failed = read.err();
+            let ended = events.iter().any(|it| matches!(it, ChatEvent::End(_)));
+            self.ready.extend(events); // before any wait, lest they are lost when this future is dropped
+            if ended {
+                self.source.linger().await;
+            }
+        }
+    }
+}
+
+impl Source {
+    pub(super) fn scripted(script: Script) -> Source {
+        Source::Scripted { pieces: script.pieces.into(), due: None, ending: script.ending }
+    }
+
+    /// The next bytes. May be dropped and asked again.
+    async fn next(&mut self) -> Option<Result<Bytes, ProviderError>> {
+        let broke = || ProviderError::broken("the connection to the provider broke while it answered");
+        match self {
+            Source::Network(body) => loop {
+                match body.frame().await? {
+                    Ok(frame) => match frame.into_data() {
+                        Ok(bytes) => return Some(Ok(bytes)),
+                        Err(_trailers) => continue,
+                    },
+                    Err(_) => return Some(Err(broke())),
+                }
+            },
+            Source::Scripted { pieces, due, ending } => {
+                let Some((wait, _)) = pieces.front() else {
+                    return (*ending == Ending::Torn).then(|| Err(broke()));
+                };
+                if !wait.is_zero() {
+                    sleep_until(*due.get_or_insert_with(|| Instant::now() + *wait)).await;
+                }
+                *due = None;
+                pieces.pop_front().map(|(_, bytes)| Ok(bytes))
+            }
+        }
+    }
+
+    /// What an error's body says, as far as it comes in time.
+    pub(super) async fn at_most(&mut self, limit: usize, deadline: Duration) -> Bytes {
+        let mut body = BytesMut::new();
+        let until = Instant::now() + deadline;
+        while let Ok(Some(Ok(bytes))) = timeout_at(until, self.next()).await {
+            let room = limit - body.len();
+            body.extend_from_slice(&bytes[..bytes.len().min(room)]);
+            if body.len() == limit {
+                break;
+            }
+        }
+        body.freeze()
+    }
+
+    /// Reads to the end of the body if it is near.
+    async fn linger(&mut self) {
+        let to_the_end = async { while let Some(Ok(_)) = self.next().await {} };
+        let _ = timeout(LINGER, to_the_end).await;
+    }
+}
