@@ -45,7 +45,7 @@ pub fn permit(
     match snapshot.policies.decide(&facts) {
         Decision::Deny(reasons) => {
             let code = reasons.first().map_or("policy_denied", |reason| code(reason.code));
-            Err(Refusal::Denied { code, reasons: reasons.into_iter().map(|reason| reason.message).collect() })
+            Err(Refusal::Denied { code, reasons: reasons.into_iter().map(|reason| told(reason, case)).collect() })
         }
         Decision::Allow(obligations) => {
             let find = |name: &String| candidates.iter().find(|choice| choice.target.name == *name);
@@ -55,6 +55,15 @@ pub fn permit(
             Ok(Permit { targets, obligations, request: () })
         }
     }
+}
+
+/// A policy's own words go to the caller; how a rule failed is for operators.
+fn told(reason: policies::Reason, case: &Case) -> String {
+    if reason.code != policies::Code::PolicyFault {
+        return reason.message;
+    }
+    tracing::error!(call = %case.id, fault = reason.message, "a policy could not be evaluated, and so denied");
+    "A policy of your organisation could not be evaluated, so the call is denied.".to_owned()
 }
 
 /// A rule that failed denies like any other; the reason says that it failed.
