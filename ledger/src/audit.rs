@@ -144,8 +144,14 @@ pub(crate) fn seal(
     let prev_json = format!("\"{}\"", hex::encode(prev_hash));
     let mut members: Vec<(&str, &str)> = Vec::with_capacity(entry.members.len() + decided.len() + 6);
     members.extend(entry.members.iter().map(|(name, json)| (name.as_ref(), json.as_str())));
-    let own =
-        [("at", at.1), ("chain", &*chain), ("kind", &*kind_json), ("prev_hash", &*prev_json), ("seq", &*seq_json), ("v", "1")];
+    let own = [
+        ("at", at.1),
+        ("chain", &*chain),
+        ("kind", &*kind_json),
+        ("prev_hash", &*prev_json),
+        ("seq", &*seq_json),
+        ("v", "1"),
+    ];
     for (name, json) in own.into_iter().chain(decided.iter().map(|(name, json)| (*name, json.as_str()))) {
         match members.binary_search_by(|(other, _)| utf16_order(other, name)) {
             Ok(place) => members[place].1 = json,

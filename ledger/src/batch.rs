@@ -91,8 +91,7 @@ impl Chain {
     /// Legs as they are stored: window starts, from the leaf up.
     pub fn legs(&self, text: &str) -> Result<Vec<Leg>, StoreError> {
         let corrupt = || StoreError::Corrupt(format!("legs {text:?}"));
-        let starts: Vec<i64> =
-            text.split(',').map(str::parse).collect::<Result<_, _>>().map_err(|_| corrupt())?;
+        let starts: Vec<i64> = text.split(',').map(str::parse).collect::<Result<_, _>>().map_err(|_| corrupt())?;
         if starts.len() != self.wallets.len() {
             return Err(corrupt());
         }
@@ -658,10 +657,11 @@ impl<'a> Batch<'a> {
         if let Some(&done) = self.loaded.fundings.get(&reference) {
             return if done == (job.wallet, job.amount) { Ok(()) } else { Err(FundError::Conflict) };
         }
-        let movement = self.apply(&Op::Fund { wallet: job.wallet, amount: job.amount }).map_err(|denial| match denial {
-            Denial::Unknown(wallet) => FundError::UnknownWallet(wallet),
-            _ => FundError::Amount(job.amount),
-        })?;
+        let movement =
+            self.apply(&Op::Fund { wallet: job.wallet, amount: job.amount }).map_err(|denial| match denial {
+                Denial::Unknown(wallet) => FundError::UnknownWallet(wallet),
+                _ => FundError::Amount(job.amount),
+            })?;
         self.note(&job.entry, kind::FUND, &[]);
         self.write(&movement, format!("solo_{}", job.wallet), legs_text(&movement.legs), None);
         self.effect.fundings.push((reference.0.clone(), reference.1.clone(), job.wallet, job.amount));

@@ -127,7 +127,9 @@ pub fn apply(wallets: &mut Wallets, at: Timestamp, op: &Op<'_>) -> Result<Moveme
             let movement = wallets.move_all("settle", legs.to_vec(), minus(Money::ZERO, held)?, price)?;
             Ok(Movement { price, overrun: minus(asked, price)?, ..movement })
         }
-        Op::Release { legs, held } => wallets.move_all("release", legs.to_vec(), minus(Money::ZERO, held)?, Money::ZERO),
+        Op::Release { legs, held } => {
+            wallets.move_all("release", legs.to_vec(), minus(Money::ZERO, held)?, Money::ZERO)
+        }
         Op::Expire { legs, held } => {
             let movement = wallets.move_all("expire", legs.to_vec(), minus(Money::ZERO, held)?, held)?;
             Ok(Movement { price: held, ..movement })
@@ -261,6 +263,246 @@ struct Bound {
 
 impl Bound {
     fn free(&self) -> i128 {
-        i128::from(self.allowance.nanos()) - i128::from(self.counter.spent.nanos()) - i128::from(self.counter.held.nanos())
+        i128::from(self.allowance.nanos())
+            - i128::from(self.counter.spent.nanos())
+            - i128::from(self.counter.held.nanos())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const START: Timestamp = Timestamp::from_micros(1_773_230_400_000_000);
+
+    fn id(n: u128) -> Id<Wallet> {
+        Id::from_uuid(uuid::Uuid::from_u128(n))
+    }
+
+    fn nanos(n: i64) -> Money {
+        Money::from_nanos(n)
+    }
+
+    /// What a caller may try. The numbers choose among what is open at the time.
+    #[derive(Debug, Clone)]
+    enum Step {
+        Reserve { leaf: usize, amount: i64 },
+        Grow { hold: usize, by: i64 },
+        Settle { hold: usize, price: i64 },
+        Release { hold: usize },
+        Expire { hold: usize },
+        Adjust { charge: usize, price: i64 },
+        Refund { charge: usize, amount: i64 },
+        Fund { wallet: usize, amount: i64 },
+        Limit { wallet: usize, limit: Option<i64> },
+        Suspend { wallet: usize, yes: bool },
+        Wait { hours: u64 },
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        let some = 0_usize..64;
+        prop_oneof![
+            4 => (0_usize..3, 0_i64..400).prop_map(|(leaf, amount)| Step::Reserve { leaf, amount }),
+            1 => (some.clone(), 0_i64..200).prop_map(|(hold, by)| Step::Grow { hold, by }),
+            3 => (some.clone(), 0_i64..600).prop_map(|(hold, price)| Step::Settle { hold, price }),
+            1 => some.clone().prop_map(|hold| Step::Release { hold }),
+            1 => some.clone().prop_map(|hold| Step::Expire { hold }),
+            1 => (some.clone(), 0_i64..600).prop_map(|(charge, price)| Step::Adjust { charge, price }),
+            1 => (some, 1_i64..300).prop_map(|(charge, amount)| Step::Refund { charge, amount }),
+            1 => (0_usize..5, 1_i64..500).prop_map(|(wallet, amount)| Step::Fund { wallet, amount }),
+            1 => (0_usize..5, prop::option::of(0_i64..2_000)).prop_map(|(wallet, limit)| Step::Limit { wallet, limit }),
+            1 => (0_usize..5, any::<bool>()).prop_map(|(wallet, yes)| Step::Suspend { wallet, yes }),
+            1 => (1_u64..40).prop_map(|hours| Step::Wait { hours }),
+        ]
+    }
+
+    /// Five wallets: a root, a team of prepaid money, and three leaves with windows of their own.
+    fn wallets() -> (Wallets, [Vec<Id<Wallet>>; 3]) {
+        let mut wallets = Wallets::default();
+        let terms = |window, limit: Option<i64>, prepaid| Terms {
+            window,
+            hard_limit: limit.map(nanos),
+            soft_limit: Some(nanos(300)),
+            prepaid,
+            funded: if prepaid { nanos(900) } else { Money::ZERO },
+            suspended: false,
+        };
+        wallets.terms.insert(id(0), terms(Window::Month, Some(2_000), false));
+        wallets.terms.insert(id(1), terms(Window::Day, None, true));
+        wallets.terms.insert(id(2), terms(Window::Day, Some(500), false));
+        wallets.terms.insert(id(3), terms(Window::Week, Some(700), false));
+        wallets.terms.insert(id(4), terms(Window::None, None, false));
+        wallets.ever.insert(id(1), Counter::default());
+        (wallets, [vec![id(2), id(1), id(0)], vec![id(3), id(0)], vec![id(4), id(1), id(0)]])
+    }
+
+    fn sum(counter: &Counter) -> i64 {
+        counter.spent.nanos() + counter.held.nanos()
+    }
+
+    fn ever(wallets: &Wallets, wallet: Id<Wallet>) -> i64 {
+        wallets.counters.iter().filter(|(leg, _)| leg.wallet == wallet).map(|(_, counter)| sum(counter)).sum()
+    }
+
+    /// The rules of the contract, between what was before an operation and what came after.
+    fn obeys(before: &Wallets, after: &Wallets, outcome: &Result<Movement, Denial>) {
+        let Ok(movement) = outcome else {
+            assert_eq!(before.counters, after.counters, "a denied operation moves nothing");
+            assert_eq!(before.terms, after.terms);
+            return;
+        };
+        for (leg, counter) in &after.counters {
+            let was = before.counters.get(leg).copied().unwrap_or_default();
+            let deltas = (counter.held.nanos() - was.held.nanos(), counter.spent.nanos() - was.spent.nanos());
+            if movement.legs.contains(leg) {
+                assert_eq!(deltas, (movement.held_delta.nanos(), movement.spent_delta.nanos()), "all move alike");
+            } else {
+                assert_eq!(deltas, (0, 0), "and nobody else");
+            }
+            assert!(counter.held >= Money::ZERO && counter.spent >= Money::ZERO, "{leg:?} {counter:?}");
+            if let Some(limit) = after.terms[&leg.wallet].hard_limit {
+                let (now, then) = (sum(counter), sum(&was));
+                assert!(now <= then.max(limit.nanos()), "{leg:?} rose from {then} to {now} above {limit:?}");
+            }
+        }
+        for (wallet, terms) in after.terms.iter().filter(|(_, terms)| terms.prepaid) {
+            assert_eq!(ever(after, *wallet), sum(&after.ever[wallet]));
+            assert!(ever(after, *wallet) <= ever(before, *wallet).max(terms.funded.nanos()), "spent once");
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
+
+        #[test]
+        fn no_order_of_operations_breaks_a_rule(steps in prop::collection::vec(step(), 1..80)) {
+            let (mut book, chains) = wallets();
+            let mut at = START;
+            let mut holds: Vec<(Vec<Leg>, i64)> = Vec::new();
+            let mut charges: Vec<(Vec<Leg>, i64, i64)> = Vec::new(); // legs, price, refunded
+            for step in steps {
+                let before = book.clone();
+                let some = |n: usize, of: usize| (of > 0).then(|| n % of);
+                match step {
+                    Step::Reserve { leaf, amount } => {
+                        let chain = &chains[leaf];
+                        let free = chain.iter().all(|wallet| {
+                            let terms = &book.terms[wallet];
+                            let leg = Leg { wallet: *wallet, window_start: terms.window.start(at) };
+                            let used = sum(&book.counters.get(&leg).copied().unwrap_or_default());
+                            let by_limit = terms.hard_limit.is_none_or(|limit| limit.nanos() - used >= amount.max(1));
+                            let by_funds = !terms.prepaid || terms.funded.nanos() - ever(&book, *wallet) >= amount.max(1);
+                            !terms.suspended && by_limit && by_funds
+                        });
+                        let outcome = apply(&mut book, at, &Op::Reserve { chain, amount: nanos(amount) });
+                        obeys(&before, &book, &outcome);
+                        prop_assert_eq!(outcome.is_ok(), free, "admitted exactly where all have room");
+                        if let Ok(movement) = outcome {
+                            holds.push((movement.legs, amount));
+                        }
+                    }
+                    Step::Grow { hold, by } => {
+                        let Some(at_hold) = some(hold, holds.len()) else { continue };
+                        let legs = holds[at_hold].0.clone();
+                        let outcome = apply(&mut book, at, &Op::Grow { legs: &legs, by: nanos(by) });
+                        obeys(&before, &book, &outcome);
+                        if outcome.is_ok() {
+                            holds[at_hold].1 += by;
+                        }
+                    }
+                    Step::Settle { hold, price } => {
+                        let Some(at_hold) = some(hold, holds.len()) else { continue };
+                        let (legs, held) = holds.swap_remove(at_hold);
+                        let outcome = apply(&mut book, at, &Op::Settle { legs: &legs, held: nanos(held), price: nanos(price) });
+                        obeys(&before, &book, &outcome);
+                        let movement = outcome.expect("a settlement is never refused");
+                        prop_assert_eq!(movement.price.nanos() + movement.overrun.nanos(), price);
+                        prop_assert!(movement.price.nanos() >= price.min(held), "what is held is there to be charged");
+                        charges.push((legs, movement.price.nanos(), 0));
+                    }
+                    Step::Release { hold } => {
+                        let Some(at_hold) = some(hold, holds.len()) else { continue };
+                        let (legs, held) = holds.swap_remove(at_hold);
+                        let outcome = apply(&mut book, at, &Op::Release { legs: &legs, held: nanos(held) });
+                        obeys(&before, &book, &outcome);
+                        prop_assert_eq!(outcome.expect("never refused").spent_delta, Money::ZERO);
+                    }
+                    Step::Expire { hold } => {
+                        let Some(at_hold) = some(hold, holds.len()) else { continue };
+                        let (legs, held) = holds.swap_remove(at_hold);
+                        let outcome = apply(&mut book, at, &Op::Expire { legs: &legs, held: nanos(held) });
+                        obeys(&before, &book, &outcome);
+                        charges.push((legs, outcome.expect("never refused").price.nanos(), 0));
+                    }
+                    Step::Adjust { charge, price } => {
+                        let Some(at_charge) = some(charge, charges.len()) else { continue };
+                        let (legs, booked, refunded) = charges[at_charge].clone();
+                        let op = Op::Adjust { legs: &legs, booked: nanos(booked), price: nanos(price), refunded: nanos(refunded) };
+                        let outcome = apply(&mut book, at, &op);
+                        obeys(&before, &book, &outcome);
+                        let movement = outcome.expect("never refused");
+                        prop_assert!(movement.price.nanos() >= refunded);
+                        charges[at_charge].1 = movement.price.nanos();
+                    }
+                    Step::Refund { charge, amount } => {
+                        let Some(at_charge) = some(charge, charges.len()) else { continue };
+                        let (legs, price, refunded) = charges[at_charge].clone();
+                        let amount = amount.min(price - refunded);
+                        let outcome = apply(&mut book, at, &Op::Refund { legs: &legs, amount: nanos(amount) });
+                        obeys(&before, &book, &outcome);
+                        charges[at_charge].2 += amount;
+                    }
+                    Step::Fund { wallet, amount } => {
+                        let op = Op::Fund { wallet: id(wallet as u128), amount: nanos(amount) };
+                        let outcome = apply(&mut book, at, &op);
+                        prop_assert_eq!(outcome.expect("small sums").funded_delta, nanos(amount));
+                    }
+                    Step::Limit { wallet, limit } => {
+                        book.terms.entry(id(wallet as u128)).and_modify(|terms| terms.hard_limit = limit.map(nanos));
+                    }
+                    Step::Suspend { wallet, yes } => {
+                        book.terms.entry(id(wallet as u128)).and_modify(|terms| terms.suspended = yes);
+                    }
+                    Step::Wait { hours } => at = at.after(Duration::from_secs(hours * 3_600)),
+                }
+            }
+            // What is left to hold and to have charged is exactly what the counters say.
+            for n in 0..5 {
+                let wallet = id(n);
+                let (mut held, mut spent) = (0, 0);
+                for (leg, counter) in &book.counters {
+                    if leg.wallet == wallet {
+                        held += counter.held.nanos();
+                        spent += counter.spent.nanos();
+                    }
+                }
+                let mine = |legs: &[Leg]| legs.iter().any(|leg| leg.wallet == wallet);
+                prop_assert_eq!(held, holds.iter().filter(|(legs, _)| mine(legs)).map(|(_, held)| held).sum::<i64>());
+                let charged = charges.iter().filter(|(legs, ..)| mine(legs)).map(|(_, price, refunded)| price - refunded);
+                prop_assert_eq!(spent, charged.sum::<i64>());
+            }
+        }
+    }
+
+    #[test]
+    fn sums_that_cannot_be_told_are_refused_and_move_nothing() {
+        let mut book = Wallets::default();
+        book.terms.insert(id(0), Terms::default());
+        let whole = apply(&mut book, START, &Op::Reserve { chain: &[id(0)], amount: nanos(i64::MAX) })
+            .expect("a wallet without limit");
+        let before = book.clone();
+        let more = apply(&mut book, START, &Op::Reserve { chain: &[id(0)], amount: nanos(1) });
+        assert!(matches!(more, Err(Denial::OverLimit(over)) if over.limit == Money::MAX), "{more:?}");
+        assert_eq!(before.counters, book.counters);
+        let op = Op::Settle { legs: &whole.legs, held: nanos(i64::MAX), price: nanos(i64::MAX) };
+        assert_eq!(apply(&mut book, START, &op).expect("fits").price, nanos(i64::MAX));
+        let fund = |amount| Op::Fund { wallet: id(0), amount };
+        apply(&mut book, START, &fund(Money::MAX)).expect("fits");
+        assert_eq!(apply(&mut book, START, &fund(nanos(1))), Err(Denial::TooLarge));
+        assert_eq!(apply(&mut book, START, &Op::Fund { wallet: id(9), amount: nanos(1) }), Err(Denial::Unknown(id(9))));
     }
 }

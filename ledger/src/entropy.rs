@@ -36,7 +36,8 @@ impl Entropy {
             Source::Seeded { seed, drawn } => {
                 for chunk in bytes.chunks_mut(32) {
                     let turn = drawn.fetch_add(1, Ordering::SeqCst);
-                    let digest = Sha256::new().chain_update(seed.to_le_bytes()).chain_update(turn.to_le_bytes()).finalize();
+                    let digest =
+                        Sha256::new().chain_update(seed.to_le_bytes()).chain_update(turn.to_le_bytes()).finalize();
                     chunk.copy_from_slice(&digest[..chunk.len()]);
                 }
             }

@@ -95,7 +95,7 @@ impl Ledger {
     pub async fn open(options: Options) -> Result<Ledger, StoreError> {
         let Options { url, clock, entropy, holds_in_flight, queue } = options;
         let place = Place::parse(&url)?;
-        let lock = life::lock(&place)?;
+        let lock = life::lock(&place)?.map(Arc::new);
         let database = Database::connect(&place).await?;
         database.migrate().await?;
         let secret = ensure_secret(&database, &entropy).await?;
@@ -127,7 +127,7 @@ impl Ledger {
 
     /// Takes no more orders, writes down what waits, and lets go of the database.
     pub async fn close(&self) {
-        self.0.life.end(&self.0.database, &self.0.queue).await;
+        self.0.life.end(&self.0.database).await;
     }
 
     /// Where this ledger has its time from.
@@ -216,15 +216,16 @@ impl Ledger {
 
     /// Charges a call. The writer has it when this returns; await the answer to know that it is durable.
     pub fn settle(&self, hold: Hold, charge: Charge) -> Pending<Receipt> {
+        // A price below nothing would be a refund that nobody asked for.
+        let charge = Charge { cost: charge.cost.max(Money::ZERO), price: charge.price.max(Money::ZERO), ..charge };
         let entry = resolution_entry(&hold, kind::SETTLE, &charge.record).text("cost_usd", charge.cost);
         self.resolve(hold, Resolution::Settle { price: charge.price }, charge.cost, charge.record, entry)
     }
 
     /// Gives back what is held for a call that is not charged.
     pub fn release(&self, hold: Hold, why: Release) -> Pending<Receipt> {
-        let entry = resolution_entry(&hold, kind::RELEASE, &why.record)
-            .text("cost_usd", why.cost)
-            .text("reason", &why.reason);
+        let entry =
+            resolution_entry(&hold, kind::RELEASE, &why.record).text("cost_usd", why.cost).text("reason", &why.reason);
         self.resolve(hold, Resolution::Release { reason: why.reason }, why.cost, why.record, entry)
     }
 
@@ -243,7 +244,7 @@ impl Ledger {
             how,
             cost,
             record: json(&record),
-            told: Some(record),
+            told: Some(Box::new(record)),
             entry,
             _slot: hold.slot.take(),
             reply: Some(reply),

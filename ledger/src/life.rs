@@ -54,7 +54,7 @@ pub(crate) struct Setting {
     pub entropy: Entropy,
     pub confirmed: watch::Sender<Confirmed>,
     pub instance: Id<Instance>,
-    pub lock: Option<File>,
+    pub lock: Option<Arc<File>>,
 }
 
 pub(crate) struct Life {
@@ -63,7 +63,8 @@ pub(crate) struct Life {
     stop: CancellationToken,
     tasks: TaskTracker,
     writer: Mutex<Option<oneshot::Receiver<()>>>,
-    lock: Mutex<Option<File>>,
+    queue: Arc<Queue>,
+    lock: Mutex<Option<Arc<File>>>,
 }
 
 /// When the last beat reached the database, by this process's own steady clock.
@@ -92,15 +93,17 @@ impl Life {
             entropy,
             confirmed: confirmed.clone(),
             instance,
+            lock: lock.clone(),
         })
         .await?;
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         expire_orphans(&database, &queue, &clock, instance).await?;
         tasks.spawn(keep_beating(database.clone(), instance, pulse.clone(), stop.clone()));
         tasks.spawn(keep_reading(database.clone(), clock.clone(), confirmed, stop.clone()));
-        tasks.spawn(keep_house(database, queue, clock, instance, stop.clone()));
+        tasks.spawn(keep_house(database, queue.clone(), clock, instance, stop.clone()));
         tasks.close();
-        Ok(Life { instance, pulse, stop, tasks, writer: Mutex::new(Some(writer)), lock: Mutex::new(lock) })
+        let (writer, lock) = (Mutex::new(Some(writer)), Mutex::new(lock));
+        Ok(Life { instance, pulse, stop, tasks, writer, queue, lock })
     }
 
     pub fn instance(&self) -> Id<Instance> {
@@ -113,8 +116,8 @@ impl Life {
         self.pulse.started.elapsed().saturating_sub(last)
     }
 
-    pub async fn end(&self, database: &Database, queue: &Queue) {
-        queue.close();
+    pub async fn end(&self, database: &Database) {
+        self.queue.close();
         let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(writer) = writer {
             let _ = writer.await;
@@ -131,7 +134,9 @@ impl Life {
 }
 
 impl Drop for Life {
+    // Whoever forgot to close still gets no lost settlement: the writer ends when it has written what waits.
     fn drop(&mut self) {
+        self.queue.close();
         self.stop.cancel();
     }
 }
@@ -175,12 +180,7 @@ async fn keep_beating(database: Database, instance: Id<Instance>, pulse: Arc<Pul
     }
 }
 
-async fn keep_reading(
-    database: Database,
-    clock: Clock,
-    confirmed: watch::Sender<Confirmed>,
-    stop: CancellationToken,
-) {
+async fn keep_reading(database: Database, clock: Clock, confirmed: watch::Sender<Confirmed>, stop: CancellationToken) {
     while pause(&stop, POLL).await {
         if let Err(error) = read_revision(&database, &clock, &confirmed).await {
             tracing::warn!(%error, "configuration revision cannot be read");

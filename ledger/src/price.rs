@@ -157,7 +157,11 @@ mod tests {
             (rates("0.15", None, "0"), Usage { input: 1, ..Usage::default() }, 150),
             (rates("0.0375", None, "0"), Usage { input: 3, ..Usage::default() }, 113), // 112.5
             (rates("0.0005", None, "0.0005"), Usage { input: 1, output: 1, ..Usage::default() }, 1), // 0.5 + 0.5
-            (rates("2.5", Some("1.25"), "10"), Usage { input: 10, cached_input: 10, output: 10, ..Usage::default() }, 137_500),
+            (
+                rates("2.5", Some("1.25"), "10"),
+                Usage { input: 10, cached_input: 10, output: 10, ..Usage::default() },
+                137_500,
+            ),
             (rates("2.5", None, "10"), Usage { cached_input: 2, cache_write: 2, ..Usage::default() }, 10_000),
             (rates("0", None, "0"), Usage { input: 5, output: 5, ..Usage::default() }, 0),
         ] {

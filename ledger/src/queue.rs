@@ -70,7 +70,7 @@ pub(crate) struct ResolveJob {
     pub cost: Money,
     pub record: Arc<str>,
     /// The same, for the receipt.
-    pub told: Option<CallRecord>,
+    pub told: Option<Box<CallRecord>>,
     pub entry: Entry,
     /// Its place among the holds in flight; free again when this is durable. A hold that was never delivered may lack it.
     pub _slot: Option<OwnedSemaphorePermit>,

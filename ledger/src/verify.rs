@@ -42,7 +42,10 @@ pub enum DamageKind {
     /// It belongs to another chain than the lines before.
     MixedChains,
     /// Lines before it are missing, doubled or in another order.
-    SeqGap { expected: i64, found: i64 },
+    SeqGap {
+        expected: i64,
+        found: i64,
+    },
     /// It does not follow the line before it.
     PrevHashMismatch,
 }
@@ -162,7 +165,8 @@ mod tests {
                 .with("absent", None::<i64>)
                 .with("hash", "not the ledger's");
             let at = Timestamp::from_micros(1_770_000_000_000_000 + seq);
-            let sealed = seal(&entry, kind, &[("price_usd", "\"0.5\"".into())], (at, &format!("\"{at}\"")), seq + 1, prev);
+            let sealed =
+                seal(&entry, kind, &[("price_usd", "\"0.5\"".into())], (at, &format!("\"{at}\"")), seq + 1, prev);
             (seq, prev) = (sealed.seq, sealed.hash);
             exported(&sealed.line, &sealed.hash)
         };

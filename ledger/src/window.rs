@@ -26,7 +26,9 @@ const DAY: Duration = Duration::from_secs(86_400);
 impl Window {
     /// When the window that `at` lies in began; the epoch for a window without end.
     pub fn start(self, at: Timestamp) -> Timestamp {
-        let day = |date: NaiveDate| Timestamp::from_micros(date.and_time(chrono::NaiveTime::MIN).and_utc().timestamp_micros());
+        let day = |date: NaiveDate| {
+            Timestamp::from_micros(date.and_time(chrono::NaiveTime::MIN).and_utc().timestamp_micros())
+        };
         match (self, date(at)) {
             (Window::None, _) | (_, None) => Timestamp::default(),
             (Window::Day, Some(date)) => day(date),

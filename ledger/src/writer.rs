@@ -2,6 +2,7 @@
 //! answer all. A resolution that cannot be saved is tried again until it is.
 
 use std::borrow::Cow;
+use std::fs::File;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -40,6 +41,8 @@ pub(crate) struct Desk {
     pub entropy: Entropy,
     pub confirmed: watch::Sender<Confirmed>,
     pub instance: Id<Instance>,
+    /// Held as long as the writer lives, whatever becomes of the rest.
+    pub lock: Option<Arc<File>>,
 }
 
 /// Starts the writer on a thread of its own. The answer comes when it has ended.
@@ -54,7 +57,7 @@ pub(crate) async fn start(desk: Desk) -> Result<oneshot::Receiver<()>, StoreErro
                 return;
             }
         };
-        let last = LastWord(desk.queue.clone());
+        let (last, lock) = (LastWord(desk.queue.clone()), desk.lock.clone());
         runtime.block_on(async {
             match Store::open(&desk.database, desk.instance).await {
                 Ok(store) => {
@@ -67,6 +70,7 @@ pub(crate) async fn start(desk: Desk) -> Result<oneshot::Receiver<()>, StoreErro
             }
         });
         drop(last);
+        drop(lock);
         let _ = ended.send(());
     };
     std::thread::Builder::new()
@@ -271,7 +275,7 @@ impl Writer {
                     tracing::error!(%error, call = %job.call, "call could not be resolved");
                 }
                 if let Some(reply) = job.reply {
-                    let told = job.told.unwrap_or_default();
+                    let told = job.told.map(|told| *told).unwrap_or_default();
                     let _ = reply.send(done.map(|row| receipt(row, told)));
                 }
             }
@@ -364,7 +368,10 @@ fn is_collision(error: &StoreError) -> bool {
             _ => false,
         },
         StoreError::Sqlite(error) => {
-            matches!(error.sqlite_error_code(), Some(rusqlite::ErrorCode::DatabaseBusy | rusqlite::ErrorCode::DatabaseLocked))
+            matches!(
+                error.sqlite_error_code(),
+                Some(rusqlite::ErrorCode::DatabaseBusy | rusqlite::ErrorCode::DatabaseLocked)
+            )
         }
         _ => false,
     }
@@ -375,9 +382,9 @@ fn is_outage(error: &StoreError) -> bool {
     match error {
         StoreError::Database(error) => match &**error {
             // Connection exceptions, operator intervention, insufficient resources.
-            sqlx::Error::Database(error) => error
-                .code()
-                .is_some_and(|code| ["08", "57", "53", "58"].iter().any(|class| code.starts_with(class))),
+            sqlx::Error::Database(error) => {
+                error.code().is_some_and(|code| ["08", "57", "53", "58"].iter().any(|class| code.starts_with(class)))
+            }
             sqlx::Error::Io(_)
             | sqlx::Error::Tls(_)
             | sqlx::Error::Protocol(_)

@@ -24,9 +24,10 @@ pub(crate) async fn append(tx: &mut Tx, at: Timestamp, entries: &[Entry]) -> Res
         let row = row.first().ok_or_else(|| StoreError::Corrupt(format!("audit head of {chain}")))?;
         *head = (row.get("seq")?, row.hash("hash")?);
     }
+    let at_text = format!("\"{at}\"");
     for entry in entries {
         let Some(head) = heads.get_mut(entry.chain.as_ref()) else { continue };
-        let sealed = audit::seal(entry.clone(), at, head.0 + 1, head.1);
+        let sealed = audit::seal(entry, entry.kind, &[], (at, &at_text), head.0 + 1, head.1);
         *head = (sealed.seq, sealed.hash);
         tx.execute(
             "INSERT INTO audit_log (chain, seq, at, kind, entry, prev_hash, hash) VALUES ($1, $2, $3, $4, $5, $6, $7)",

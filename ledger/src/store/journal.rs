@@ -45,7 +45,8 @@ pub(crate) async fn entries(
         .map(|row| {
             let (legs, depth): (String, i64) = (row.get("legs")?, row.get("depth")?);
             let leg = usize::try_from(depth).ok().and_then(|depth| legs.split(',').nth(depth));
-            let start = leg.and_then(|leg| leg.parse().ok()).ok_or_else(|| StoreError::Corrupt("journal legs".into()))?;
+            let start =
+                leg.and_then(|leg| leg.parse().ok()).ok_or_else(|| StoreError::Corrupt("journal legs".into()))?;
             Ok(JournalEntry {
                 seq: row.get("seq")?,
                 id: row.id("id")?,

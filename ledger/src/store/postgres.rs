@@ -34,14 +34,13 @@ const KEPT_CHAINS: usize = 100_000;
 /// The longest that one statement may take, or wait for another process.
 const DEADLINE: Duration = Duration::from_secs(15);
 
+/// A lock that does not come is an error to be tried again; a commit is on disk, whatever the server's default.
+const SETTINGS: &str = "SET lock_timeout = '5s'; SET statement_timeout = '10s';
+    SET idle_in_transaction_session_timeout = '30s'; SET synchronous_commit = 'on'";
+
 impl PostgresStore {
     pub async fn open(options: &PgConnectOptions, instance: Id<Instance>) -> Result<PostgresStore, StoreError> {
-        let options = options.clone().application_name("alfred-writer").options([
-            ("lock_timeout", "5s"),
-            ("statement_timeout", "10s"),
-            ("idle_in_transaction_session_timeout", "30s"),
-            ("synchronous_commit", "on"),
-        ]);
+        let options = options.clone().application_name("alfred-writer");
         let owner = Owner::Instance(instance).to_text();
         let mut store = PostgresStore { options, connection: None, chains: HashMap::new(), owner };
         store.connected().await?;
@@ -50,7 +49,9 @@ impl PostgresStore {
 
     async fn connected(&mut self) -> Result<&mut PgConnection, StoreError> {
         if self.connection.is_none() {
-            self.connection = Some(within(self.options.connect()).await?);
+            let mut db = within(self.options.connect()).await?;
+            within(db.execute(SETTINGS)).await?;
+            self.connection = Some(db);
         }
         self.connection.as_mut().ok_or(StoreError::Closed)
     }
@@ -556,7 +557,8 @@ async fn save_rare(db: &mut PgConnection, loaded: &Loaded, effect: &Effect) -> R
 async fn save_claims(db: &mut PgConnection, loaded: &Loaded, effect: &Effect) -> Result<(), sqlx::Error> {
     const CHARGED: &str = "UPDATE claims SET state = 'charged' FROM unnest($1::text[], $2::bytea[], $3::text[]) AS n(key_id, name, call_id)
           WHERE claims.key_id = n.key_id AND claims.name = n.name AND claims.call_id = n.call_id";
-    const FREED: &str = "DELETE FROM claims USING unnest($1::text[], $2::bytea[], $3::text[]) AS n(key_id, name, call_id)
+    const FREED: &str =
+        "DELETE FROM claims USING unnest($1::text[], $2::bytea[], $3::text[]) AS n(key_id, name, call_id)
           WHERE claims.key_id = n.key_id AND claims.name = n.name AND claims.call_id = n.call_id";
     for (sql, claims) in [(CHARGED, &effect.claims_charged), (FREED, &effect.claims_freed)] {
         if claims.is_empty() {

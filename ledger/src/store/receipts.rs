@@ -25,7 +25,8 @@ pub struct ReceiptFilter {
 }
 
 // A hold is a receipt that is not written yet.
-const COLUMNS: &str = "call_id, org_id, wallet_id, key_id, at, status, cost, price, overrun, refunded, held, review, record";
+const COLUMNS: &str =
+    "call_id, org_id, wallet_id, key_id, at, status, cost, price, overrun, refunded, held, review, record";
 const BOTH: &str = "(SELECT call_id, org_id, wallet_id, key_id, at, status, cost, price, overrun, refunded, 0 AS held, review, record
                        FROM receipts
                       UNION ALL

@@ -60,13 +60,15 @@ impl SqliteStore {
         let mut loaded = Loaded::default();
         self.read_chains(needs, &mut loaded)?;
         let db = &self.connection;
-        let revision: String =
-            db.prepare_cached("SELECT value FROM meta WHERE name = 'config_revision'")?.query_row([], |row| row.get(0))?;
+        let revision: String = db
+            .prepare_cached("SELECT value FROM meta WHERE name = 'config_revision'")?
+            .query_row([], |row| row.get(0))?;
         loaded.revision = revision.parse().map_err(|_| StoreError::Corrupt("config revision".into()))?;
         read_calls(db, needs, &mut loaded)?;
         read_wallets(db, at, &mut loaded)?;
         for (key, name) in &needs.claims {
-            let mut find = db.prepare_cached("SELECT body, call_id, state, at FROM claims WHERE key_id = ?1 AND name = ?2")?;
+            let mut find =
+                db.prepare_cached("SELECT body, call_id, state, at FROM claims WHERE key_id = ?1 AND name = ?2")?;
             let row = find
                 .query_row(params![key.to_string(), name], |row| {
                     let charged = row.get_ref(2)?.as_str()? == "charged";
@@ -92,7 +94,8 @@ impl SqliteStore {
         for reference in &needs.fundings {
             let mut find =
                 db.prepare_cached("SELECT wallet_id, amount FROM fundings WHERE source = ?1 AND reference = ?2")?;
-            let row = find.query_row([&reference.0, &reference.1], |row| Ok((id(row, 0)?, money(row, 1)?))).optional()?;
+            let row =
+                find.query_row([&reference.0, &reference.1], |row| Ok((id(row, 0)?, money(row, 1)?))).optional()?;
             loaded.fundings.extend(row.map(|row| (reference.clone(), row)));
         }
         for chain in &needs.heads {
@@ -141,19 +144,29 @@ impl SqliteStore {
         self.save_calls(loaded, effect)?;
         save_claims(db, loaded, effect)?;
         for (source, reference, wallet, amount) in &effect.fundings {
-            db.prepare_cached("INSERT INTO fundings (source, reference, wallet_id, amount, at) VALUES (?1, ?2, ?3, ?4, ?5)")?
-                .execute(params![source, reference, wallet.to_string(), amount.nanos(), effect.at.micros()])?;
+            db.prepare_cached(
+                "INSERT INTO fundings (source, reference, wallet_id, amount, at) VALUES (?1, ?2, ?3, ?4, ?5)",
+            )?
+            .execute(params![
+                source,
+                reference,
+                wallet.to_string(),
+                amount.nanos(),
+                effect.at.micros()
+            ])?;
         }
         for (refund, row) in &effect.refunds {
-            db.prepare_cached("INSERT INTO refunds (id, call_id, asked, amount, reason, at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?
-                .execute(params![
-                    refund.to_string(),
-                    row.call.to_string(),
-                    row.asked.map(Money::nanos),
-                    row.amount.nanos(),
-                    row.reason,
-                    effect.at.micros()
-                ])?;
+            db.prepare_cached(
+                "INSERT INTO refunds (id, call_id, asked, amount, reason, at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+            )?
+            .execute(params![
+                refund.to_string(),
+                row.call.to_string(),
+                row.asked.map(Money::nanos),
+                row.amount.nanos(),
+                row.reason,
+                effect.at.micros()
+            ])?;
         }
         if effect.overrun != Money::ZERO {
             db.prepare_cached("UPDATE accounts SET amount = amount + ?1 WHERE name = 'overrun'")?
@@ -324,9 +337,8 @@ fn read_wallets(db: &Connection, at: Timestamp, loaded: &mut Loaded) -> Result<(
         let Some(row) = terms.query_row([&name], |row| Ok(terms_row(row))).optional()? else { continue };
         let row = row?;
         if row.prepaid {
-            let counter = ever.query_row([&name], |row| {
-                Ok(Counter { spent: money(row, 0)?, held: money(row, 1)?, warned: None })
-            })?;
+            let counter = ever
+                .query_row([&name], |row| Ok(Counter { spent: money(row, 0)?, held: money(row, 1)?, warned: None }))?;
             loaded.wallets.ever.insert(wallet, counter);
         }
         legs.insert(Leg { wallet, window_start: row.window.start(at) });
@@ -339,8 +351,8 @@ fn read_wallets(db: &Connection, at: Timestamp, loaded: &mut Loaded) -> Result<(
             legs.extend(chain.legs(text)?);
         }
     }
-    let mut counter = db
-        .prepare_cached("SELECT spent, held, warned FROM wallet_windows WHERE wallet_id = ?1 AND window_start = ?2")?;
+    let mut counter =
+        db.prepare_cached("SELECT spent, held, warned FROM wallet_windows WHERE wallet_id = ?1 AND window_start = ?2")?;
     for leg in legs {
         let row = counter
             .query_row(params![leg.wallet.to_string(), leg.window_start.micros()], |row| {
@@ -447,8 +459,11 @@ fn save_claims(db: &Connection, loaded: &Loaded, effect: &Effect) -> Result<(), 
             .execute(params![key.to_string(), name, call.to_string()])?;
     }
     for (key, name, call) in &effect.claims_freed {
-        db.prepare_cached("DELETE FROM claims WHERE key_id = ?1 AND name = ?2 AND call_id = ?3")?
-            .execute(params![key.to_string(), name, call.to_string()])?;
+        db.prepare_cached("DELETE FROM claims WHERE key_id = ?1 AND name = ?2 AND call_id = ?3")?.execute(params![
+            key.to_string(),
+            name,
+            call.to_string()
+        ])?;
     }
     for place in &effect.claims_put {
         let Some(row) = loaded.claims.get(place) else { continue };
@@ -509,4 +524,3 @@ fn time(row: &Row<'_>, column: usize) -> Result<Timestamp, rusqlite::Error> {
 fn text(row: &Row<'_>, column: usize) -> Result<Arc<str>, rusqlite::Error> {
     Ok(row.get_ref(column)?.as_str()?.into())
 }
-

@@ -85,7 +85,8 @@ impl Trail<'_> {
 
     /// The last entry of a chain, if it has one.
     pub async fn head(&self, org: Option<Id<Org>>) -> Result<Option<Head>, StoreError> {
-        let row = self.0.database().row("SELECT seq, hash FROM audit_heads WHERE chain = $1", values![chain(org)]).await?;
+        let row =
+            self.0.database().row("SELECT seq, hash FROM audit_heads WHERE chain = $1", values![chain(org)]).await?;
         row.map(|row| Ok(Head { seq: row.get("seq")?, hash: row.hash("hash")? })).transpose()
     }
 
@@ -104,7 +105,8 @@ impl Export {
             return Ok(None);
         }
         let until = self.last.min(self.next + PAGE - 1);
-        let sql = "SELECT seq, at, kind, entry, hash FROM audit_log WHERE chain = $1 AND seq BETWEEN $2 AND $3 ORDER BY seq";
+        let sql =
+            "SELECT seq, at, kind, entry, hash FROM audit_log WHERE chain = $1 AND seq BETWEEN $2 AND $3 ORDER BY seq";
         let rows = self.ledger.database().rows(sql, values![self.chain.as_str(), self.next, until]).await?;
         self.next = until + 1;
         rows.iter().map(|row| read(row).map(|line| line.json)).collect::<Result<Vec<_>, _>>().map(Some)

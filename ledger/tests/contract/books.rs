@@ -109,8 +109,13 @@ async fn two_processes_share_one_limit(world: World) {
     let (one, two) = (world.key(chain[3]).await, world.key(chain[2]).await);
     let mut asked = tokio::task::JoinSet::new();
     for i in 0..400 {
-        let who = if i % 3 == 0 { Spender { org, wallet: chain[2], key: two } } else { Spender { org, wallet: chain[3], key: one } };
-        let (ledger, order) = (if i % 2 == 0 { world.ledger.clone() } else { second.clone() }, world.order(&who, "0.1"));
+        let who = if i % 3 == 0 {
+            Spender { org, wallet: chain[2], key: two }
+        } else {
+            Spender { org, wallet: chain[3], key: one }
+        };
+        let (ledger, order) =
+            (if i % 2 == 0 { world.ledger.clone() } else { second.clone() }, world.order(&who, "0.1"));
         asked.spawn(async move {
             let reserved = ledger.reserve(order).await;
             (ledger, reserved)
@@ -150,7 +155,8 @@ impl Dice {
 async fn every_wallet_is_the_sum_of_its_journal(world: World) {
     let org = world.org().await;
     let month = Terms { window: Window::Month, soft: Some("0.5"), ..limit("8") };
-    let chain = world.chain(org, [month, Terms { window: Window::Day, ..limit("1") }, Terms::default(), limit("4")]).await;
+    let chain =
+        world.chain(org, [month, Terms { window: Window::Day, ..limit("1") }, Terms::default(), limit("4")]).await;
     let side = world.wallet(org, Terms { parent: Some(chain[1]), window: Window::Week, ..limit("0.8") }).await;
     let wallets = [chain.to_vec(), vec![side]].concat();
     let keys = [world.key(chain[3]).await, world.key(side).await];
@@ -160,7 +166,8 @@ async fn every_wallet_is_the_sum_of_its_journal(world: World) {
         match dice.roll(12) {
             0..=4 => {
                 let side_key = dice.roll(2) == 1;
-                let who = Spender { org, wallet: if side_key { side } else { chain[3] }, key: keys[usize::from(side_key)] };
+                let who =
+                    Spender { org, wallet: if side_key { side } else { chain[3] }, key: keys[usize::from(side_key)] };
                 let order = ledger::Order { amount: dice.money(150_000_000), ..world.order(&who, "0") };
                 match world.ledger.reserve(order).await {
                     Ok(Reserved::New(hold)) => open.push(hold),
@@ -190,7 +197,8 @@ async fn every_wallet_is_the_sum_of_its_journal(world: World) {
             10 if !settled.is_empty() => {
                 let call = settled[dice.roll(settled.len() as u64) as usize];
                 let amount = Some(Money::from_nanos(1 + dice.money(50_000_000).nanos()));
-                let refund = Refund { id: world.ledger.new_id(), call, amount, reason: "test".into(), actor: Actor::System };
+                let refund =
+                    Refund { id: world.ledger.new_id(), call, amount, reason: "test".into(), actor: Actor::System };
                 match world.ledger.refund(refund).await {
                     Ok(_) | Err(ledger::RefundError::TooMuch { .. }) => {}
                     Err(error) => panic!("{error:?}"),

@@ -1,5 +1,7 @@
 //! What the ledger promises, on both databases.
 
+#![expect(clippy::unwrap_used, reason = "unwrap belongs to tests")]
+
 mod books;
 mod idempotency;
 mod money;

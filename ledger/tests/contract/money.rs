@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use ledger::{Actor, Money, Refund, RefundError, Release, ReserveError, StoreError, WalletChange, WalletStatus, Window};
+use ledger::{
+    Actor, Money, Refund, RefundError, Release, ReserveError, StoreError, WalletChange, WalletStatus, Window,
+};
 
 use crate::world::{Terms, World, charge, limit, on_both_databases, release, status, usd};
 
@@ -121,7 +123,9 @@ async fn a_suspended_wallet_admits_nothing_and_breaks_nothing(world: World) {
     world.ledger.tenants().change_wallet(who.wallet, stop, &Actor::System).await.unwrap();
     let order = world.order(&who, "0");
     let call = order.call;
-    assert!(matches!(world.ledger.reserve(order).await, Err(ReserveError::Suspended { wallet }) if wallet == who.wallet));
+    assert!(
+        matches!(world.ledger.reserve(order).await, Err(ReserveError::Suspended { wallet }) if wallet == who.wallet)
+    );
     assert_eq!(status(&world.ledger, call).await, "refused", "the refusal is durable");
     assert!(matches!(world.ledger.grow(&mut hold, usd("1")).await, Err(ReserveError::Suspended { .. })));
     assert_eq!(world.settle(hold, "1").await.price, usd("1"));
@@ -138,7 +142,9 @@ async fn prepaid_money_is_spent_once_whatever_the_window(world: World) {
     world.clock.advance(Duration::from_secs(86_400));
     assert_eq!(world.available(who.wallet).await.as_deref(), Some("1"), "no more than what was funded");
     match world.reserve(&who, "1.5").await {
-        Err(ReserveError::OverLimit(over)) => assert_eq!((over.limit, over.spent, over.resets_at), (usd("4"), usd("3"), None)),
+        Err(ReserveError::OverLimit(over)) => {
+            assert_eq!((over.limit, over.spent, over.resets_at), (usd("4"), usd("3"), None))
+        }
         other => panic!("{other:?}"),
     }
     let hold = world.reserve(&who, "1").await.unwrap();
@@ -225,13 +231,18 @@ async fn other_content_under_the_same_id_is_a_conflict(world: World) {
     let order = world.order(&who, "0.4");
     let more = ledger::Order { amount: usd("0.5"), ..order.clone() };
     let hold = crate::world::hold(world.ledger.reserve(order.clone()).await).unwrap();
-    assert!(matches!(world.ledger.reserve(more.clone()).await, Err(ReserveError::Conflict(call)) if call == order.call));
+    assert!(
+        matches!(world.ledger.reserve(more.clone()).await, Err(ReserveError::Conflict(call)) if call == order.call)
+    );
     let again = crate::world::hold(world.ledger.reserve(order.clone()).await).unwrap();
     let third = crate::world::hold(world.ledger.reserve(order.clone()).await).unwrap();
     world.settle(hold, "0.3").await;
     assert!(matches!(world.ledger.settle(again, charge("0.2")).await, Err(StoreError::Conflict(_))));
     assert!(matches!(world.ledger.release(third, release("late")).await, Err(StoreError::Conflict(_))));
-    assert!(matches!(world.ledger.reserve(order).await, Err(ReserveError::Conflict(_))), "a resolved call is no new one");
+    assert!(
+        matches!(world.ledger.reserve(order).await, Err(ReserveError::Conflict(_))),
+        "a resolved call is no new one"
+    );
     assert_eq!(world.used(who.wallet).await, ("0.3".into(), "0".into()));
 }
 
@@ -271,7 +282,10 @@ async fn funds_arrive_once_per_reference(world: World) {
     assert_eq!(world.ledger.tenants().wallet(who.wallet).await.unwrap().funded, usd("9000000006"));
     let rows = world.ledger.entries(who.wallet, None, 100).await.unwrap();
     let funded: Vec<_> = rows.iter().map(|row| (row.kind.as_str(), row.funded_delta.to_string())).collect();
-    assert_eq!(funded, [("fund", "5"), ("fund", "1"), ("fund", "9000000000")].map(|(kind, delta)| (kind, delta.to_owned())));
+    assert_eq!(
+        funded,
+        [("fund", "5"), ("fund", "1"), ("fund", "9000000000")].map(|(kind, delta)| (kind, delta.to_owned()))
+    );
 }
 
 async fn an_order_that_nobody_waits_for_is_taken_back(world: World) {

@@ -18,7 +18,10 @@ pub async fn fresh_database(name: &str) -> String {
     let name = format!("alfred_{}_{name}", std::process::id());
     let (base, _) = server.rsplit_once('/').expect("a url with a database");
     let mut admin = PgConnection::connect(server).await.expect("a Postgres that answers");
-    admin.execute(sqlx::AssertSqlSafe(format!("DROP DATABASE IF EXISTS {name}"))).await.expect("no database of that name");
+    admin
+        .execute(sqlx::AssertSqlSafe(format!("DROP DATABASE IF EXISTS {name}")))
+        .await
+        .expect("no database of that name");
     admin.execute(sqlx::AssertSqlSafe(format!("CREATE DATABASE {name}"))).await.expect("leave to create databases");
     admin.close().await.expect("closed");
     format!("{base}/{name}")
@@ -30,7 +33,8 @@ fn binaries() -> PathBuf {
         .map(|versions| versions.flatten().map(|version| version.path().join("bin")).collect())
         .unwrap_or_default();
     installed.sort();
-    let path = std::env::var_os("PATH").map(|path| std::env::split_paths(&path).collect::<Vec<_>>()).unwrap_or_default();
+    let path =
+        std::env::var_os("PATH").map(|path| std::env::split_paths(&path).collect::<Vec<_>>()).unwrap_or_default();
     known
         .chain([PathBuf::from("/usr/lib/postgresql/15/bin")])
         .chain(installed.into_iter().rev())

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use ledger::{
-    Actor, Call, CallRecord, Charge, Clock, Entropy, Fund, Funding, Hold, Id, Key, Ledger, Money, NewKey, NewOrg, NewWallet,
-    Options, Order, Org, Receipt, Release, ReserveError, Reserved, Timestamp, Wallet, WalletKind, Window,
+    Actor, Call, CallRecord, Charge, Clock, Entropy, Fund, Funding, Hold, Id, Key, Ledger, Money, NewKey, NewOrg,
+    NewWallet, Options, Order, Org, Receipt, Release, ReserveError, Reserved, Timestamp, Wallet, WalletKind, Window,
 };
 use sqlx::{AssertSqlSafe, PgPool, SqlitePool};
 
@@ -28,7 +28,8 @@ macro_rules! on_both_databases {
 pub(crate) use on_both_databases;
 
 pub fn run<F: Future<Output = ()>>(on: On, name: &str, test: impl FnOnce(World) -> F) {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
     runtime.block_on(async {
         let world = World::new(on, name).await;
         let ledger = world.ledger.clone();
@@ -65,7 +66,8 @@ impl World {
             On::Postgres => postgres::fresh_database(&format!("{count}")).await,
         };
         let clock = Clock::by_hand(NOON);
-        let ledger = Ledger::open(options(&url, &clock, count + 1)).await.unwrap_or_else(|error| panic!("{name}: {error:?}"));
+        let ledger =
+            Ledger::open(options(&url, &clock, count + 1)).await.unwrap_or_else(|error| panic!("{name}: {error:?}"));
         let raw = match on {
             On::Sqlite => Raw::Sqlite(SqlitePool::connect(&url).await.expect("sqlite")),
             On::Postgres => Raw::Postgres(
