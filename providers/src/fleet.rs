@@ -302,3 +302,73 @@ impl std::fmt::Debug for Target {
         f.debug_struct("Target").field("name", &self.name).field("region", &self.region).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn build(configs: &[&str]) -> Result<Fleet, Vec<Fault>> {
+        let configs: Vec<ProviderConfig> = configs.iter().map(|it| serde_yaml_ng::from_str(it).unwrap()).collect();
+        Fleet::build(&configs, &|name| (name == "K").then(|| "sk-secret".to_owned()))
+    }
+
+    const OPENAI: &str = "{ id: openai, kind: openai, api_key: { env: K } }";
+
+    #[test]
+    fn every_fault_is_told_with_its_place() {
+        let check = |configs: &[&str], expected: &[&str]| {
+            let faults = build(configs).err().expect("faults");
+            let paths: Vec<_> = faults.iter().map(|it| &*it.path).collect();
+            assert_eq!(paths, expected, "{faults:?}");
+        };
+        check(&["{ id: x, kind: nonesuch }"], &["providers[0].kind"]);
+        check(&["{ id: openai, kind: openai }"], &["providers[0].api_key"]);
+        check(&["{ id: openai, kind: openai, api_key: { env: UNSET } }"], &["providers[0].api_key.env"]);
+        check(&[OPENAI, OPENAI], &["providers[1].id"]);
+        check(&["{ id: a, kind: azure, api_key: { env: K } }"], &["providers[0].base_url"]);
+        check(&["{ id: \"a/b\", kind: vllm, base_url: \"ftp://x\" }"], &["providers[0].id", "providers[0].base_url"]);
+        check(&["{ id: a, kind: vllm, base_url: \"http://u:p@x/\" }"], &["providers[0].base_url"]);
+        check(&["{ id: a, kind: vllm, headers: { \"a b\": x } }"], &["providers[0].headers.a b"]);
+    }
+
+    #[test]
+    fn a_target_knows_what_the_catalogue_and_the_configuration_say() {
+        let azure = "{ id: az, kind: azure, base_url: \"https://n.openai.azure.com/openai/v1\", region: eu, api_key: { env: K } }";
+        let groq =
+            "{ id: groq, kind: groq, api_key: { env: K }, models: [{ id: llama-3.1-8b-instant, max_output: 5 }] }";
+        let fleet = build(&[OPENAI, azure, groq]).unwrap();
+        let target = fleet.target("openai/gpt-4o").unwrap();
+        assert_eq!((target.context, target.images, &*target.region), (Some(128_000), Some(true), "us"));
+        assert_eq!(target.price.as_ref().map(|it| &*it.output), Some("10.00"));
+        let target = fleet.target("az/gpt-5").unwrap();
+        assert_eq!(
+            (&*target.region, target.hidden_output, target.quirks.needs_max_completion_tokens),
+            ("eu", true, true)
+        );
+        let target = fleet.target("groq/llama-3.1-8b-instant").unwrap();
+        assert_eq!((target.max_output, target.context), (Some(5), Some(131_072)));
+        assert_eq!(fleet.target("groq/openai/gpt-oss-20b").unwrap().model, "openai/gpt-oss-20b");
+        assert!(
+            fleet.target("nonesuch/x").is_none()
+                && fleet.target("openai/").is_none()
+                && fleet.target("gpt-4o").is_none()
+        );
+        assert_eq!(fleet.models()[0].name, "openai/gpt-4o");
+    }
+
+    #[test]
+    fn a_model_that_nobody_describes_is_a_target_without_a_price() {
+        let fleet = build(&[OPENAI, "{ id: local, kind: ollama }"]).unwrap();
+        let target = fleet.target("local/tiny:1b").unwrap();
+        assert_eq!((target.price.clone(), target.context, target.images, target.tools), (None, None, None, None));
+        let newer = fleet.target("openai/o9-next").unwrap();
+        assert!(newer.quirks.needs_max_completion_tokens && newer.hidden_output && newer.tokenizer == Tokenizer::O200k);
+        assert!(!fleet.target("openai/chatgpt-4o-latest").unwrap().quirks.needs_max_completion_tokens);
+    }
+
+    #[test]
+    fn a_target_shows_no_key() {
+        let shown = format!("{:?}", build(&[OPENAI]).unwrap().target("openai/gpt-4o").unwrap());
+        assert!(!shown.contains("sk-secret"), "{shown}");
+    }
+}

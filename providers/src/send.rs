@@ -19,7 +19,7 @@ use url::Url;
 pub use answer::Answer;
 
 use crate::chat::ChatRequest;
-use crate::error::{Class, ProviderError};
+use crate::error::{Class, ProviderError, Retry};
 use crate::fleet::Target;
 use crate::sim;
 use answer::Source;
@@ -156,10 +156,15 @@ impl Outbound {
 fn failed(error: &hyper_util::client::legacy::Error) -> ProviderError {
     tracing::debug!(cause = %chain(error), "a provider cannot be reached");
     if error.is_connect() {
-        ProviderError::new(Class::Connect, "the provider cannot be reached")
-    } else {
-        ProviderError::broken("the connection to the provider broke before it answered")
+        return ProviderError::new(Class::Connect, "the provider cannot be reached");
     }
+    let mut failure = ProviderError::broken("the connection to the provider broke before it answered");
+    // Most likely a pooled connection that the provider was just closing.
+    let cause = std::error::Error::source(error).and_then(|it| it.downcast_ref::<hyper::Error>());
+    if cause.is_some_and(|it| it.is_incomplete_message() || it.is_canceled()) {
+        failure.retry = Retry::Here;
+    }
+    failure
 }
 
 fn chain(error: &dyn std::error::Error) -> String {

@@ -438,15 +438,23 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// Every string value inside, as texts.
+    /// Every string value inside, as texts; what lies between them is billed too.
     fn strings_within(&mut self, place: &str) -> Read<()> {
+        let (start, before) = (self.scanner.here(), self.view.texts.len());
+        self.strings_below(place)?;
+        let texts: usize = self.view.texts[before..].iter().map(|it| it.span.len()).sum();
+        self.view.other_bytes += (self.scanner.end() - start).saturating_sub(texts) as u64;
+        Ok(())
+    }
+
+    fn strings_below(&mut self, place: &str) -> Read<()> {
         match self.scanner.peek()? {
             Kind::String => self.text(place),
             Kind::Array => {
                 let mut walk = self.scanner.array()?;
                 let mut i = 0;
                 while self.scanner.element(&mut walk)? {
-                    self.strings_within(&format!("{place}[{i}]"))?;
+                    self.strings_below(&format!("{place}[{i}]"))?;
                     i += 1;
                 }
                 Ok(())
@@ -454,7 +462,7 @@ impl<'a> Reader<'a> {
             Kind::Object => {
                 let mut walk = self.scanner.object()?;
                 while let Some(key) = self.scanner.member(&mut walk, place)? {
-                    self.strings_within(&format!("{place}.{}", key.name))?;
+                    self.strings_below(&format!("{place}.{}", key.name))?;
                 }
                 Ok(())
             }

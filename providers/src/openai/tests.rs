@@ -256,6 +256,7 @@ fn all_that_is_billed_as_output_is_counted() {
         "ab+",
     );
     check(r#"{"role":"assistant"}"#, "+");
+    check(r#"{"content":"\ud83d"}"#, "\\ud83d+");
 }
 
 #[test]

@@ -95,7 +95,8 @@ fn push(text: &mut String, raw: Option<&RawValue>) {
     match serde_json::from_str::<serde_json::Value>(raw) {
         Ok(serde_json::Value::String(it)) => text.push_str(&it),
         Ok(value) => push_all(text, &value),
-        Err(_) => {}
+        // Half a surrogate pair, from a server that cuts between bytes: the escapes count for what they stand for.
+        Err(_) => text.push_str(raw.trim_matches('"')),
     }
 }
 

@@ -198,7 +198,8 @@ async fn an_answer_that_breaks_off_is_broken_and_what_came_was_given() {
 #[tokio::test]
 async fn a_server_that_hangs_up_without_a_word_is_broken() {
     let (port, server) = serve(vec![Box::new(|_| {})]);
-    assert_eq!(refused(port, patient(), false).await.class, Class::Broken);
+    let error = refused(port, patient(), false).await;
+    assert_eq!((error.class, error.retry), (Class::Broken, Retry::Here));
     server.join().unwrap();
 }
 
@@ -266,4 +267,22 @@ async fn the_simulator_answers_through_the_same_door() {
     assert_eq!(send("limited", true).await.err().unwrap().retry_after, Some(Duration::from_secs(2)));
     assert_eq!(send("silent", true).await.err().unwrap().class, Class::Timeout);
     assert!(fleet.target("sim/unheard-of").is_none());
+}
+
+#[tokio::test]
+async fn a_caller_of_the_other_shape_is_answered_in_its_own() {
+    let config: ProviderConfig = serde_yaml_ng::from_str("{ id: sim, kind: sim }").unwrap();
+    let target = Fleet::build(&[config], &|_| None).unwrap().target("sim/echo").unwrap();
+    for (stream, parts) in [
+        (true, ["event: message_start", "text_delta", "event: message_stop"]),
+        (false, ["\"type\":\"message\"", "You said", "\"stop_reason\":\"end_turn\""]),
+    ] {
+        let body = format!(
+            "{{\"model\":\"a\",\"max_tokens\":200,\"stream\":{stream},\"messages\":[{{\"role\":\"user\",\"content\":\"hello\"}}]}}"
+        );
+        let request = ChatRequest::parse(Shape::Anthropic, body.into()).unwrap();
+        let (text, error) = read(patient().send(&target, &request, 200).await.unwrap()).await;
+        assert_eq!(error, None);
+        parts.iter().for_each(|part| assert!(text.contains(part), "{part} in {text}"));
+    }
 }
