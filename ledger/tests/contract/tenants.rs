@@ -1,7 +1,5 @@
 //! Tenants: what is made, changed, repeated and refused, the same on both databases.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
-
 use std::time::Duration;
 
 use ledger::{
