@@ -12,6 +12,9 @@ use crate::chat::BadRequest;
 /// As deep as serde_json goes, so that whatever passes here can be read there.
 const DEPTH: u32 = 127;
 
+/// The most members of an object whose members are told apart: a bound on what remembering their names costs.
+const MOST_MEMBERS: usize = 10_000;
+
 /// What a value is, from its first byte.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -95,8 +98,14 @@ impl<'a> Scanner<'a> {
     /// The next member's name; repeated names are refused, naming `place`. Its value must be read before the next call.
     pub(crate) fn member(&mut self, walk: &mut Walk<'a>, place: &str) -> Result<Option<Key<'a>>, BadRequest> {
         let Some(key) = self.any_member(walk)? else { return Ok(None) };
+        if walk.seen.len() == MOST_MEMBERS {
+            let what = if place.is_empty() { "The body".to_owned() } else { format!("'{place}'") };
+            let message = format!("{what} has more than {MOST_MEMBERS} members.");
+            let param = Some(place.to_owned()).filter(|it| !it.is_empty());
+            return Err(BadRequest { code: "invalid_value", param, message });
+        }
         if !walk.seen.insert(key.name.clone()) {
-            let param = if place.is_empty() { key.name.to_string() } else { format!("{place}.{}", key.name) };
+            let param = below(place, &key.name);
             let message = format!("'{param}' is given more than once.");
             return Err(BadRequest::at("duplicate_parameter", param, message));
         }
@@ -314,6 +323,13 @@ impl<'a> Scanner<'a> {
 }
 
 impl<'a> Seen<'a> {
+    fn len(&self) -> usize {
+        match self {
+            Seen::Few(names) => names.len(),
+            Seen::Many(names) => names.len(),
+        }
+    }
+
     /// False if it was there.
     fn insert(&mut self, name: Cow<'a, str>) -> bool {
         match self {
@@ -331,6 +347,30 @@ impl<'a> Seen<'a> {
             Seen::Many(names) => names.insert(name),
         }
     }
+}
+
+/// The place of a member. Places are bounded, for names are the caller's: what is too long ends in an ellipsis.
+pub(crate) fn below(place: &str, name: &str) -> String {
+    const LONGEST: usize = 200;
+    if place.is_empty() && name.len() <= LONGEST {
+        return name.to_owned();
+    }
+    if place.ends_with('…') {
+        return place.to_owned();
+    }
+    if place.len() + name.len() > LONGEST {
+        return format!("{place}.{}…", &name[..name.floor_char_boundary(20)]);
+    }
+    format!("{place}.{name}")
+}
+
+/// The place of an element.
+pub(crate) fn element_of(place: &str, index: usize) -> String {
+    if place.ends_with('…') { place.to_owned() } else { below_bound(format!("{place}[{index}]")) }
+}
+
+fn below_bound(place: String) -> String {
+    if place.len() > 240 { place + "…" } else { place }
 }
 
 /// The text of a checked JSON string, given with its quotes.

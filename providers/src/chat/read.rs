@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::{BadRequest, Features, Shape};
-use crate::json::{Key, Kind, Scanner, unescape};
+use crate::json::{Key, Kind, Scanner, below, element_of, unescape};
 
 /// What is known of a body, beside its bytes.
 #[derive(Default)]
@@ -46,6 +46,10 @@ pub(crate) struct Member {
     pub value: Range<usize>,
 }
 
+/// More texts than any conversation has; a bound on what remembering their places costs.
+const MOST_TEXTS: usize = 100_000;
+/// More than anyone lists as fallbacks or stops.
+const MOST_STRINGS: usize = 1_000;
 /// OpenAI's own bound on `n`.
 const MOST_CHOICES: u64 = 128;
 
@@ -233,7 +237,7 @@ impl<'a> Reader<'a> {
         let mut walk = self.scanner.object()?;
         while let Some(key) = self.scanner.member(&mut walk, place)? {
             refuse_lookalike(&key, &IN_MESSAGE, place)?;
-            let here = format!("{place}.{}", key.name);
+            let here = below(place, &key.name);
             match &*key.name {
                 "role" => {
                     let role = self.string(&here)?;
@@ -258,7 +262,7 @@ impl<'a> Reader<'a> {
                 let mut walk = self.scanner.array()?;
                 let mut i = 0;
                 while self.scanner.element(&mut walk)? {
-                    self.part(&format!("{place}[{i}]"))?;
+                    self.part(&element_of(place, i))?;
                     i += 1;
                 }
                 Ok(true)
@@ -277,7 +281,7 @@ impl<'a> Reader<'a> {
         let mut walk = self.scanner.object()?;
         while let Some(key) = self.scanner.member(&mut walk, place)? {
             refuse_lookalike(&key, &IN_PART, place)?;
-            let here = format!("{place}.{}", key.name);
+            let here = below(place, &key.name);
             match &*key.name {
                 "type" => self.part_type(&here)?,
                 "text" | "refusal" | "thinking" | "reasoning" | "title" | "context" => self.text(&here)?,
@@ -327,7 +331,7 @@ impl<'a> Reader<'a> {
         let mut walk = self.scanner.object()?;
         while let Some(key) = self.scanner.member(&mut walk, place)? {
             refuse_lookalike(&key, &IN_PART, place)?;
-            let here = format!("{place}.{}", key.name);
+            let here = below(place, &key.name);
             match &*key.name {
                 "type" => kind = self.string(&here)?,
                 "data" if self.scanner.peek()? == Kind::String => data = Some((here, self.scanner.string()?)),
@@ -337,7 +341,7 @@ impl<'a> Reader<'a> {
         }
         match (data, kind.as_deref()) {
             (Some((_, span)), Some("base64")) => self.view.image_bytes += span.len() as u64,
-            (Some((place, span)), _) => self.view.texts.push(TextSpan { place, span }),
+            (Some((place, span)), _) => self.note(&place, span)?,
             _ => {}
         }
         Ok(())
@@ -350,7 +354,7 @@ impl<'a> Reader<'a> {
         let mut walk = self.scanner.array()?;
         let mut i = 0;
         while self.scanner.element(&mut walk)? {
-            self.call(&format!("{place}[{i}]"))?;
+            self.call(&element_of(place, i))?;
             i += 1;
         }
         Ok(())
@@ -364,7 +368,7 @@ impl<'a> Reader<'a> {
         let mut walk = self.scanner.object()?;
         while let Some(key) = self.scanner.member(&mut walk, place)? {
             refuse_lookalike(&key, &IN_CALL, place)?;
-            let here = format!("{place}.{}", key.name);
+            let here = below(place, &key.name);
             match &*key.name {
                 "function" | "custom" => self.call(&here)?,
                 "arguments" | "input" => self.text(&here)?,
@@ -429,7 +433,7 @@ impl<'a> Reader<'a> {
         }
         let mut walk = self.scanner.object()?;
         while let Some(key) = self.scanner.member(&mut walk, "metadata")? {
-            let Some(value) = self.string(&format!("metadata.{}", key.name))? else { continue };
+            let Some(value) = self.string(&below("metadata", &key.name))? else { continue };
             if self.shape == Shape::Anthropic && key.name == "user_id" {
                 self.view.user = Some(value.clone());
             }
@@ -454,7 +458,10 @@ impl<'a> Reader<'a> {
                 let mut walk = self.scanner.array()?;
                 let mut i = 0;
                 while self.scanner.element(&mut walk)? {
-                    self.strings_below(&format!("{place}[{i}]"))?;
+                    match self.scanner.peek()? {
+                        Kind::Number | Kind::Bool | Kind::Null => self.scanner.skip().map(drop)?,
+                        _ => self.strings_below(&element_of(place, i))?,
+                    }
                     i += 1;
                 }
                 Ok(())
@@ -462,7 +469,7 @@ impl<'a> Reader<'a> {
             Kind::Object => {
                 let mut walk = self.scanner.object()?;
                 while let Some(key) = self.scanner.member(&mut walk, place)? {
-                    self.strings_below(&format!("{place}.{}", key.name))?;
+                    self.strings_below(&below(place, &key.name))?;
                 }
                 Ok(())
             }
@@ -479,8 +486,16 @@ impl<'a> Reader<'a> {
     fn text(&mut self, place: &str) -> Read<()> {
         if self.expect(place, Kind::String, "a string")? {
             let span = self.scanner.string()?;
-            self.view.texts.push(TextSpan { place: place.to_owned(), span });
+            self.note(place, span)?;
         }
+        Ok(())
+    }
+
+    fn note(&mut self, place: &str, span: Range<usize>) -> Read<()> {
+        if self.view.texts.len() == MOST_TEXTS {
+            return Err(invalid(place, "is one text too many"));
+        }
+        self.view.texts.push(TextSpan { place: place.to_owned(), span });
         Ok(())
     }
 
@@ -506,7 +521,10 @@ impl<'a> Reader<'a> {
         }
         let mut walk = self.scanner.array()?;
         while self.scanner.element(&mut walk)? {
-            let here = format!("{place}[{}]", out.len());
+            if out.len() == MOST_STRINGS {
+                return Err(invalid(place, "has too many entries"));
+            }
+            let here = element_of(place, out.len());
             out.push(self.string(&here)?.ok_or_else(|| wrong(&here, "a string"))?);
         }
         Ok(out)
@@ -575,7 +593,7 @@ fn refuse_lookalike(key: &Key<'_>, governed: &[&str], place: &str) -> Read<()> {
         .collect();
     match governed.iter().find(|it| **it == folded && **it != name) {
         Some(meant) => {
-            let param = if place.is_empty() { name.to_owned() } else { format!("{place}.{name}") };
+            let param = below(place, name);
             let message = format!("'{param}' differs from '{meant}' only in case.");
             Err(BadRequest::at("invalid_value", param, message))
         }

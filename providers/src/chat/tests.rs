@@ -220,3 +220,19 @@ fn what_a_target_must_do_is_seen() {
     );
     check(OpenAi, r#""content":"x""#, |it| *it == Features::default());
 }
+
+#[test]
+fn what_would_cost_too_much_to_remember_is_refused() {
+    let many = "\"\",".repeat(100_001);
+    let body = message(&format!("\"content\":[{}]", many.trim_end_matches(',')));
+    refused(OpenAi, &body, "invalid_value", Some("messages[1].content[100000]"));
+    let members: String = (0..10_001).map(|i| format!(",\"k{i}\":1")).collect();
+    refused(OpenAi, &with(&members), "invalid_value", None);
+    let many = "\"a/b\",".repeat(1_001);
+    let body = with(&format!(",\"fallbacks\":[{}]", many.trim_end_matches(',')));
+    refused(OpenAi, &body, "invalid_value", Some("fallbacks"));
+    let long = format!("\"content\":[{{\"input\":{{\"{}\":[\"x\",{{\"a\":\"y\"}}]}}}}]", "k".repeat(100_000));
+    let places = texts(Anthropic, &message(&long));
+    assert_eq!(places.len(), 2);
+    assert!(places.iter().all(|it| it.0.len() < 300), "{places:?}");
+}
