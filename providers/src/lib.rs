@@ -4,6 +4,7 @@
 //! A dialect does no IO; `send.rs` is the one place that does. Nothing here knows of money, policy or tenants.
 
 mod anthropic;
+mod canonical;
 mod catalog;
 mod chat;
 mod config;

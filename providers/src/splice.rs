@@ -89,6 +89,8 @@ impl<'a> Splice<'a> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::chat::Shape;
 
@@ -121,5 +123,45 @@ mod tests {
             r#"{ "x" : 1.00 , "model":"a" ,"messages":[] , "fallbacks": ["b"] }"#,
         );
         check(body, &[], &["absent"], body);
+    }
+
+    /// The outermost members of a body, in order, each with the bytes of its value.
+    fn members(body: &[u8]) -> Vec<(String, String)> {
+        let request = ChatRequest::parse(Shape::OpenAi, Bytes::copy_from_slice(body)).unwrap();
+        let text = request.text();
+        request.view().members.iter().map(|it| (it.name.clone(), text[it.value.clone()].to_owned())).collect()
+    }
+
+    proptest! {
+        #[test]
+        fn any_mix_of_edits_leaves_the_rest_in_order(
+            values in prop::collection::vec("(1\\.50|\"[a-z\\[{,]{0,3}\"|\\[ 1 ,2\\]|\\{\"a\" : null\\})", 1..6),
+            space in "[ \n]{0,2}",
+            remove in prop::collection::vec(any::<bool>(), 6),
+            set in prop::collection::vec(any::<bool>(), 6),
+            place in 0usize..6,
+        ) {
+            let mut given: Vec<_> = values.iter().enumerate().map(|(i, it)| (format!("k{i}"), it.clone())).collect();
+            given.insert(place.min(given.len()), ("model".to_owned(), "\"m\"".to_owned()));
+            given.push(("messages".to_owned(), "[ ]".to_owned()));
+            let body: Vec<_> = given.iter().map(|(name, value)| format!("{space}\"{name}\"{space}:{space}{value}{space}")).collect();
+            let body = format!("{{{}}}", body.join(","));
+            let request = ChatRequest::parse(Shape::OpenAi, Bytes::from(body)).unwrap();
+            let mut splice = Splice::new(&request);
+            let mut expected = given.clone();
+            for i in 0..values.len() {
+                if set[i] {
+                    splice.set(&format!("k{i}"), "7");
+                    expected.iter_mut().filter(|it| it.0 == format!("k{i}")).for_each(|it| it.1 = "7".to_owned());
+                }
+                if remove[i] {
+                    splice.remove(&format!("k{i}"));
+                    expected.retain(|it| it.0 != format!("k{i}"));
+                }
+            }
+            splice.set("added", "{}");
+            expected.push(("added".to_owned(), "{}".to_owned()));
+            prop_assert_eq!(members(&splice.finish()), expected);
+        }
     }
 }

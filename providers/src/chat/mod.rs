@@ -4,6 +4,7 @@
 //! survive byte for byte. The view is strict where a second parser could read something else than the guards did:
 //! a repeated member, or one that differs from a governed one only in case, is refused.
 
+mod content;
 mod event;
 mod read;
 
@@ -15,6 +16,7 @@ use bytes::Bytes;
 
 pub use event::{ChatEvent, Delta, End, Usage};
 
+use crate::canonical;
 use crate::json;
 use crate::splice;
 use read::View;
@@ -182,7 +184,7 @@ impl ChatRequest {
     /// Numbers keep their spelling. For cache keys and idempotency.
     pub fn canonical(&self) -> Vec<u8> {
         const LEFT_OUT: [&str; 5] = ["stream", "stream_options", "user", "metadata", "fallbacks"];
-        json::canonical(self.text(), &LEFT_OUT)
+        canonical::canonical(self.text(), &LEFT_OUT)
     }
 
     /// The JSON text of a top-level member, if it is there and not null.

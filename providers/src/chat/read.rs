@@ -82,29 +82,6 @@ const GOVERNED: [&str; 26] = [
     "thinking",
 ];
 
-const IN_MESSAGE: [&str; 8] =
-    ["role", "content", "refusal", "reasoning_content", "reasoning", "tool_calls", "function_call", "name"];
-
-const IN_PART: [&str; 15] = [
-    "type",
-    "text",
-    "refusal",
-    "thinking",
-    "reasoning",
-    "title",
-    "context",
-    "content",
-    "input",
-    "source",
-    "data",
-    "image_url",
-    "input_audio",
-    "file",
-    "url",
-];
-
-const IN_CALL: [&str; 4] = ["function", "arguments", "name", "input"];
-
 pub(super) fn view(shape: Shape, text: &str) -> Result<View, BadRequest> {
     let mut reader = Reader {
         scanner: Scanner::new(text),
@@ -116,13 +93,13 @@ pub(super) fn view(shape: Shape, text: &str) -> Result<View, BadRequest> {
     Ok(reader.view)
 }
 
-struct Reader<'a> {
-    scanner: Scanner<'a>,
+pub(super) struct Reader<'a> {
+    pub(super) scanner: Scanner<'a>,
     shape: Shape,
-    view: View,
+    pub(super) view: View,
 }
 
-type Read<T> = Result<T, BadRequest>;
+pub(super) type Read<T> = Result<T, BadRequest>;
 
 impl<'a> Reader<'a> {
     fn body(&mut self) -> Read<()> {
@@ -215,184 +192,6 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    fn messages(&mut self) -> Read<()> {
-        if !self.expect("messages", Kind::Array, "an array of messages")? {
-            return Ok(());
-        }
-        let mut walk = self.scanner.array()?;
-        let mut i = 0;
-        while self.scanner.element(&mut walk)? {
-            let place = format!("messages[{i}]");
-            if self.scanner.peek()? != Kind::Object {
-                return Err(wrong(&place, "an object"));
-            }
-            self.message(&place)?;
-            i += 1;
-        }
-        self.view.messages += i;
-        Ok(())
-    }
-
-    fn message(&mut self, place: &str) -> Read<()> {
-        let mut walk = self.scanner.object()?;
-        while let Some(key) = self.scanner.member(&mut walk, place)? {
-            refuse_lookalike(&key, &IN_MESSAGE, place)?;
-            let here = below(place, &key.name);
-            match &*key.name {
-                "role" => {
-                    let role = self.string(&here)?;
-                    self.view.other_bytes += role.map_or(0, |it| it.len() as u64);
-                }
-                "content" => self.content(&here).map(drop)?,
-                "refusal" | "reasoning_content" | "reasoning" => self.text(&here)?,
-                "tool_calls" => self.tool_calls(&here)?,
-                "function_call" => self.call(&here)?,
-                _ => self.other()?,
-            }
-        }
-        Ok(())
-    }
-
-    /// A string, or parts. False if null.
-    fn content(&mut self, place: &str) -> Read<bool> {
-        match self.scanner.peek()? {
-            Kind::Null => self.scanner.skip().map(|_| false),
-            Kind::String => self.text(place).map(|()| true),
-            Kind::Array => {
-                let mut walk = self.scanner.array()?;
-                let mut i = 0;
-                while self.scanner.element(&mut walk)? {
-                    self.part(&element_of(place, i))?;
-                    i += 1;
-                }
-                Ok(true)
-            }
-            _ => Err(wrong(place, "a string or an array of parts")),
-        }
-    }
-
-    /// One part or block. Its type may come after its text, so texts are taken whatever the type says.
-    fn part(&mut self, place: &str) -> Read<()> {
-        match self.scanner.peek()? {
-            Kind::String => return self.text(place),
-            Kind::Object => {}
-            _ => return Err(wrong(place, "an object")),
-        }
-        let mut walk = self.scanner.object()?;
-        while let Some(key) = self.scanner.member(&mut walk, place)? {
-            refuse_lookalike(&key, &IN_PART, place)?;
-            let here = below(place, &key.name);
-            match &*key.name {
-                "type" => self.part_type(&here)?,
-                "text" | "refusal" | "thinking" | "reasoning" | "title" | "context" => self.text(&here)?,
-                "content" => match self.scanner.peek()? {
-                    // A tool result's error is an object; its strings are texts too.
-                    Kind::Object => self.strings_within(&here)?,
-                    _ => self.content(&here).map(drop)?,
-                },
-                "input" => self.strings_within(&here)?,
-                "source" => self.source(&here)?,
-                "image_url" | "input_audio" | "file" => {
-                    let span = self.scanner.skip()?;
-                    let bytes = span.len() as u64;
-                    *(if key.name == "image_url" { &mut self.view.image_bytes } else { &mut self.view.other_bytes }) +=
-                        bytes;
-                }
-                _ => self.other()?,
-            }
-        }
-        Ok(())
-    }
-
-    fn part_type(&mut self, place: &str) -> Read<()> {
-        let Some(kind) = self.string(place)? else { return Ok(()) };
-        let features = &mut self.view.features;
-        match &*kind {
-            "image" | "image_url" | "input_image" => {
-                features.images = true;
-                features.image_count += 1;
-            }
-            "input_audio" | "audio" => features.audio = true,
-            "file" | "document" | "input_file" | "container_upload" | "video_url" | "video" => {
-                features.documents = true
-            }
-            _ => {}
-        }
-        Ok(())
-    }
-
-    /// Where an image or a document is. Plain-text data is a text; its type may come after it.
-    fn source(&mut self, place: &str) -> Read<()> {
-        if self.scanner.peek()? != Kind::Object {
-            // A search result's source is a string.
-            return self.scanner.skip().map(drop);
-        }
-        let (mut data, mut kind) = (None, None);
-        let mut walk = self.scanner.object()?;
-        while let Some(key) = self.scanner.member(&mut walk, place)? {
-            refuse_lookalike(&key, &IN_PART, place)?;
-            let here = below(place, &key.name);
-            match &*key.name {
-                "type" => kind = self.string(&here)?,
-                "data" if self.scanner.peek()? == Kind::String => data = Some((here, self.scanner.string()?)),
-                "content" => self.content(&here).map(drop)?,
-                _ => self.scanner.skip().map(drop)?,
-            }
-        }
-        match (data, kind.as_deref()) {
-            (Some((_, span)), Some("base64")) => self.view.image_bytes += span.len() as u64,
-            (Some((place, span)), _) => self.note(&place, span)?,
-            _ => {}
-        }
-        Ok(())
-    }
-
-    fn tool_calls(&mut self, place: &str) -> Read<()> {
-        if !self.expect(place, Kind::Array, "an array")? {
-            return Ok(());
-        }
-        let mut walk = self.scanner.array()?;
-        let mut i = 0;
-        while self.scanner.element(&mut walk)? {
-            self.call(&element_of(place, i))?;
-            i += 1;
-        }
-        Ok(())
-    }
-
-    /// A tool call, a function call, or the `function` or `custom` inside a tool call.
-    fn call(&mut self, place: &str) -> Read<()> {
-        if !self.expect(place, Kind::Object, "an object")? {
-            return Ok(());
-        }
-        let mut walk = self.scanner.object()?;
-        while let Some(key) = self.scanner.member(&mut walk, place)? {
-            refuse_lookalike(&key, &IN_CALL, place)?;
-            let here = below(place, &key.name);
-            match &*key.name {
-                "function" | "custom" => self.call(&here)?,
-                "arguments" | "input" => self.text(&here)?,
-                _ => self.other()?,
-            }
-        }
-        Ok(())
-    }
-
-    fn prediction(&mut self) -> Read<()> {
-        if !self.expect("prediction", Kind::Object, "an object")? {
-            return Ok(());
-        }
-        let mut walk = self.scanner.object()?;
-        while let Some(key) = self.scanner.member(&mut walk, "prediction")? {
-            refuse_lookalike(&key, &["content", "type"], "prediction")?;
-            match &*key.name {
-                "content" => self.content("prediction.content").map(drop)?,
-                _ => self.scanner.skip().map(drop)?,
-            }
-        }
-        Ok(())
-    }
-
     fn tools(&mut self, place: &str) -> Read<()> {
         if !self.expect(place, Kind::Array, "an array")? {
             return Ok(());
@@ -442,48 +241,7 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// Every string value inside, as texts; what lies between them is billed too.
-    fn strings_within(&mut self, place: &str) -> Read<()> {
-        let (start, before) = (self.scanner.here(), self.view.texts.len());
-        self.strings_below(place)?;
-        let texts: usize = self.view.texts[before..].iter().map(|it| it.span.len()).sum();
-        self.view.other_bytes += (self.scanner.end() - start).saturating_sub(texts) as u64;
-        Ok(())
-    }
-
-    fn strings_below(&mut self, place: &str) -> Read<()> {
-        match self.scanner.peek()? {
-            Kind::String => self.text(place),
-            Kind::Array => {
-                let mut walk = self.scanner.array()?;
-                let mut i = 0;
-                while self.scanner.element(&mut walk)? {
-                    match self.scanner.peek()? {
-                        Kind::Number | Kind::Bool | Kind::Null => self.scanner.skip().map(drop)?,
-                        _ => self.strings_below(&element_of(place, i))?,
-                    }
-                    i += 1;
-                }
-                Ok(())
-            }
-            Kind::Object => {
-                let mut walk = self.scanner.object()?;
-                while let Some(key) = self.scanner.member(&mut walk, place)? {
-                    self.strings_below(&below(place, &key.name))?;
-                }
-                Ok(())
-            }
-            _ => self.scanner.skip().map(drop),
-        }
-    }
-
-    /// Anything else in a message.
-    fn other(&mut self) -> Read<()> {
-        self.view.other_bytes += self.scanner.skip()?.len() as u64;
-        Ok(())
-    }
-
-    fn text(&mut self, place: &str) -> Read<()> {
+    pub(super) fn text(&mut self, place: &str) -> Read<()> {
         if self.expect(place, Kind::String, "a string")? {
             let span = self.scanner.string()?;
             self.note(place, span)?;
@@ -491,7 +249,7 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    fn note(&mut self, place: &str, span: Range<usize>) -> Read<()> {
+    pub(super) fn note(&mut self, place: &str, span: Range<usize>) -> Read<()> {
         if self.view.texts.len() == MOST_TEXTS {
             return Err(invalid(place, "is one text too many"));
         }
@@ -499,7 +257,7 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    fn string(&mut self, place: &str) -> Read<Option<String>> {
+    pub(super) fn string(&mut self, place: &str) -> Read<Option<String>> {
         if !self.expect(place, Kind::String, "a string")? {
             return Ok(None);
         }
@@ -556,7 +314,7 @@ impl<'a> Reader<'a> {
     }
 
     /// True if the next value is of this kind, false (and past it) if it is null.
-    fn expect(&mut self, place: &str, kind: Kind, words: &str) -> Read<bool> {
+    pub(super) fn expect(&mut self, place: &str, kind: Kind, words: &str) -> Read<bool> {
         match self.scanner.peek()? {
             found if found == kind => Ok(true),
             Kind::Null => self.scanner.skip().map(|_| false),
@@ -578,7 +336,7 @@ impl<'a> Reader<'a> {
 }
 
 /// A member that differs from a governed one only in case would be read by servers that fold case (Go's do), unseen by the guards.
-fn refuse_lookalike(key: &Key<'_>, governed: &[&str], place: &str) -> Read<()> {
+pub(super) fn refuse_lookalike(key: &Key<'_>, governed: &[&str], place: &str) -> Read<()> {
     let name = &*key.name;
     if name.is_ascii() && !name.bytes().any(|b| b.is_ascii_uppercase()) {
         return Ok(());
@@ -619,7 +377,7 @@ fn missing(name: &str) -> BadRequest {
     BadRequest::at("missing_required_parameter", name, format!("'{name}' is required."))
 }
 
-fn wrong(place: &str, words: &str) -> BadRequest {
+pub(super) fn wrong(place: &str, words: &str) -> BadRequest {
     BadRequest::at("invalid_type", place, format!("'{place}' must be {words}."))
 }
 

@@ -25,6 +25,13 @@ impl Dialect for OpenAiDialect {
     }
 
     fn encode(&self, request: &ChatRequest, aim: &Aim<'_>) -> Result<HttpRequest, Unsupported> {
+        // What cannot be metered is refused, never forwarded.
+        if let Some(name) = request.features().surcharge {
+            return Err(Unsupported::at(
+                name,
+                format!("'{name}' is billed at a rate that the gateway has no price for"),
+            ));
+        }
         let body = match request.shape() {
             Shape::OpenAi => splice(request, aim),
             Shape::Anthropic => {

@@ -47,6 +47,17 @@ fn a_request_carries_key_and_path() {
 }
 
 #[test]
+fn what_is_billed_beyond_tokens_is_refused() {
+    let (base_url, request) = (
+        Url::parse("https://x/").unwrap(),
+        parse(Shape::OpenAi, r#"{"model":"a","messages":[],"service_tier":"priority"}"#),
+    );
+    let aim =
+        Aim { base_url: &base_url, model: "m", cap: 1, key: None, auth: Auth::Bearer, headers: &[], quirks: &PLAIN };
+    assert_eq!(OpenAiDialect.encode(&request, &aim).unwrap_err().param.as_deref(), Some("service_tier"));
+}
+
+#[test]
 fn the_cap_keeps_the_callers_spelling_unless_the_target_has_its_own() {
     check_encode(PLAIN, r#"{"model":"a","messages":[]}"#, r#"{"model":"real","messages":[],"max_tokens":100}"#);
     check_encode(
