@@ -124,7 +124,9 @@ pub struct Case {
     pub resolved: bool,
     /// What failed attempts cost the platform.
     pub failed_cost: Exact,
+    /// What the key's limits have left: requests, tokens.
     pub rate: Option<RateState>,
+    pub token_rate: Option<RateState>,
     /// A place among the calls in flight, and room for the body.
     pub place: Option<OwnedSemaphorePermit>,
     pub room: Option<OwnedSemaphorePermit>,
@@ -158,6 +160,7 @@ impl Case {
             resolved: false,
             failed_cost: Exact::ZERO,
             rate: None,
+            token_rate: None,
             place: Some(place),
             room: None,
         }

@@ -44,6 +44,10 @@ pub async fn settle(app: &Arc<App>, upstream: &mut Upstream, hold: Hold, case: &
         attempt.cost = answered.rounded_up().unwrap_or(Money::MAX);
         attempt.latency_ms = crate::case::millis(upstream.asked_at.elapsed());
     }
+    if let Some(caller) = &case.caller {
+        let tokens = usage.input.saturating_add(usage.cached_input).saturating_add(usage.cache_write);
+        app.limits.spend(caller, tokens.saturating_add(usage.output), app.clock().now());
+    }
     let mut record = case.record(ending, None);
     record.usage = usage;
     app.telemetry.used(&upstream.target, &usage, upstream.asked_at.elapsed());

@@ -6,14 +6,17 @@ use std::sync::Mutex;
 use axum::http::HeaderMap;
 use ledger::Timestamp;
 
-use crate::case::Caller;
+use crate::case::{Caller, Case};
 use crate::config::Config;
-use crate::limits::{Counted, FailedVerifications, KeyLimits, Network, RateState, Subject, Tally, client_address};
+use crate::limits::{
+    Counted, FailedVerifications, KeyLimits, Network, RateState, Refused, Subject, Tally, TokenLimits, client_address,
+};
 use crate::refusal::Refusal;
 
 /// The door limit of one process.
 pub struct Door {
     keys: KeyLimits,
+    tokens: TokenLimits,
     failed: FailedVerifications,
     tally: Mutex<Tally>,
     trusted: Vec<Network>,
@@ -24,6 +27,7 @@ impl Door {
     pub fn new(config: &Config) -> Door {
         Door {
             keys: KeyLimits::new(),
+            tokens: TokenLimits::new(),
             failed: FailedVerifications::new(config.limits.failed_verifications_per_minute),
             tally: Mutex::new(Tally::new()),
             // The configuration was checked when it was read.
@@ -43,14 +47,24 @@ impl Door {
         client_address(peer, Some(forwarded.as_str()).filter(|text| !text.is_empty()), &self.trusted)
     }
 
-    /// Draws from the key's allowance, where it has one.
-    pub fn admit(&self, caller: &Caller, now: Timestamp) -> Result<Option<RateState>, Refusal> {
-        let Some(rpm) = caller.credential.rpm else { return Ok(None) };
-        match self.keys.admit(caller.credential.key, rpm, now) {
-            Ok(state) => Ok(Some(state)),
-            Err(refused) => {
-                Err(Refusal::RateLimited { retry_after: refused.retry_after, what: "requests per minute of this key" })
-            }
+    /// Draws from the key's allowances, where it has any. What is left is told either way.
+    pub fn admit(&self, caller: &Caller, case: &mut Case) -> Result<(), Refusal> {
+        let credential = &caller.credential;
+        if let Some(tpm) = credential.tpm {
+            let admitted = self.tokens.admit(credential.key, tpm, case.at);
+            case.token_rate = Some(told(admitted, "tokens per minute of this key", &mut case.token_rate)?);
+        }
+        if let Some(rpm) = credential.rpm {
+            let admitted = self.keys.admit(credential.key, rpm, case.at);
+            case.rate = Some(told(admitted, "requests per minute of this key", &mut case.rate)?);
+        }
+        Ok(())
+    }
+
+    /// Draws what an answered call has used.
+    pub fn spend(&self, caller: &Caller, tokens: u64, now: Timestamp) {
+        if let Some(tpm) = caller.credential.tpm {
+            self.tokens.spend(caller.credential.key, tpm, tokens, now);
         }
     }
 
@@ -78,8 +92,25 @@ impl Door {
         if all { self.tally().drain_all() } else { self.tally().drain(now) }
     }
 
+    /// Takes back what could not be written down.
+    pub fn put_back(&self, counted: Vec<Counted>) {
+        self.tally().put_back(counted);
+    }
+
     // A count is whole at any moment: a panic elsewhere leaves nothing half done in it.
     fn tally(&self) -> std::sync::MutexGuard<'_, Tally> {
         self.tally.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
+}
+
+/// A refusal says what is left, too.
+fn told(
+    admitted: Result<RateState, Refused>,
+    what: &'static str,
+    left: &mut Option<RateState>,
+) -> Result<RateState, Refusal> {
+    admitted.map_err(|refused| {
+        *left = Some(refused.state);
+        Refusal::RateLimited { retry_after: refused.retry_after, what }
+    })
 }

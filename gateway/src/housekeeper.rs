@@ -36,8 +36,9 @@ pub async fn keep(app: Arc<App>) {
 }
 
 /// One entry a minute and subject, however many refusals it stands for.
-async fn write_down(app: &App, counted: Vec<Counted>) {
-    for counted in counted {
+async fn write_down(app: &App, all: Vec<Counted>) {
+    let mut left = std::collections::VecDeque::from(all);
+    while let Some(counted) = left.front().copied() {
         let (org, actor) = match counted.subject {
             Subject::Key(key, org) => (Some(org), Actor::Key(key)),
             Subject::Address(_) | Subject::Others => (None, Actor::System),
@@ -52,8 +53,10 @@ async fn write_down(app: &App, counted: Vec<Counted>) {
             entry = entry.with("address_hash", hex::encode(hash));
         }
         if let Err(error) = app.ledger.record(entry).await {
-            tracing::error!(%error, "counted refusals could not be written down");
+            tracing::error!(%error, "counted refusals could not be written down yet");
+            app.limits.put_back(left.into());
             return;
         }
+        left.pop_front();
     }
 }

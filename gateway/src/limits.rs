@@ -25,9 +25,9 @@ const MOST_ROWS: usize = 16 * (MOST_KEY_ROWS + MOST_ADDRESS_ROWS);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RateState {
     /// How many a minute.
-    pub limit: u32,
+    pub limit: u64,
     /// How many at once from now.
-    pub remaining: u32,
+    pub remaining: u64,
     /// Until all of them are there again.
     pub reset: Duration,
 }
@@ -41,8 +41,7 @@ pub struct Refused {
     pub state: RateState,
 }
 
-/// Requests per minute, key by key. A key without a limit never gets here. Tokens per minute would be a second set of
-/// these buckets, drawn by as many tokens as were held for.
+/// Requests per minute, key by key. A key without a limit never gets here.
 #[derive(Debug)]
 pub struct KeyLimits(Mutex<Buckets<Id<Key>>>);
 
@@ -58,8 +57,53 @@ impl KeyLimits {
     /// When the bucket is empty.
     pub fn admit(&self, key: Id<Key>, per_minute: u32, now: Timestamp) -> Result<RateState, Refused> {
         // There are no more buckets than valid keys, and the idle ones go: no bound of its own is needed.
-        held(&self.0).draw(key, per_minute, now)
+        held(&self.0).draw(key, u64::from(per_minute), now)
     }
+}
+
+/// Tokens per minute, key by key. How many a call takes is known only at its end, so it is let in while anything is left,
+/// and what it used is drawn afterwards, into debt if need be: the next call waits until the debt is paid by time.
+#[derive(Debug)]
+pub struct TokenLimits(Mutex<Buckets<Id<Key>>>);
+
+impl TokenLimits {
+    /// Every bucket is full.
+    pub fn new() -> TokenLimits {
+        TokenLimits(Mutex::new(Buckets::new(usize::MAX)))
+    }
+
+    /// Looks whether the key has a token left. Draws nothing.
+    ///
+    /// # Errors
+    /// When the bucket of `per_minute` is empty.
+    pub fn admit(&self, key: Id<Key>, per_minute: u64, now: Timestamp) -> Result<RateState, Refused> {
+        let now = i128::from(now.micros()) * 1_000;
+        let mut full_at = held(&self.0).full_at.get(&key).copied().unwrap_or(now);
+        let debt = (full_at - now - minute()).max(0);
+        full_at -= debt;
+        match draw(&mut full_at, per_minute, now) {
+            // The look itself takes nothing.
+            Ok(state) => Ok(RateState { remaining: state.remaining.saturating_add(1), ..state }),
+            Err(refused) => Err(Refused { retry_after: refused.retry_after + nanos(debt), ..refused }),
+        }
+    }
+
+    /// Draws what a call has used.
+    pub fn spend(&self, key: Id<Key>, per_minute: u64, tokens: u64, now: Timestamp) {
+        let now = i128::from(now.micros()) * 1_000;
+        let Some(one) = minute().checked_div(i128::from(per_minute)) else { return };
+        let mut buckets = held(&self.0);
+        if buckets.full_at.len() >= buckets.sweep_at {
+            buckets.sweep(now);
+        }
+        let full_at = buckets.full_at.entry(key).or_insert(now);
+        // A debt of an hour is as good as any larger one, and is paid by a restart of nobody's clock.
+        *full_at = ((*full_at).max(now) + one.saturating_mul(i128::from(tokens))).min(now + 60 * minute());
+    }
+}
+
+fn minute() -> i128 {
+    i128::try_from(MINUTE.as_nanos()).unwrap_or(i128::MAX)
 }
 
 /// Failed verifications of keys, address by address. Only a failure draws, so valid keys are never throttled.
@@ -77,7 +121,10 @@ impl FailedVerifications {
 
     /// A verification from this address failed. Once its bucket is empty: how long until it may fail again.
     pub fn failed(&self, address: IpAddr, now: Timestamp) -> Option<Duration> {
-        held(&self.buckets).draw(neighbourhood(address), self.per_minute, now).err().map(|refused| refused.retry_after)
+        held(&self.buckets)
+            .draw(neighbourhood(address), u64::from(self.per_minute), now)
+            .err()
+            .map(|refused| refused.retry_after)
     }
 }
 
@@ -106,7 +153,7 @@ impl<K: Eq + Hash> Buckets<K> {
         Buckets { full_at: HashMap::new(), others: i128::MIN, most, sweep_at: FEWEST_SWEPT, swept: i128::MIN }
     }
 
-    fn draw(&mut self, whose: K, per_minute: u32, now: Timestamp) -> Result<RateState, Refused> {
+    fn draw(&mut self, whose: K, per_minute: u64, now: Timestamp) -> Result<RateState, Refused> {
         let now = i128::from(now.micros()) * 1_000;
         if self.full_at.len() >= self.sweep_at {
             self.sweep(now);
@@ -133,9 +180,8 @@ impl<K: Eq + Hash> Buckets<K> {
 }
 
 /// Takes one from a bucket that holds `per_minute` and fills evenly within a minute.
-fn draw(full_at: &mut i128, per_minute: u32, now: i128) -> Result<RateState, Refused> {
-    let whole = i128::try_from(MINUTE.as_nanos()).unwrap_or(i128::MAX);
-    let Some(one) = whole.checked_div(i128::from(per_minute)) else {
+fn draw(full_at: &mut i128, per_minute: u64, now: i128) -> Result<RateState, Refused> {
+    let Some(one) = minute().checked_div(i128::from(per_minute)) else {
         let state = RateState { limit: 0, remaining: 0, reset: MINUTE };
         return Err(Refused { retry_after: MINUTE, state });
     };
@@ -149,7 +195,7 @@ fn draw(full_at: &mut i128, per_minute: u32, now: i128) -> Result<RateState, Ref
         return Err(Refused { retry_after: nanos(wait), state });
     }
     *full_at = after;
-    let remaining = u32::try_from(-wait / one).unwrap_or(u32::MAX);
+    let remaining = u64::try_from(-wait / one).unwrap_or(u64::MAX);
     Ok(RateState { limit: per_minute, remaining, reset: nanos(after - now) })
 }
 
@@ -315,6 +361,13 @@ impl Tally {
         rows(std::mem::replace(&mut self.rows, open))
     }
 
+    /// Takes back what could not be written down, to be drained again.
+    pub fn put_back(&mut self, counted: Vec<Counted>) {
+        for Counted { subject, code, minute, count } in counted {
+            *self.rows.entry((minute, subject, code)).or_default() += count;
+        }
+    }
+
     /// Takes out everything, for the last words before a shutdown.
     pub fn drain_all(&mut self) -> Vec<Counted> {
         rows(std::mem::take(&mut self.rows))
@@ -359,7 +412,7 @@ mod tests {
     #[test]
     fn a_key_has_its_minute_s_worth_at_once_and_then_one_at_a_time() {
         let limits = KeyLimits::new();
-        let check = |seconds: f64, expected: Result<(u32, f64), f64>| {
+        let check = |seconds: f64, expected: Result<(u64, f64), f64>| {
             let answer = limits.admit(key(1), 3, at(seconds));
             let answer = answer.map(|s| (s.remaining, s.reset.as_secs_f64())).map_err(|r| r.retry_after.as_secs_f64());
             assert_eq!(answer, expected, "at {seconds}");
@@ -395,7 +448,7 @@ mod tests {
         assert!(limits.admit(key(1), 100, at(0.0)).is_err(), "what is drawn stays drawn");
         assert!(limits.admit(key(1), 100, at(1.0)).is_ok());
         assert!(limits.admit(key(3), 0, at(0.0)).is_err());
-        assert_eq!(limits.admit(key(4), u32::MAX, at(0.0)).unwrap().remaining, u32::MAX - 1);
+        assert_eq!(limits.admit(key(4), u32::MAX, at(0.0)).unwrap().remaining, u64::from(u32::MAX) - 1);
     }
 
     #[test]
@@ -560,5 +613,24 @@ mod tests {
         let rows = tally.drain_all();
         assert!(rows.len() <= MOST_ROWS);
         assert_eq!(rows.iter().map(|row| row.count).sum::<u64>(), 40_000);
+    }
+
+    #[test]
+    fn a_key_in_debt_of_tokens_waits_until_time_has_paid_it() {
+        let limits = TokenLimits::new();
+        let key = Id::from_uuid(uuid::Uuid::from_u128(1));
+        let at = |seconds: i64| Timestamp::from_micros(1_700_000_000_000_000 + seconds * 1_000_000);
+        let admit =
+            |seconds| limits.admit(key, 600, at(seconds)).map(|s| s.remaining).map_err(|r| r.retry_after.as_millis());
+        assert_eq!(admit(0), Ok(600), "untouched");
+        limits.spend(key, 600, 200, at(0));
+        assert_eq!(admit(0), Ok(400), "what was used is gone");
+        assert_eq!(admit(10), Ok(500), "ten tokens a second come back");
+        limits.spend(key, 600, 700, at(10));
+        assert_eq!(admit(10), Err(20_100), "200 in debt, and one more is needed");
+        assert_eq!(admit(31), Ok(10), "paid");
+        assert_eq!(limits.admit(key, 0, at(31)).map_err(|r| r.state.limit), Err(0), "nothing allowed at all");
+        limits.spend(key, 600, u64::MAX, at(31));
+        assert!(admit(31).is_err_and(|wait| wait <= 3_600_000), "a debt has its bound");
     }
 }

@@ -47,7 +47,7 @@ async fn admit(app: &Arc<App>, call: &mut Call, case: &mut Case) -> Result<Admit
     let snapshot = app.snapshot()?; //                                        one view of keys, prices, rules
     let caller = authenticate(app, &snapshot, &call.presented)?; //           who
     let caller = case.called_by(caller);
-    case.rate = app.limits.admit(&caller, case.at)?; //                       how often
+    app.limits.admit(&caller, case)?; //                                      how often
     let asked = parse(app, call, case).await?; //                             what
     let found = scan(&app.scanner, &asked); //                                what is in it
     let health = app.health.view(app.millis());

@@ -89,10 +89,14 @@ impl Head {
                 .collect();
             set("x-alfred-budget-warning", &words.join(", "));
         }
-        if let Some(rate) = &case.rate {
-            set("x-ratelimit-limit-requests", &rate.limit.to_string());
-            set("x-ratelimit-remaining-requests", &rate.remaining.to_string());
-            set("x-ratelimit-reset-requests", &format!("{:.3}s", rate.reset.as_secs_f64()));
+        for (rate, limit, remaining, reset) in [
+            (&case.rate, "x-ratelimit-limit-requests", "x-ratelimit-remaining-requests", "x-ratelimit-reset-requests"),
+            (&case.token_rate, "x-ratelimit-limit-tokens", "x-ratelimit-remaining-tokens", "x-ratelimit-reset-tokens"),
+        ] {
+            let Some(rate) = rate else { continue };
+            set(limit, &rate.limit.to_string());
+            set(remaining, &rate.remaining.to_string());
+            set(reset, &format!("{:.3}s", rate.reset.as_secs_f64()));
         }
         Head { call: case.id, headers }
     }
