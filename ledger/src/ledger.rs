@@ -246,7 +246,7 @@ impl Ledger {
             record: json(&record),
             told: Some(Box::new(record)),
             entry,
-            _slot: hold.slot.take(),
+            slot: hold.slot.take(),
             reply: Some(reply),
             failures: 0,
         }));

@@ -6,6 +6,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::money::Money;
+use crate::record::is_default;
 
 const MILLION: u128 = 1_000_000;
 
@@ -13,11 +14,16 @@ const MILLION: u128 = 1_000_000;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Usage {
+    #[serde(skip_serializing_if = "is_default")]
     pub input: u64,
+    #[serde(skip_serializing_if = "is_default")]
     pub cached_input: u64,
+    #[serde(skip_serializing_if = "is_default")]
     pub cache_write: u64,
+    #[serde(skip_serializing_if = "is_default")]
     pub output: u64,
     /// Counted by us, because the provider did not say.
+    #[serde(skip_serializing_if = "is_default")]
     pub estimated: bool,
 }
 

@@ -73,7 +73,7 @@ pub(crate) struct ResolveJob {
     pub told: Option<Box<CallRecord>>,
     pub entry: Entry,
     /// Its place among the holds in flight; free again when this is durable. A hold that was never delivered may lack it.
-    pub _slot: Option<OwnedSemaphorePermit>,
+    pub slot: Option<OwnedSemaphorePermit>,
     pub reply: Option<oneshot::Sender<Result<Receipt, StoreError>>>,
     /// How often a batch with it failed.
     pub failures: u32,
@@ -317,7 +317,7 @@ pub(crate) fn give_back(
         record: "".into(),
         told: None,
         entry,
-        _slot: slot,
+        slot,
         reply: None,
         failures: 0,
     })

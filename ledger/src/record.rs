@@ -1,4 +1,5 @@
 //! What a receipt remembers of a call: ids, names of models and counts, never what anyone wrote.
+//! Stored as JSON without what is empty: a row is written for every call, twice.
 
 use std::collections::BTreeMap;
 
@@ -9,36 +10,58 @@ use crate::id::{Id, Team, User};
 use crate::money::Money;
 use crate::price::Usage;
 
+pub(crate) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
 /// A call as far as it is known: at first what was asked, at the end what came of it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct CallRecord {
     /// The API that was called: `chat.completions`, `messages`.
+    #[serde(skip_serializing_if = "is_default")]
     pub kind: String,
     /// The model that the caller named.
+    #[serde(skip_serializing_if = "is_default")]
     pub model: String,
     /// Provider and model that answered.
+    #[serde(skip_serializing_if = "is_default")]
     pub target: Option<String>,
     /// Why that target was chosen.
+    #[serde(skip_serializing_if = "is_default")]
     pub routing: String,
     /// How the call ended.
+    #[serde(skip_serializing_if = "is_default")]
     pub ending: String,
     /// The code of the error that the caller saw.
+    #[serde(skip_serializing_if = "is_default")]
     pub code: Option<String>,
+    #[serde(skip_serializing_if = "is_default")]
     pub usage: Usage,
+    #[serde(skip_serializing_if = "is_default")]
     pub stream: bool,
+    #[serde(skip_serializing_if = "is_default")]
     pub started_at: Option<Timestamp>,
+    #[serde(skip_serializing_if = "is_default")]
     pub latency_ms: u64,
+    #[serde(skip_serializing_if = "is_default")]
     pub first_byte_ms: Option<u64>,
+    #[serde(skip_serializing_if = "is_default")]
     pub attempts: Vec<AttemptRecord>,
     /// Revision of the policy that decided.
+    #[serde(skip_serializing_if = "is_default")]
     pub policy: String,
+    #[serde(skip_serializing_if = "is_default")]
     pub findings: Vec<FindingRecord>,
     /// What the cache did: `hit`, `miss`, `bypass`.
+    #[serde(skip_serializing_if = "is_default")]
     pub cache: String,
     /// What the client claims about itself.
+    #[serde(skip_serializing_if = "is_default")]
     pub claims: BTreeMap<String, String>,
+    #[serde(skip_serializing_if = "is_default")]
     pub team: Option<Id<Team>>,
+    #[serde(skip_serializing_if = "is_default")]
     pub user: Option<Id<User>>,
 }
 
@@ -46,11 +69,16 @@ pub struct CallRecord {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct AttemptRecord {
+    #[serde(skip_serializing_if = "is_default")]
     pub target: String,
+    #[serde(skip_serializing_if = "is_default")]
     pub outcome: String,
+    #[serde(skip_serializing_if = "is_default")]
     pub status: Option<u16>,
+    #[serde(skip_serializing_if = "is_default")]
     pub latency_ms: u64,
     /// What the provider bills for it, whether or not it answered the client.
+    #[serde(skip_serializing_if = "is_default")]
     pub cost: Money,
 }
 
@@ -58,8 +86,37 @@ pub struct AttemptRecord {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct FindingRecord {
+    #[serde(skip_serializing_if = "is_default")]
     pub kind: String,
+    #[serde(skip_serializing_if = "is_default")]
     pub place: String,
+    #[serde(skip_serializing_if = "is_default")]
     pub count: u64,
+    #[serde(skip_serializing_if = "is_default")]
     pub action: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_reads_back_whole_though_only_what_is_told_is_written() {
+        assert_eq!(serde_json::to_string(&CallRecord::default()).unwrap(), "{}");
+        let record = CallRecord {
+            model: "gpt-4o".into(),
+            usage: Usage { output: 3, ..Usage::default() },
+            started_at: Some(Timestamp::from_micros(1_770_000_000_000_001)),
+            attempts: vec![AttemptRecord {
+                target: "openai/gpt-4o".into(),
+                status: Some(200),
+                ..AttemptRecord::default()
+            }],
+            claims: BTreeMap::from([("team".into(), "search".into())]),
+            ..CallRecord::default()
+        };
+        let json = serde_json::to_string(&record).unwrap();
+        assert!(!json.contains("findings"), "{json}");
+        assert_eq!(serde_json::from_str::<CallRecord>(&json).unwrap(), record);
+    }
 }

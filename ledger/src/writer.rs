@@ -274,6 +274,7 @@ impl Writer {
                 {
                     tracing::error!(%error, call = %job.call, "call could not be resolved");
                 }
+                drop(job.slot); // free before anybody hears of it
                 if let Some(reply) = job.reply {
                     let told = job.told.map(|told| *told).unwrap_or_default();
                     let _ = reply.send(done.map(|row| receipt(row, told)));
@@ -295,9 +296,8 @@ impl Writer {
     }
 
     fn hand_over(&self, job: ReserveJob, taken: Result<Taken, ReserveError>) {
-        let answer = taken.map(|taken| match taken {
-            Taken::Replay(first) => Reserved::Replay(first),
-            Taken::New { warnings } => Reserved::New(Hold {
+        let answer = match taken {
+            Ok(Taken::New { warnings }) => Ok(Reserved::New(Hold {
                 call: job.call,
                 org: job.org,
                 key: job.key,
@@ -307,8 +307,16 @@ impl Writer {
                 warnings,
                 slot: Some(job.slot),
                 undelivered: Some(self.desk.queue.clone()),
-            }),
-        });
+            })),
+            Ok(Taken::Replay(first)) => {
+                drop(job.slot); // free before anybody hears of it
+                Ok(Reserved::Replay(first))
+            }
+            Err(error) => {
+                drop(job.slot);
+                Err(error)
+            }
+        };
         // If nobody waits any more, the hold comes back through its drop.
         let _ = job.reply.send(answer);
     }

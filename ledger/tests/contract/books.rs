@@ -12,6 +12,8 @@ on_both_databases!(
     two_processes_share_one_limit,
     every_wallet_is_the_sum_of_its_journal,
     the_revision_moves_with_every_change,
+    no_more_holds_are_open_than_there_are_places,
+    a_writer_that_loses_its_connection_loses_nothing,
 );
 
 /// Every wallet, window by window, is the sum of its journal; every movement has its entry; the log verifies.
@@ -237,4 +239,65 @@ async fn the_revision_moves_with_every_change(world: World) {
     world.ledger.close().await;
     assert!(world.ledger.readiness().is_err());
     assert!(world.reserve(&who, "0.1").await.is_err());
+}
+
+async fn no_more_holds_are_open_than_there_are_places(world: World) {
+    let who = world.spender(limit("1")).await;
+    world.ledger.close().await;
+    let options = crate::world::options(&world.url, &world.clock, 55);
+    let ledger = Ledger::open(ledger::Options { holds_in_flight: 2, ..options }).await.unwrap();
+    let mut open = Vec::new();
+    for _ in 0..2 {
+        open.push(crate::world::hold(ledger.reserve(world.order(&who, "0.1")).await).unwrap());
+    }
+    assert!(matches!(ledger.reserve(world.order(&who, "0.1")).await, Err(ReserveError::Busy)));
+    assert_eq!(ledger.gauges().holds_in_flight, 2);
+    ledger.settle(open.remove(0), charge("0.1")).await.unwrap();
+    open.push(crate::world::hold(ledger.reserve(world.order(&who, "0.1")).await).expect("a place is free again"));
+    for hold in open {
+        ledger.release(hold, release("client_left")).await.unwrap();
+    }
+    ledger.close().await;
+}
+
+async fn a_writer_that_loses_its_connection_loses_nothing(world: World) {
+    if world.on == On::Sqlite {
+        return; // there is no connection to lose
+    }
+    let who = world.spender(limit("1000")).await;
+    let mut calls = tokio::task::JoinSet::new();
+    for i in 0..32 {
+        let (ledger, who) = (world.ledger.clone(), who);
+        let orders: Vec<_> = (0..15).map(|_| world.order(&who, "0.1")).collect();
+        calls.spawn(async move {
+            let mut settled = 0_i64;
+            for order in orders {
+                // An order may fail while the database is away; a settlement may not.
+                if let Ok(Reserved::New(hold)) = ledger.reserve(order).await {
+                    let receipt =
+                        ledger.settle(hold, charge(if i % 2 == 0 { "0.05" } else { "0.1" })).await.expect("settled");
+                    settled += receipt.price.nanos();
+                }
+            }
+            settled
+        });
+    }
+    let mut settled = 0;
+    while !calls.is_empty() {
+        let cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+                    WHERE application_name = 'alfred-writer' AND datname = current_database()";
+        world.meddle(cut).await.unwrap();
+        for _ in 0..5 {
+            tokio::task::yield_now().await;
+            if let Ok(Some(done)) = tokio::time::timeout(Duration::from_millis(20), calls.join_next()).await {
+                settled += done.unwrap();
+            }
+        }
+    }
+    // Whatever nobody was told of has been taken back.
+    world.ledger.record(ledger::Entry::new(Some(who.org), "LAST", Actor::System)).await.unwrap();
+    let standing = world.ledger.standings(&[who.wallet]).await.unwrap()[&who.wallet];
+    assert_eq!((standing.spent.nanos(), standing.held.nanos()), (settled, 0));
+    assert!(settled > 0);
+    balance(&world, who.org, &[who.wallet]).await;
 }
