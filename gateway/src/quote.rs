@@ -30,6 +30,11 @@ pub struct Quote {
 /// Prices the plan. `stored`: the answer is at hand, so nothing needs to be held.
 pub fn quote(snapshot: &Snapshot, permit: Cleared, stored: bool) -> Result<Quote, Refusal> {
     let request = &permit.request;
+    if let Some(member) = request.features().surcharge {
+        // It would be billed at a rate that no price list here has: refused before any money is held.
+        let message = format!("'{member}' is billed at a rate that this gateway has no price for");
+        return Err(Refusal::Unsupported { param: Some(member.to_owned()), message });
+    }
     let mut offers = Vec::new();
     let mut dearest = Exact::ZERO;
     for target in &permit.targets {
