@@ -26,6 +26,7 @@ pub(crate) struct ListAudit {
     #[param(value_type = Option<String>)]
     org_id: Option<Id<Org>>,
     /// Only entries of this kind, such as `KEY_REVOKED`.
+    #[param(pattern = "^[0-9A-Za-z_]{1,64}$")]
     kind: Option<String>,
     /// Only entries from this moment on.
     #[param(value_type = Option<String>, format = DateTime)]
@@ -71,6 +72,7 @@ pub(crate) struct ExportAudit {
     #[param(value_type = Option<String>)]
     org_id: Option<Id<Org>>,
     /// `jsonl`: one entry a line, whole, from the first to the last. `jsonl` unless said.
+    #[param(pattern = "^jsonl$")]
     format: Option<String>,
 }
 

@@ -4,11 +4,13 @@ use std::sync::LazyLock;
 
 use axum::response::{IntoResponse, Response};
 use http::header;
+use serde_json::Value;
 use utoipa::openapi::path::{Operation, ParameterBuilder, ParameterIn, PathItem};
+use utoipa::openapi::schema::Type;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{
-    Components, ContentBuilder, InfoBuilder, OpenApi, OpenApiBuilder, Ref, RefOr, Required, ResponseBuilder,
-    SecurityRequirement, ServerBuilder,
+    Components, ContentBuilder, InfoBuilder, ObjectBuilder, OpenApi, OpenApiBuilder, Ref, RefOr, Required,
+    ResponseBuilder, SecurityRequirement, ServerBuilder,
 };
 use utoipa::{PartialSchema, ToSchema};
 
@@ -21,7 +23,9 @@ pub(crate) fn text() -> String {
         for item in api.paths.paths.values_mut() {
             complete(item);
         }
-        let mut text = api.to_pretty_json().unwrap_or_default();
+        let mut document = serde_json::to_value(&api).unwrap_or_default();
+        sharpen(&mut document);
+        let mut text = serde_json::to_string_pretty(&document).unwrap_or_default();
         text.push('\n');
         text
     });
@@ -58,10 +62,16 @@ fn complete(item: &mut PathItem) {
         let moves_money = matches!(post.operation_id.as_deref(), Some("fund_wallet" | "refund_request"));
         let once = ParameterBuilder::new()
             .name("Idempotency-Key")
-            .required(if moves_money { Required::True } else { Required::False })
             .parameter_in(ParameterIn::Header)
+            .required(if moves_money { Required::True } else { Required::False })
             .description(Some("1 to 255 printable ASCII characters; a repeat with the same content happens once."))
-            .schema(Some(String::schema()))
+            .schema(Some(
+                ObjectBuilder::new()
+                    .schema_type(Type::String)
+                    .min_length(Some(1))
+                    .max_length(Some(255))
+                    .pattern(Some("^[ -~]+$")),
+            ))
             .build();
         post.parameters.get_or_insert_default().push(RefOr::T(once));
     }
@@ -79,6 +89,45 @@ fn complete(item: &mut PathItem) {
         let response =
             ResponseBuilder::new().description("A problem").content("application/problem+json", problem).build();
         operation.responses.responses.insert("default".into(), RefOr::T(response));
+    }
+}
+
+/// Says of every member and parameter what its name promises: the form of ids, amounts and cursors.
+fn sharpen(value: &mut Value) {
+    let Value::Object(members) = value else {
+        if let Value::Array(items) = value {
+            items.iter_mut().for_each(sharpen);
+        }
+        return;
+    };
+    if let Some(Value::Object(properties)) = members.get_mut("properties") {
+        for (name, schema) in properties {
+            promise(name, schema);
+        }
+    }
+    if let Some(name) = members.get("name").and_then(Value::as_str).map(str::to_owned)
+        && let Some(schema) = members.get_mut("schema")
+    {
+        promise(&name, schema);
+    }
+    members.values_mut().for_each(sharpen);
+}
+
+fn promise(name: &str, schema: &mut Value) {
+    let form = match name {
+        "cursor" => "^[0-9a-z_-]{1,100}$",
+        "org_id" => "^org_[0-9a-f]{32}$",
+        "team_id" => "^team_[0-9a-f]{32}$",
+        "user_id" => "^usr_[0-9a-f]{32}$",
+        "wallet_id" | "parent_id" => "^wal_[0-9a-f]{32}$",
+        "key_id" => "^key_[0-9a-f]{32}$",
+        "request_id" => "^req_[0-9a-f]{32}$",
+        name if name.ends_with("_delta_usd") => "^-?[0-9]{1,10}([.][0-9]{1,9})?$",
+        name if name.ends_with("_usd") => "^[0-9]{1,10}([.][0-9]{1,9})?$",
+        _ => return,
+    };
+    if let Value::Object(schema) = schema {
+        schema.insert("pattern".to_owned(), form.into());
     }
 }
 

@@ -30,6 +30,7 @@ pub(crate) struct ListRequests {
     #[param(value_type = Option<String>)]
     key_id: Option<Id<Key>>,
     /// Only `pending`, `settled`, `released`, `expired` or `refused` ones.
+    #[param(pattern = "^(pending|settled|released|expired|refused)$")]
     status: Option<String>,
     /// At most so many.
     #[param(value_type = Option<u32>, minimum = 1, maximum = 1000)]

@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 #[serde(deny_unknown_fields)]
 pub(crate) struct NewKey {
     /// One line of 1 to 200 characters.
-    #[schema(example = "search backend", max_length = 200)]
+    #[schema(example = "search backend", min_length = 1, max_length = 200)]
     pub name: String,
     /// The wallet that its calls are paid from, with every wallet above it.
     #[schema(value_type = String, example = "wal_0192f0c1a2b37c4d8e5f60718293a4b5")]
@@ -20,6 +20,7 @@ pub(crate) struct NewKey {
     #[schema(value_type = Option<String>)]
     pub user_id: Option<Id<User>>,
     /// The models that it may ask for; without it, every model that policy allows.
+    #[schema(min_items = 1, max_items = 1000)]
     pub models: Option<Vec<String>>,
     /// When it stops working, in the future; without it, never.
     #[schema(value_type = Option<String>, format = DateTime)]

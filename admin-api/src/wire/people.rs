@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 #[serde(deny_unknown_fields)]
 pub(crate) struct NewOrg {
     /// One line of 1 to 200 characters.
-    #[schema(example = "Acme", max_length = 200)]
+    #[schema(example = "Acme", min_length = 1, max_length = 200)]
     pub name: String,
 }
 
@@ -37,7 +37,7 @@ pub(crate) struct NewTeam {
     #[schema(value_type = String, example = "org_0192f0c1a2b37c4d8e5f60718293a4b5")]
     pub org_id: Id<Org>,
     /// One line of 1 to 200 characters.
-    #[schema(example = "Search", max_length = 200)]
+    #[schema(example = "Search", min_length = 1, max_length = 200)]
     pub name: String,
 }
 
@@ -67,7 +67,7 @@ pub(crate) struct NewUser {
     #[schema(value_type = String, example = "org_0192f0c1a2b37c4d8e5f60718293a4b5")]
     pub org_id: Id<Org>,
     /// One line of 1 to 200 characters.
-    #[schema(example = "Ada Lovelace", max_length = 200)]
+    #[schema(example = "Ada Lovelace", min_length = 1, max_length = 200)]
     pub name: String,
     #[schema(example = "ada@example.com")]
     pub email: Option<String>,

@@ -172,7 +172,7 @@ impl From<Receipt> for ReceiptBody {
 #[serde(deny_unknown_fields)]
 pub(crate) struct RefundRequest {
     /// One line of 1 to 200 characters. It is kept in the audit log for good: name no person.
-    #[schema(example = "duplicate answer", max_length = 200)]
+    #[schema(example = "duplicate answer", min_length = 1, max_length = 200)]
     pub reason: String,
     /// All that is left of the price, unless said.
     #[schema(value_type = Option<String>, example = "0.01")]

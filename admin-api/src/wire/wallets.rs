@@ -17,10 +17,10 @@ pub(crate) struct NewWallet {
     #[schema(value_type = String, example = "org_0192f0c1a2b37c4d8e5f60718293a4b5")]
     pub org_id: Id<Org>,
     /// One line of 1 to 200 characters.
-    #[schema(example = "Search team", max_length = 200)]
+    #[schema(example = "Search team", min_length = 1, max_length = 200)]
     pub name: String,
     /// `org`, `team`, `user`, `project` or `key`; more will come. An `org` wallet is a root.
-    #[schema(example = "team")]
+    #[schema(example = "team", pattern = "^(org|team|user|project|key)$")]
     pub kind: String,
     /// The team whose money it is; keys on it and below it belong to that team unless they say otherwise.
     #[schema(value_type = Option<String>)]
@@ -39,11 +39,11 @@ pub(crate) struct NewWallet {
     #[schema(value_type = Option<String>, example = "80.00")]
     pub soft_limit_usd: Option<Money>,
     /// `none`, `day`, `week` (from Monday) or `month`, in UTC. `none` unless said.
-    #[schema(example = "month")]
+    #[schema(example = "month", pattern = "^(none|day|week|month)$")]
     pub window: Option<String>,
     /// `budget` (a limit that renews with its window) or `prepaid` (what was paid in, spent once whatever the window; a
     /// hard limit then bounds each window of it). `budget` unless said.
-    #[schema(example = "budget")]
+    #[schema(example = "budget", pattern = "^(budget|prepaid)$")]
     pub funding: Option<String>,
 }
 
@@ -70,7 +70,7 @@ impl NewWallet {
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ChangeWallet {
-    #[schema(max_length = 200)]
+    #[schema(min_length = 1, max_length = 200)]
     pub name: Option<String>,
     /// Lowered below what is spent and held, it admits nothing more and breaks nothing.
     #[serde(default, deserialize_with = "given")]
@@ -80,8 +80,10 @@ pub(crate) struct ChangeWallet {
     #[schema(value_type = Option<String>)]
     pub soft_limit_usd: Option<Option<Money>>,
     /// `none`, `day`, `week` or `month`. Another kind of window counts from what was spent in it so far.
+    #[schema(pattern = "^(none|day|week|month)$")]
     pub window: Option<String>,
     /// `active` or `suspended`.
+    #[schema(pattern = "^(active|suspended)$")]
     pub status: Option<String>,
 }
 
@@ -195,10 +197,10 @@ pub(crate) struct FundWallet {
     #[schema(value_type = String, example = "50.00")]
     pub amount_usd: Money,
     /// Where it comes from, such as the name of a payment provider.
-    #[schema(example = "invoice", max_length = 100)]
+    #[schema(example = "invoice", min_length = 1, max_length = 100)]
     pub source: String,
     /// Names the payment at its source; each is booked once.
-    #[schema(example = "INV-2026-0042", max_length = 200)]
+    #[schema(example = "INV-2026-0042", min_length = 1, max_length = 200)]
     pub reference: String,
 }
 

@@ -41,6 +41,11 @@ async fn the_document_is_served_and_whole() {
             );
         }
     }
+    for (path, needed) in [("/orgs", false), ("/keys/{id}/rotate", false), ("/wallets/{id}/fund", true)] {
+        let parameters = document["paths"][path]["post"]["parameters"].as_array().unwrap();
+        let once = parameters.iter().find(|it| it["name"] == "Idempotency-Key").expect("every POST takes it");
+        assert_eq!(once["required"], needed, "{path}");
+    }
     let wallet = &document["components"]["schemas"]["Wallet"]["properties"];
     for member in ["id", "parent_id", "hard_limit_usd", "available_usd", "window_start", "resets_at"] {
         assert!(matches!(wallet[member], Value::Object(_)), "{member}");
