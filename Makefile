@@ -23,6 +23,7 @@ setup:
 test: setup check
 	cargo build --workspace --all-targets
 	$(MORE_FILES) cargo test --workspace --no-fail-fast
+	$(MORE_FILES) ALFRED_QA_DATABASE=postgres cargo test --workspace --no-fail-fast --test pipeline
 
 check: fmt lint deny generated
 

@@ -20,6 +20,7 @@ pub enum Care {
 /// A running server.
 pub struct Postgres {
     port: u16,
+    care: Care,
     folder: PathBuf,
     binaries: PathBuf,
     _watchdog: Child,
@@ -45,32 +46,42 @@ impl Postgres {
         if root() {
             tools::must_run(Command::new("chown").arg("-R").arg("postgres").arg(&folder));
         }
-        let data = folder.join("data");
         let mut initdb = server_command(&binaries.join("initdb"));
-        initdb.arg("-D").arg(&data).arg("--pwfile").arg(&password);
+        initdb.arg("-D").arg(folder.join("data")).arg("--pwfile").arg(&password);
         initdb.args(["-A", "scram-sha-256", "-U", "alfred", "-E", "UTF8", "--no-locale", "--no-sync"]);
         tools::must_run(&mut initdb);
 
-        let port = tools::free_port();
-        let mut options =
-            format!("-c listen_addresses=127.0.0.1 -p {port} -k {} -c max_connections=200", folder.display());
-        if care == Care::Fast {
+        let watchdog = watchdog(&binaries, &folder);
+        let server = Postgres { port: tools::free_port(), care, folder, binaries, _watchdog: watchdog };
+        server.start_again();
+        server
+    }
+
+    /// Starts the server again after [`Postgres::break_off`].
+    pub fn start_again(&self) {
+        let folder = self.folder.display();
+        let mut options = format!("-c listen_addresses=127.0.0.1 -p {} -k {folder} -c max_connections=200", self.port);
+        if self.care == Care::Fast {
             options.push_str(" -c fsync=off -c synchronous_commit=off -c full_page_writes=off");
         }
-        let mut start = server_command(&binaries.join("pg_ctl"));
+        let mut start = self.pg_ctl();
+        start.args(["-w", "-t", "60", "-l"]).arg(self.folder.join("log")).args(["-o", &options, "start"]);
         // Its own output must not hold our pipes open: it outlives this command.
-        start
-            .arg("-D")
-            .arg(&data)
-            .args(["-w", "-t", "60", "-l"])
-            .arg(folder.join("log"))
-            .args(["-o", &options, "start"]);
         start.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let started = start.status().expect("pg_ctl runs");
-        let log = std::fs::read_to_string(folder.join("log")).unwrap_or_default();
+        let log = std::fs::read_to_string(self.folder.join("log")).unwrap_or_default();
         assert!(started.success(), "postgres did not start:\n{log}");
-        let watchdog = watchdog(&binaries, &folder);
-        Postgres { port, folder, binaries, _watchdog: watchdog }
+    }
+
+    /// Ends the server at once, without a word to its clients.
+    pub fn break_off(&self) {
+        tools::must_run(self.pg_ctl().args(["-w", "-m", "immediate", "stop"]));
+    }
+
+    fn pg_ctl(&self) -> Command {
+        let mut command = server_command(&self.binaries.join("pg_ctl"));
+        command.arg("-D").arg(self.folder.join("data"));
+        command
     }
 
     /// Makes an empty database and returns its URL.

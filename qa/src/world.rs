@@ -27,7 +27,14 @@ pub const PROVIDER_KEYS: [(&str, &str); 3] = [
 /// How a world is to be.
 pub struct Setup {
     config: Value,
-    postgres: bool,
+    place: Place,
+}
+
+/// Where the books are kept.
+enum Place {
+    Sqlite,
+    Postgres,
+    Given(String),
 }
 
 impl Default for Setup {
@@ -37,7 +44,7 @@ impl Default for Setup {
 }
 
 impl Setup {
-    /// SQLite; providers `first`, `second` (OpenAI's dialect), `claude` (Anthropic's) and `sim`.
+    /// SQLite, or Postgres where `ALFRED_QA_DATABASE=postgres`; providers `first`, `second` (OpenAI's dialect), `claude` (Anthropic's) and `sim`.
     ///
     /// A token costs 1 µ$ on the way in and 2 µ$ on the way out, at every scripted model but `first/free` and
     /// `first/unpriced`; `chat` has one target, `steady` two.
@@ -60,12 +67,28 @@ impl Setup {
                 "first/counted": {"input": "0", "output": "10.00", "bills_after_cancel": false},
             },
         });
-        Setup { config, postgres: false }
+        let place = match std::env::var("ALFRED_QA_DATABASE").as_deref() {
+            Ok("postgres") => Place::Postgres,
+            _ => Place::Sqlite,
+        };
+        Setup { config, place }
+    }
+
+    /// On SQLite, whatever the suite runs on.
+    pub fn on_sqlite(mut self) -> Setup {
+        self.place = Place::Sqlite;
+        self
     }
 
     /// On Postgres, in a database of its own.
     pub fn on_postgres(mut self) -> Setup {
-        self.postgres = true;
+        self.place = Place::Postgres;
+        self
+    }
+
+    /// On the database of this URL.
+    pub fn on(mut self, url: String) -> Setup {
+        self.place = Place::Given(url);
         self
     }
 
@@ -84,9 +107,10 @@ impl Setup {
     pub async fn start(self) -> World {
         let folder = Arc::new(tempfile::Builder::new().prefix("alfred-world-").tempdir().expect("a folder"));
         let [first, second, claude] = [Upstream::start(), Upstream::start(), Upstream::start()];
-        let database = match self.postgres {
-            true => tokio::task::spawn_blocking(|| postgres::server().database()).await.expect("a database"),
-            false => format!("sqlite://{}/data/alfred.db", folder.path().display()),
+        let database = match self.place {
+            Place::Postgres => tokio::task::spawn_blocking(|| postgres::server().database()).await.expect("a database"),
+            Place::Sqlite => format!("sqlite://{}/data/alfred.db", folder.path().display()),
+            Place::Given(url) => url,
         };
         let mut config = self.config;
         config["database"] = json!({"url": database});

@@ -74,7 +74,7 @@ async function errors() {
   await raises(OpenAI.RateLimitError, "budget_exceeded", () => ask(as(broke, 5)));
   await raises(OpenAI.PermissionDeniedError, "model_not_allowed", () => ask(as(bound)));
   await raises(OpenAI.NotFoundError, "model_not_found", () => ask(client, { model: "nobody-knows-this" }));
-  await raises(OpenAI.BadRequestError, "invalid_value", () => ask(client, { messages: [{ role: "user", content: 7 }] }));
+  await raises(OpenAI.BadRequestError, "invalid_type", () => ask(client, { messages: [{ role: "user", content: 7 }] }));
 }
 
 async function retries() {

@@ -10,6 +10,7 @@ import anthropic
 root_url, key, model, part, *more = sys.argv[1:]
 client = anthropic.Anthropic(base_url=root_url, api_key=key, max_retries=0, timeout=60)
 hello = [{"role": "user", "content": "Say hello"}]
+cold = {"temperature": 0}  # this SDK's newest models take none, others do
 look = {
     "name": "weather",
     "description": "The weather of a city",
@@ -18,10 +19,10 @@ look = {
 
 
 def talk():
-    answer = client.messages.create(model=model, max_tokens=20, system="Be kind", messages=hello, temperature=0)
+    answer = client.messages.create(model=model, max_tokens=20, system="Be kind", messages=hello, extra_body=cold)
     assert answer.content[0].text and answer.role == "assistant", answer
     assert answer.usage.output_tokens > 0 and answer.stop_reason in ("end_turn", "max_tokens"), answer
-    with client.messages.stream(model=model, max_tokens=20, system="Be kind", messages=hello, temperature=0) as stream:
+    with client.messages.stream(model=model, max_tokens=20, system="Be kind", messages=hello, extra_body=cold) as stream:
         said = "".join(stream.text_stream)
         final = stream.get_final_message()
     assert said == answer.content[0].text == final.content[0].text, (said, answer)

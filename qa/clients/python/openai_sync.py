@@ -104,7 +104,7 @@ def errors():
     raises(openai.PermissionDeniedError, "model_not_allowed", lambda: ask(as_who(bound)))
     raises(openai.NotFoundError, "model_not_found", lambda: ask(client, model="nobody-knows-this"))
     raises(openai.UnprocessableEntityError, "unpriced_model", lambda: ask(client, model="unpriced"))
-    error = raises(openai.BadRequestError, "invalid_value", lambda: ask(client, messages=[{"role": "user", "content": 7}]))
+    error = raises(openai.BadRequestError, "invalid_type", lambda: ask(client, messages=[{"role": "user", "content": 7}]))
     assert error.param == "messages[0].content", error.param
     secret = "ghp_" + "a1B2c3D4e5F6g7H8i9J0k1L2m3N4o5P6q7R8"
     asked = [{"role": "user", "content": secret}]

@@ -30,7 +30,7 @@ fn bent(world: &World, name: &str, text: &str) -> PathBuf {
 
 #[tokio::test]
 async fn an_export_verifies_and_every_entry_says_what_it_must() {
-    let world = World::start().await;
+    let world = Setup::new().on_sqlite().start().await;
     let tenant = history(&world).await;
     let (file, text) = world.export(&tenant.org).await;
     let (code, said) = verify(&file);
@@ -60,7 +60,7 @@ async fn an_export_verifies_and_every_entry_says_what_it_must() {
 
 #[tokio::test]
 async fn a_changed_byte_is_found_with_its_line() {
-    let world = World::start().await;
+    let world = Setup::new().on_sqlite().start().await;
     let tenant = history(&world).await;
     let (_, text) = world.export(&tenant.org).await;
     let lines: Vec<&str> = text.lines().collect();
@@ -82,7 +82,7 @@ async fn a_changed_byte_is_found_with_its_line() {
 
 #[tokio::test]
 async fn removed_reordered_repeated_and_foreign_lines_are_found() {
-    let world = World::start().await;
+    let world = Setup::new().on_sqlite().start().await;
     let [tenant, other] = [history(&world).await, history(&world).await];
     let (_, text) = world.export(&tenant.org).await;
     let (_, foreign) = world.export(&other.org).await;
@@ -109,7 +109,7 @@ async fn removed_reordered_repeated_and_foreign_lines_are_found() {
 
 #[tokio::test]
 async fn sqlite_refuses_to_change_what_was_logged() {
-    let world = World::start().await;
+    let world = Setup::new().on_sqlite().start().await;
     history(&world).await;
     let sql = |statement: &str| {
         let done = Command::new("sqlite3").arg(world.database_file()).arg(".timeout 5000").arg(statement).output();
@@ -161,7 +161,7 @@ async fn postgres_refuses_to_change_what_was_logged() {
 
 #[tokio::test]
 async fn a_log_bent_in_the_database_itself_is_found_in_its_export() {
-    let mut world = World::start().await;
+    let mut world = Setup::new().on_sqlite().start().await;
     let tenant = history(&world).await;
     world.stop().await;
     // Somebody with the file and no scruples: triggers dropped, a price made smaller.
@@ -184,7 +184,7 @@ async fn a_log_bent_in_the_database_itself_is_found_in_its_export() {
 
 #[tokio::test]
 async fn changes_by_operators_are_in_the_log_with_their_actor() {
-    let world = World::start().await;
+    let world = Setup::new().on_sqlite().start().await;
     let tenant = world.rich().await;
     world.admin("PATCH", &format!("/wallets/{}", tenant.wallet), json!({"status": "suspended"})).await;
     world.admin("DELETE", &format!("/keys/{}", tenant.key_id), Value::Null).await;

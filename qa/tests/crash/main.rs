@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use qa::check::usd;
 use qa::http::Http;
+use qa::postgres::{Care, Postgres};
+use qa::upstream::{Gate, Step, openai};
 use qa::world::{Plan, Setup, Tenant, World, hello, hello_stream};
 use serde_json::Value;
 use tokio::task::JoinSet;
@@ -122,7 +124,7 @@ async fn cuts(mut world: World, times: usize, patience: Duration) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn twenty_kills_under_load_lose_nothing_on_sqlite() {
     // A killed process is not a cut power line, but SQLite's own durability is on: what is answered is on disk.
-    cuts(World::start().await, 20, Duration::from_secs(10)).await;
+    cuts(Setup::new().on_sqlite().start().await, 20, Duration::from_secs(10)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -133,7 +135,7 @@ async fn kills_under_load_lose_nothing_on_postgres() {
 
 #[tokio::test]
 async fn a_call_cut_off_under_its_idempotency_key_is_not_charged_twice() {
-    let mut world = World::start().await;
+    let mut world = Setup::new().on_sqlite().start().await;
     let tenant = world.rich().await;
     world.first.next(qa::upstream::Script::hangs());
     let body = hello("chat");
@@ -151,5 +153,63 @@ async fn a_call_cut_off_under_its_idempotency_key_is_not_charged_twice() {
     let answer = world.call(&tenant.key, "/v1/chat/completions", &headers, &body).await;
     qa::check::refused(&answer, 409, "invalid_request_error", "idempotency_expired");
     assert_eq!(world.first.count(), 1);
+    world.assert_balanced(&tenant).await;
+}
+
+/// A world on a Postgres of its own, which can be broken off without harm to the others.
+async fn on_a_server_of_its_own() -> (World, Arc<Postgres>) {
+    let server = tokio::task::spawn_blocking(|| Arc::new(Postgres::start(Care::Durable))).await.expect("a server");
+    let url = server.database();
+    (Setup::new().on(url).start().await, server)
+}
+
+async fn until_ready(world: &World, wanted: bool) {
+    let url = format!("{}/readyz", world.url());
+    let from = std::time::Instant::now();
+    loop {
+        let answer = world.http.send("GET", &url, &[], "").await.expect("an answer");
+        if (answer.status == 200) == wanted {
+            return;
+        }
+        assert!(from.elapsed() < Duration::from_secs(90), "never ready: {wanted}\n{}", world.log());
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_its_database_nothing_is_forwarded_and_what_was_under_way_is_settled_when_it_is_back() {
+    let (world, server) = on_a_server_of_its_own().await;
+    let tenant = world.tenant(Plan::new().levels(4).hard("1000")).await;
+    let gate = Gate::new();
+    world.first.next(openai::begin(&["Hello"]).then(Step::Wait(gate.clone())).and(openai::end(Some((10, 5)))));
+    let mut flow = world.stream(&tenant.key, &hello_stream("chat")).await;
+    flow.until("Hello").await;
+    let call = flow.headers["x-request-id"].to_str().expect("printable").to_owned();
+
+    let breaking = server.clone();
+    tokio::task::spawn_blocking(move || breaking.break_off()).await.expect("it is off");
+    for _ in 0..3 {
+        let answer = world.chat(&tenant.key, &hello("chat")).await;
+        qa::check::refused(&answer, 503, "api_error", "ledger_unavailable");
+    }
+    assert_eq!(world.first.count(), 1, "nothing was forwarded on trust");
+    // The stream goes on: its money is held, and what it says does not wait for the books.
+    gate.open();
+    let answer = flow.whole().await.expect("a whole stream");
+    assert_eq!(answer.events().last().map(String::as_str), Some("[DONE]"));
+    until_ready(&world, false).await;
+
+    tokio::task::spawn_blocking(move || server.start_again()).await.expect("it is back");
+    until_ready(&world, true).await;
+    let receipt = world.receipt_when(&call, |receipt| receipt["status"] == "settled").await;
+    assert_eq!(usd(&receipt, "price_usd"), 20_000);
+    let from = std::time::Instant::now();
+    while world.chat(&tenant.key, &hello("chat")).await.status != 200 {
+        assert!(from.elapsed() < Duration::from_secs(30), "never again: {}", world.log());
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    for wallet in &tenant.wallets {
+        world.at_rest(wallet, Duration::from_secs(90)).await;
+    }
     world.assert_balanced(&tenant).await;
 }

@@ -111,7 +111,7 @@ async fn a_replay_is_answered_even_when_nothing_may_be_spent_any_more() {
 
 #[tokio::test]
 async fn the_name_itself_is_never_stored_in_clear() {
-    let mut world = World::start().await;
+    let mut world = qa::world::Setup::new().on_sqlite().start().await;
     let tenant = world.rich().await;
     with_key(&world, &tenant, "canary-of-an-idempotency-key", &hello("chat")).await.expect(200);
     let log = world.stop().await;

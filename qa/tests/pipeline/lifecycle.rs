@@ -144,7 +144,7 @@ async fn lists_are_paged_without_gaps_or_repeats() {
 
 #[tokio::test]
 async fn a_second_process_on_the_same_sqlite_says_so_and_stops() {
-    let world = World::start().await;
+    let world = Setup::new().on_sqlite().start().await;
     let config = world.folder().join("second.yaml");
     std::fs::write(&config, json!({"database": {"url": world.database}, "listen": "127.0.0.1:0"}).to_string())
         .expect("a file");

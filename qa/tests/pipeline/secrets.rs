@@ -20,8 +20,12 @@ fn files_below(folder: &Path, found: &mut Vec<(String, Vec<u8>)>) {
 #[tokio::test]
 async fn no_prompt_no_answer_and_no_key_is_in_a_log_the_database_or_the_metrics() {
     let loud = |config: &mut serde_json::Value| config["log"] = json!({"format": "json", "filter": "debug"});
-    let mut world =
-        Setup::new().with(loud).policy_data(json!({"cache": {"enabled": true, "ttl_seconds": 600}})).start().await;
+    let mut world = Setup::new()
+        .on_sqlite()
+        .with(loud)
+        .policy_data(json!({"cache": {"enabled": true, "ttl_seconds": 600}}))
+        .start()
+        .await;
     let tenant = world.tenant(qa::world::Plan::new().hard("0.01")).await;
     let prompt = "canaryprompt";
     let words = ["canaryanswer", " canaryanswer"];
