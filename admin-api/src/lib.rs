@@ -56,12 +56,15 @@ pub trait Refresh: Send + Sync {
 
 /// The admin API, to be nested at `/admin/v1`.
 pub fn router(state: AdminState) -> Router {
-    let (router, _) = routes().split_for_parts();
+    let (router, _) = guarded().split_for_parts();
     router
         .fallback(async || Problem::NoRoute)
         .method_not_allowed_fallback(async || Problem::NoMethod)
         .layer(from_fn_with_state(state.clone(), effect::in_force))
         .layer(from_fn_with_state(state.clone(), operator::authenticate))
+        // After the layer of authentication, so outside it: tools read the document before they have a key, and it holds
+        // nothing that the published file does not.
+        .merge(Router::from(public()))
         .layer(from_fn(effect::uncached))
         .with_state(state)
 }
@@ -72,6 +75,16 @@ pub fn openapi() -> String {
 }
 
 fn routes() -> OpenApiRouter<AdminState> {
+    guarded().merge(public())
+}
+
+/// What anybody may read.
+fn public() -> OpenApiRouter<AdminState> {
+    OpenApiRouter::with_openapi(document::frame()).routes(routes!(document::serve))
+}
+
+/// What only an operator may touch.
+fn guarded() -> OpenApiRouter<AdminState> {
     OpenApiRouter::with_openapi(document::frame())
         .routes(routes!(orgs::create, orgs::list))
         .routes(routes!(orgs::get))
@@ -91,5 +104,4 @@ fn routes() -> OpenApiRouter<AdminState> {
         .routes(routes!(requests::refund))
         .routes(routes!(audit::list))
         .routes(routes!(audit::export))
-        .routes(routes!(document::serve))
 }
