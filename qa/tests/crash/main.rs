@@ -199,7 +199,8 @@ async fn without_its_database_nothing_is_forwarded_and_what_was_under_way_is_set
     assert_eq!(answer.events().last().map(String::as_str), Some("[DONE]"));
     until_ready(&world, false).await;
 
-    tokio::task::spawn_blocking(move || server.start_again()).await.expect("it is back");
+    let again = server.clone();
+    tokio::task::spawn_blocking(move || again.start_again()).await.expect("it is back");
     until_ready(&world, true).await;
     let receipt = world.receipt_when(&call, |receipt| receipt["status"] == "settled").await;
     assert_eq!(usd(&receipt, "price_usd"), 20_000);
@@ -212,4 +213,6 @@ async fn without_its_database_nothing_is_forwarded_and_what_was_under_way_is_set
         world.at_rest(wallet, Duration::from_secs(90)).await;
     }
     world.assert_balanced(&tenant).await;
+    drop(world);
+    drop(server);
 }
