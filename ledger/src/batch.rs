@@ -1,7 +1,7 @@
 //! One batch, decided: jobs and what was loaded for them in, what to save and what to answer out. No IO.
 
 use std::borrow::Cow;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -72,8 +72,9 @@ pub(crate) struct Loaded {
     /// From each leaf up to its root. A leaf that is not there is not known.
     pub chains: HashMap<Id<Wallet>, Arc<Chain>>,
     pub wallets: Wallets,
-    pub holds: HashMap<Id<Call>, HoldRow>,
-    pub receipts: HashMap<Id<Call>, ReceiptRow>,
+    /// In the order of their ids, which is the order in which they are cheap to write.
+    pub holds: BTreeMap<Id<Call>, HoldRow>,
+    pub receipts: BTreeMap<Id<Call>, ReceiptRow>,
     pub claims: HashMap<(Id<Key>, [u8; 32]), ClaimRow>,
     pub refunds: HashMap<Id<JournalRow>, RefundRow>,
     pub fundings: HashMap<(String, String), (Id<Wallet>, Money)>,

@@ -215,6 +215,12 @@ impl Queue {
         (lanes.resolutions.len(), lanes.others.len())
     }
 
+    /// Jobs waiting in both lanes together.
+    pub fn length(&self) -> usize {
+        let (resolutions, others) = self.waiting();
+        resolutions + others
+    }
+
     /// Hands a job over. After closing only resolutions are taken, as long as the writer lives to see them.
     pub fn push(&self, job: Job) {
         let mut lanes = self.lanes();

@@ -31,6 +31,8 @@ const BATCH: usize = 256;
 const PATIENCE: Duration = Duration::from_secs(2);
 /// How long closing waits for settlements that cannot be saved.
 const LAST_PATIENCE: Duration = Duration::from_secs(10);
+/// How long a batch waits for those who were in the last one.
+const COMPANY: Duration = Duration::from_micros(150);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// What the writer works with.
@@ -62,7 +64,7 @@ pub(crate) async fn start(desk: Desk) -> Result<oneshot::Receiver<()>, StoreErro
             match Store::open(&desk.database, desk.instance).await {
                 Ok(store) => {
                     let _ = opened.send(Ok(()));
-                    Writer { desk, store, parked: Vec::new() }.run().await;
+                    Writer { desk, store, parked: Vec::new(), last: 0 }.run().await;
                 }
                 Err(error) => {
                     let _ = opened.send(Err(error));
@@ -95,6 +97,8 @@ struct Writer {
     store: Store,
     /// Resolutions that failed, and when to try them again.
     parked: Vec<(Instant, Job)>,
+    /// Jobs in the last batch.
+    last: usize,
 }
 
 /// A batch whose commit was not answered: it is there if its first entry is.
@@ -118,8 +122,10 @@ impl Writer {
         loop {
             let open = self.wait().await;
             self.unpark();
+            self.gather();
             self.desk.queue.take(BATCH, &mut jobs);
             if !jobs.is_empty() {
+                self.last = jobs.len();
                 self.finish(std::mem::take(&mut jobs)).await;
             } else if !open {
                 let since = *closing.get_or_insert_with(Instant::now);
@@ -135,6 +141,15 @@ impl Writer {
             }
         }
         self.store.close().await;
+    }
+
+    /// Those whom the last batch answered are about to come back: a moment's wait makes one batch of what would be two,
+    /// and a batch costs far more than a job. Nobody waits for company that was not there before.
+    fn gather(&self) {
+        let begun = Instant::now();
+        while self.desk.queue.length() < self.last && begun.elapsed() < COMPANY {
+            std::thread::yield_now();
+        }
     }
 
     // False when closed and empty. Wakes for parked jobs.

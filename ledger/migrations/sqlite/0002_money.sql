@@ -33,7 +33,7 @@ CREATE TABLE holds (
     claim      BLOB,
     claim_body BLOB,
     record     TEXT NOT NULL
-);
+) WITHOUT ROWID;
 
 -- One row an operation. Every wallet of `chain` moved by the same amounts, each in its own window (`legs`, by depth).
 CREATE TABLE journal (
@@ -70,7 +70,7 @@ CREATE TABLE receipts (
     reason    TEXT,
     refusal   TEXT,
     record    TEXT NOT NULL
-);
+) WITHOUT ROWID;
 CREATE INDEX receipts_by_org ON receipts (org_id, call_id);
 CREATE INDEX receipts_by_wallet ON receipts (wallet_id, call_id);
 

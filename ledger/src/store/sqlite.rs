@@ -6,7 +6,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{Connection, OptionalExtension, Row, Statement, params};
 use tokio::sync::OwnedMutexGuard;
 
 use super::SqliteDatabase;
@@ -41,7 +41,7 @@ impl SqliteStore {
         connection.pragma_update(None, "journal_mode", "WAL")?;
         connection.pragma_update(None, "synchronous", "FULL")?;
         connection.pragma_update(None, "foreign_keys", "ON")?;
-        connection.pragma_update(None, "cache_size", -65_536)?;
+        connection.pragma_update(None, "cache_size", -32_768)?;
         connection.pragma_update(None, "temp_store", "MEMORY")?;
         // A checkpoint is paid for by the commit that it falls on: seldom, and not too large.
         connection.pragma_update(None, "wal_autocheckpoint", 4_000)?;
@@ -177,9 +177,14 @@ impl SqliteStore {
 
     fn save_calls(&self, loaded: &Loaded, effect: &Effect) -> Result<(), StoreError> {
         let db = &self.connection;
+        let mut delete = db.prepare_cached("DELETE FROM holds WHERE call_id = ?1")?;
         for call in &effect.holds_gone {
-            db.prepare_cached("DELETE FROM holds WHERE call_id = ?1")?.execute([call.to_string()])?;
+            delete.execute([call.to_string()])?;
         }
+        let mut insert = db.prepare_cached(
+            "INSERT INTO holds (call_id, org_id, key_id, wallet_id, legs, opened, amount, owner, at, expires_at, claim, claim_body, record)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
+        )?;
         for hold in loaded.holds.values() {
             match hold.mark {
                 Mark::Stored => {}
@@ -187,7 +192,7 @@ impl SqliteStore {
                     db.prepare_cached("UPDATE holds SET amount = ?2 WHERE call_id = ?1")?
                         .execute(params![hold.call.to_string(), hold.amount.nanos()])?;
                 }
-                Mark::New => self.insert_hold(hold)?,
+                Mark::New => self.insert_hold(&mut insert, hold)?,
             }
         }
         for receipt in loaded.receipts.values() {
@@ -214,11 +219,7 @@ impl SqliteStore {
         Ok(())
     }
 
-    fn insert_hold(&self, hold: &HoldRow) -> Result<(), StoreError> {
-        let mut insert = self.connection.prepare_cached(
-            "INSERT INTO holds (call_id, org_id, key_id, wallet_id, legs, opened, amount, owner, at, expires_at, claim, claim_body, record)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
-        )?;
+    fn insert_hold(&self, insert: &mut Statement<'_>, hold: &HoldRow) -> Result<(), StoreError> {
         insert.execute(params![
             hold.call.to_string(),
             hold.org.to_string(),
@@ -325,23 +326,33 @@ fn receipt_row(row: &Row<'_>) -> Result<ReceiptRow, StoreError> {
 /// Terms of all wallets of all chains, and their counters in every window that a job may touch.
 fn read_wallets(db: &Connection, at: Timestamp, loaded: &mut Loaded) -> Result<(), StoreError> {
     let all: BTreeSet<Id<Wallet>> = loaded.chains.values().flat_map(|chain| chain.wallets.iter().copied()).collect();
-    let mut legs: BTreeSet<Leg> = BTreeSet::new();
+    let (mut current, mut legs): (BTreeSet<Leg>, BTreeSet<Leg>) = Default::default();
+    // A wallet and its current window at once: that is all that most batches need.
     let mut terms = db.prepare_cached(
-        "SELECT status, hard_limit, soft_limit, window_kind, funding, funded FROM wallets WHERE id = ?1",
+        "SELECT w.status, w.hard_limit, w.soft_limit, w.window_kind, w.funding, w.funded, c.spent, c.held, c.warned
+           FROM wallets w LEFT JOIN wallet_windows c ON c.wallet_id = w.id AND c.window_start =
+                CASE w.window_kind WHEN 'none' THEN ?2 WHEN 'day' THEN ?3 WHEN 'week' THEN ?4 ELSE ?5 END
+          WHERE w.id = ?1",
     )?;
+    let starts = [Window::None, Window::Day, Window::Week, Window::Month].map(|window| window.start(at).micros());
     let mut ever = db.prepare_cached(
         "SELECT COALESCE(SUM(spent), 0), COALESCE(SUM(held), 0) FROM wallet_windows WHERE wallet_id = ?1",
     )?;
     for wallet in all {
         let name = wallet.to_string();
-        let Some(row) = terms.query_row([&name], |row| Ok(terms_row(row))).optional()? else { continue };
+        let found = terms.query_row(params![name, starts[0], starts[1], starts[2], starts[3]], |row| {
+            Ok((terms_row(row), counter_row(row, 6)?))
+        });
+        let Some((row, counter)) = found.optional()? else { continue };
         let row = row?;
+        let leg = Leg { wallet, window_start: row.window.start(at) };
+        loaded.wallets.counters.extend(counter.map(|counter| (leg, counter)));
+        current.insert(leg);
         if row.prepaid {
             let counter = ever
                 .query_row([&name], |row| Ok(Counter { spent: money(row, 0)?, held: money(row, 1)?, warned: None }))?;
             loaded.wallets.ever.insert(wallet, counter);
         }
-        legs.insert(Leg { wallet, window_start: row.window.start(at) });
         loaded.wallets.terms.insert(wallet, row);
     }
     let of_calls = loaded.holds.values().map(|hold| (hold.wallet, &hold.legs));
@@ -353,16 +364,20 @@ fn read_wallets(db: &Connection, at: Timestamp, loaded: &mut Loaded) -> Result<(
     }
     let mut counter =
         db.prepare_cached("SELECT spent, held, warned FROM wallet_windows WHERE wallet_id = ?1 AND window_start = ?2")?;
-    for leg in legs {
+    for leg in legs.difference(&current) {
         let row = counter
-            .query_row(params![leg.wallet.to_string(), leg.window_start.micros()], |row| {
-                let warned = row.get::<_, Option<i64>>(2)?.map(Money::from_nanos);
-                Ok(Counter { spent: money(row, 0)?, held: money(row, 1)?, warned })
-            })
+            .query_row(params![leg.wallet.to_string(), leg.window_start.micros()], |row| counter_row(row, 0))
             .optional()?;
-        loaded.wallets.counters.extend(row.map(|row| (leg, row)));
+        loaded.wallets.counters.extend(row.flatten().map(|row| (*leg, row)));
     }
     Ok(())
+}
+
+/// A counter from the column `first` on; none where a join found none.
+fn counter_row(row: &Row<'_>, first: usize) -> Result<Option<Counter>, rusqlite::Error> {
+    let Some(spent) = row.get::<_, Option<i64>>(first)?.map(Money::from_nanos) else { return Ok(None) };
+    let warned = row.get::<_, Option<i64>>(first + 2)?.map(Money::from_nanos);
+    Ok(Some(Counter { spent, held: money(row, first + 1)?, warned }))
 }
 
 fn terms_row(row: &Row<'_>) -> Result<Terms, StoreError> {
