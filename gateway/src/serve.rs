@@ -60,7 +60,8 @@ async fn rooms(
     demo: bool,
 ) -> Result<(), Box<dyn Error + Send + Sync>> {
     let telemetry = Telemetry::install(crate::snapshot::known_models(&routes))?;
-    tokio::task::spawn_blocking(providers::warm).await?;
+    let fleet = Arc::clone(&routes.fleet);
+    tokio::task::spawn_blocking(move || fleet.warm()).await?;
     // Taken before anything is printed or seeded: a port in use is told first.
     let listener = TcpListener::bind(config.listen)
         .await

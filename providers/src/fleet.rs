@@ -114,6 +114,15 @@ impl Fleet {
         Some(Arc::new(provider.target(&Model::unknown(model))))
     }
 
+    /// Loads the tokenizers that calls to these providers will need: that of estimates, and those of listed models. What is not
+    /// needed is not loaded; a vocabulary takes some 30 MB. Belongs into the start, on a blocking thread.
+    pub fn warm(&self) {
+        crate::tokens::warm(Tokenizer::O200k);
+        if self.listed.iter().any(|target| target.tokenizer == Tokenizer::Cl100k) {
+            crate::tokens::warm(Tokenizer::Cl100k);
+        }
+    }
+
     /// The described models of the configured providers, in the order of the configuration and the catalogue.
     pub fn models(&self) -> &[Arc<Target>] {
         &self.listed

@@ -34,12 +34,10 @@ const UNKNOWN_FILES: u64 = 1_000_000;
 static O200K: LazyLock<&'static CoreBPE> = LazyLock::new(tiktoken_rs::o200k_base_singleton);
 static CL100K: LazyLock<&'static CoreBPE> = LazyLock::new(tiktoken_rs::cl100k_base_singleton);
 
-/// Loads both tokenizers (some 300 ms and 60 MB); belongs into the start, on a blocking thread, off the hot path.
-pub fn warm() {
-    for tokenizer in [Tokenizer::O200k, Tokenizer::Cl100k] {
-        let mut count = Count::default();
-        count_text(tokenizer, "warm", &mut EXACT_BYTES.clone(), &mut count);
-    }
+/// Loads a tokenizer (some 150 ms and 30 MB each); belongs into the start, on a blocking thread, off the hot path.
+pub(crate) fn warm(tokenizer: Tokenizer) {
+    let mut count = Count::default();
+    count_text(tokenizer, "warm", &mut EXACT_BYTES.clone(), &mut count);
 }
 
 /// Tokens that were counted, and bytes that were not.
@@ -338,7 +336,7 @@ mod tests {
     #[ignore = "a measurement"]
     fn cost_of_counting() {
         let started = std::time::Instant::now();
-        warm();
+        warm(Tokenizer::O200k);
         println!("warm: {:?}", started.elapsed());
         let target = target("openai/gpt-4o");
         for (name, text) in [
