@@ -26,6 +26,7 @@ pub(crate) const SILENT: Duration = Duration::from_secs(20);
 const LOST_MICROS: i64 = 30_000_000;
 const BEAT: Duration = Duration::from_secs(5);
 const POLL: Duration = Duration::from_secs(1);
+const CHECKPOINT: Duration = Duration::from_millis(250);
 /// Idempotency keys are remembered so long.
 pub(crate) const CLAIM_MICROS: i64 = 24 * 3_600 * 1_000_000;
 
@@ -99,6 +100,9 @@ impl Life {
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         expire_orphans(&database, &queue, &clock, instance).await?;
         tasks.spawn(keep_beating(database.clone(), instance, pulse.clone(), stop.clone()));
+        if matches!(database, Database::Sqlite(_)) {
+            tasks.spawn(keep_checkpointing(database.clone(), stop.clone()));
+        }
         tasks.spawn(keep_reading(database.clone(), clock.clone(), confirmed, stop.clone()));
         tasks.spawn(keep_house(database, queue.clone(), clock, instance, stop.clone()));
         tasks.close();
@@ -176,6 +180,14 @@ async fn keep_beating(database: Database, instance: Id<Instance>, pulse: Arc<Pul
             Ok(Ok(())) => pulse.beat(asked), // the row is at least as young as the question
             Ok(Err(error)) => tracing::error!(%error, "heartbeat did not reach the database"),
             Err(_) => tracing::error!("heartbeat did not reach the database in time"),
+        }
+    }
+}
+
+async fn keep_checkpointing(database: Database, stop: CancellationToken) {
+    while pause(&stop, CHECKPOINT).await {
+        if let Err(error) = database.checkpoint().await {
+            tracing::warn!(%error, "log cannot be carried into the database file yet");
         }
     }
 }

@@ -139,6 +139,7 @@ impl Database {
                     .synchronous(SqliteSynchronous::Full)
                     .foreign_keys(true)
                     .busy_timeout(Duration::from_secs(10))
+                    .pragma("wal_autocheckpoint", "0")
                     .pragma("cache_size", "-16384");
                 let pool = SqlitePoolOptions::new()
                     .max_connections(8)
@@ -198,6 +199,14 @@ impl Database {
     /// Reads the first row, if there is one.
     pub async fn row(&self, sql: impl Into<Sql>, values: Vec<Value>) -> Result<Option<Row>, StoreError> {
         Ok(self.rows(sql, values).await?.into_iter().next())
+    }
+
+    /// Carries what was committed from the log of a SQLite database into its file, while others read and write.
+    pub async fn checkpoint(&self) -> Result<(), StoreError> {
+        if let Database::Sqlite(db) = self {
+            sqlx::query("PRAGMA wal_checkpoint(PASSIVE)").execute(&db.pool).await?;
+        }
+        Ok(())
     }
 
     pub async fn close(&self) {

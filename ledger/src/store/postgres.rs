@@ -34,9 +34,12 @@ const KEPT_CHAINS: usize = 100_000;
 /// The longest that one statement may take, or wait for another process.
 const DEADLINE: Duration = Duration::from_secs(15);
 
-/// A lock that does not come is an error to be tried again; a commit is on disk, whatever the server's default.
+/// A lock that does not come is an error to be tried again; a commit is on disk, whatever the server's default. Every
+/// statement of a batch finds its rows by key, and is planned once: without this, plans made while a table was small
+/// would read all of it when it is large.
 const SETTINGS: &str = "SET lock_timeout = '5s'; SET statement_timeout = '10s';
-    SET idle_in_transaction_session_timeout = '30s'; SET synchronous_commit = 'on'";
+    SET idle_in_transaction_session_timeout = '30s'; SET synchronous_commit = 'on';
+    SET enable_seqscan = off; SET plan_cache_mode = force_generic_plan; SET jit = off";
 
 impl PostgresStore {
     pub async fn open(options: &PgConnectOptions, instance: Id<Instance>) -> Result<PostgresStore, StoreError> {
