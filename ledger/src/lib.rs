@@ -16,6 +16,7 @@ mod order;
 mod price;
 mod queue;
 mod record;
+mod rows;
 mod store;
 mod tenants;
 mod verify;

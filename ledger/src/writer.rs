@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{oneshot, watch};
 
 use crate::audit::Hash;
-use crate::batch::{Answer, Batch, Needs, ReceiptRow, Taken};
+use crate::batch::{Answer, Batch, Taken};
 use crate::clock::Clock;
 use crate::entropy::Entropy;
 use crate::error::{FundError, RefundError, ReserveError, StoreError};
@@ -22,6 +22,7 @@ use crate::money::Money;
 use crate::order::{Receipt, Reserved};
 use crate::queue::{Job, Queue, ReserveJob, give_back};
 use crate::record::CallRecord;
+use crate::rows::{Needs, ReceiptRow};
 use crate::store::receipts::read_record;
 use crate::store::{Database, Store};
 

@@ -21,7 +21,7 @@ use sqlx::sqlite::{
 use sqlx::{Arguments as _, AssertSqlSafe, ColumnIndex, Decode, Postgres, Row as _, Sqlite, Type};
 
 use crate::audit::Hash;
-use crate::batch::{Effect, Loaded, Needs};
+use crate::rows::{Effect, Loaded, Needs};
 use crate::clock::Timestamp;
 use crate::error::StoreError;
 use crate::id::{Id, Instance, Kind};

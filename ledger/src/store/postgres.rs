@@ -12,7 +12,6 @@ use sqlx::postgres::{PgConnectOptions, PgConnection, PgRow};
 use sqlx::{ConnectOptions as _, Connection as _, Executor as _, Row as _};
 
 use crate::audit::{GENESIS, Hash};
-use crate::batch::{Chain, ClaimRow, Effect, HoldRow, Loaded, Mark, Needs, ReceiptRow, RefundRow, Status};
 use crate::book::{Counter, Leg, Terms};
 use crate::clock::Timestamp;
 use crate::error::StoreError;
@@ -20,6 +19,7 @@ use crate::hold::Owner;
 use crate::id::{Call, Id, Instance, Kind, Wallet};
 use crate::money::Money;
 use crate::order::Claim;
+use crate::rows::{Chain, ClaimRow, Effect, HoldRow, Loaded, Mark, Needs, ReceiptRow, RefundRow, Status};
 use crate::window::Window;
 
 pub(crate) struct PostgresStore {

@@ -11,7 +11,6 @@ use tokio::sync::OwnedMutexGuard;
 
 use super::SqliteDatabase;
 use crate::audit::Hash;
-use crate::batch::{Chain, ClaimRow, Effect, HoldRow, Loaded, Mark, Needs, ReceiptRow, RefundRow, Status};
 use crate::book::{Counter, Leg, Terms};
 use crate::clock::Timestamp;
 use crate::error::StoreError;
@@ -19,6 +18,7 @@ use crate::hold::Owner;
 use crate::id::{Id, Instance, Kind, Wallet};
 use crate::money::Money;
 use crate::order::Claim;
+use crate::rows::{Chain, ClaimRow, Effect, HoldRow, Loaded, Mark, Needs, ReceiptRow, RefundRow, Status};
 use crate::window::Window;
 
 pub(crate) struct SqliteStore {
