@@ -80,6 +80,8 @@ async fn a_changed_byte_is_found_with_its_line() {
     }
 }
 
+type Bend<'a> = Box<dyn Fn(&mut Vec<String>) + 'a>;
+
 #[tokio::test]
 async fn removed_reordered_repeated_and_foreign_lines_are_found() {
     let world = Setup::new().on_sqlite().start().await;
@@ -88,7 +90,7 @@ async fn removed_reordered_repeated_and_foreign_lines_are_found() {
     let (_, foreign) = world.export(&other.org).await;
     let lines: Vec<&str> = text.lines().collect();
     let foreign: Vec<&str> = foreign.lines().collect();
-    let bends: Vec<(&str, usize, Box<dyn Fn(&mut Vec<String>)>)> = vec![
+    let bends: Vec<(&str, usize, Bend)> = vec![
         ("removed", 4, Box::new(|all| drop(all.remove(3)))),
         ("reordered", 4, Box::new(|all| all.swap(3, 4))),
         ("repeated", 5, Box::new(|all| all.insert(4, all[3].clone()))),
