@@ -140,7 +140,7 @@ impl Database {
                     .foreign_keys(true)
                     .busy_timeout(Duration::from_secs(10))
                     .pragma("wal_autocheckpoint", "0")
-                    .pragma("cache_size", "-16384");
+                    .pragma("cache_size", "-2048");
                 let pool = SqlitePoolOptions::new()
                     .max_connections(8)
                     .acquire_timeout(Duration::from_secs(10))

@@ -41,7 +41,7 @@ impl SqliteStore {
         connection.pragma_update(None, "journal_mode", "WAL")?;
         connection.pragma_update(None, "synchronous", "FULL")?;
         connection.pragma_update(None, "foreign_keys", "ON")?;
-        connection.pragma_update(None, "cache_size", -32_768)?;
+        connection.pragma_update(None, "cache_size", -8_192)?;
         connection.pragma_update(None, "temp_store", "MEMORY")?;
         // Checkpoints are made beside the writer. Under load theirs never quite ends, so once in a while the writer
         // makes the little that is left of one, and the log begins anew.
