@@ -1,8 +1,8 @@
 # The few commands of the house. `make run` needs Rust and a C compiler; `make test` brings the rest where it can.
 SHELL := /bin/bash
-export ALFRED_CACHE ?= $(HOME)/.cache/alfred
+export QA_CACHE ?= $(HOME)/.cache/alfred
 DENY_VERSION := 0.20.2
-DENY := $(ALFRED_CACHE)/cargo-deny-$(DENY_VERSION)/bin/cargo-deny
+DENY := $(QA_CACHE)/cargo-deny-$(DENY_VERSION)/bin/cargo-deny
 # A thousand calls at once are a few thousand sockets.
 MORE_FILES := ulimit -n 8192 2>/dev/null || ulimit -n "$$(ulimit -Hn)" || true;
 
@@ -23,7 +23,7 @@ setup:
 test: setup check
 	cargo build --workspace --all-targets
 	$(MORE_FILES) cargo test --workspace --no-fail-fast
-	$(MORE_FILES) ALFRED_QA_DATABASE=postgres cargo test --workspace --no-fail-fast --test pipeline
+	$(MORE_FILES) QA_DATABASE=postgres cargo test --workspace --no-fail-fast --test pipeline
 
 check: fmt lint deny generated
 
@@ -35,14 +35,14 @@ lint:
 
 # cargo-deny is built once into the cache folder, about two minutes.
 deny:
-	@if [ ! -x '$(DENY)' ]; then \
-	  echo 'deny: building cargo-deny $(DENY_VERSION) once into $(ALFRED_CACHE)'; \
-	  CARGO_TARGET_DIR='$(ALFRED_CACHE)/cargo-deny-build' cargo install cargo-deny --version $(DENY_VERSION) --locked --debug \
-	    --no-default-features --quiet --root '$(ALFRED_CACHE)/cargo-deny-$(DENY_VERSION)' >'$(ALFRED_CACHE)/cargo-deny.log' 2>&1; \
-	  rm -rf '$(ALFRED_CACHE)/cargo-deny-build'; \
+	@mkdir -p '$(QA_CACHE)'; if [ ! -x '$(DENY)' ]; then \
+	  echo 'deny: building cargo-deny $(DENY_VERSION) once into $(QA_CACHE)'; \
+	  CARGO_TARGET_DIR='$(QA_CACHE)/cargo-deny-build' cargo install cargo-deny --version $(DENY_VERSION) --locked --debug \
+	    --no-default-features --quiet --root '$(QA_CACHE)/cargo-deny-$(DENY_VERSION)' >'$(QA_CACHE)/cargo-deny.log' 2>&1; \
+	  rm -rf '$(QA_CACHE)/cargo-deny-build'; \
 	fi
 	@if [ -x '$(DENY)' ]; then '$(DENY)' check bans licenses sources; \
-	else echo 'deny: SKIPPED, cargo-deny could not be installed: see $(ALFRED_CACHE)/cargo-deny.log'; fi
+	else echo 'deny: SKIPPED, cargo-deny could not be installed: see $(QA_CACHE)/cargo-deny.log'; fi
 
 # What is written from the code and committed, in docs/api, must be what the code writes today.
 generated:

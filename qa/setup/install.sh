@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # Installs what the tests need and the machine lacks: Debian packages (where it may), a Python environment and
-# node_modules under ${ALFRED_CACHE:-$HOME/.cache/alfred}, pinned by requirements.txt and package-lock.json. Does
+# node_modules under ${QA_CACHE:-$HOME/.cache/alfred}, pinned by requirements.txt and package-lock.json. Does
 # nothing that is done already. What it cannot bring it names, and fails.
 set -uo pipefail
 cd "$(dirname "$0")"
-cache="${ALFRED_CACHE:-${HOME:?HOME or ALFRED_CACHE must be set}/.cache/alfred}"
+cache="${QA_CACHE:-${HOME:?HOME or QA_CACHE must be set}/.cache/alfred}"
 mkdir -p "$cache/wheels" || exit 1
 
 say() { printf 'setup: %s\n' "$*"; }

@@ -19,9 +19,21 @@ pub fn alfred() -> PathBuf {
     })
 }
 
+/// A command of `alfred` without the settings that lie around in this process's environment.
+pub fn alfred_command(arguments: &[&str]) -> Command {
+    let mut command = Command::new(alfred());
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("ALFRED_") {
+            command.env_remove(name);
+        }
+    }
+    command.args(arguments).stdin(Stdio::null());
+    command
+}
+
 /// Runs `alfred` to its end and hands back exit code, standard output and standard error.
 pub fn run_alfred(arguments: &[&str]) -> (i32, String, String) {
-    let done = Command::new(alfred()).args(arguments).stdin(Stdio::null()).output().expect("alfred runs");
+    let done = alfred_command(arguments).output().expect("alfred runs");
     let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
     (done.status.code().unwrap_or(-1), text(done.stdout), text(done.stderr))
 }
@@ -31,11 +43,11 @@ pub fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("qa lies in the repository").to_owned()
 }
 
-/// Something that `qa/setup/install.sh` makes under `${ALFRED_CACHE:-$HOME/.cache/alfred}`.
+/// Something that `qa/setup/install.sh` makes under `${QA_CACHE:-$HOME/.cache/alfred}`.
 pub fn cached(name: &str) -> PathBuf {
-    let folder = match std::env::var_os("ALFRED_CACHE") {
+    let folder = match std::env::var_os("QA_CACHE") {
         Some(folder) => PathBuf::from(folder),
-        None => PathBuf::from(std::env::var_os("HOME").expect("HOME or ALFRED_CACHE is set")).join(".cache/alfred"),
+        None => PathBuf::from(std::env::var_os("HOME").expect("HOME or QA_CACHE is set")).join(".cache/alfred"),
     };
     let path = folder.join(name);
     assert!(path.exists(), "{} is missing: run qa/setup/install.sh, as `make test` does", path.display());

@@ -44,7 +44,7 @@ impl Default for Setup {
 }
 
 impl Setup {
-    /// SQLite, or Postgres where `ALFRED_QA_DATABASE=postgres`; providers `first`, `second` (OpenAI's dialect), `claude` (Anthropic's) and `sim`.
+    /// SQLite, or Postgres where `QA_DATABASE=postgres`; providers `first`, `second` (OpenAI's dialect), `claude` (Anthropic's) and `sim`.
     ///
     /// A token costs 1 µ$ on the way in and 2 µ$ on the way out, at every scripted model but `first/free` and
     /// `first/unpriced`; `chat` has one target, `steady` two.
@@ -67,7 +67,7 @@ impl Setup {
                 "first/counted": {"input": "0", "output": "10.00", "bills_after_cancel": false},
             },
         });
-        let place = match std::env::var("ALFRED_QA_DATABASE").as_deref() {
+        let place = match std::env::var("QA_DATABASE").as_deref() {
             Ok("postgres") => Place::Postgres,
             _ => Place::Sqlite,
         };
@@ -160,15 +160,9 @@ pub struct Process {
 impl Process {
     /// Starts `alfred` with these arguments and this environment, and reads all it says.
     pub fn spawn(arguments: &[&str], environment: &[(&str, &str)], folder: &Path, url: &str) -> Process {
-        let mut command = Command::new(tools::alfred());
-        // `TMPDIR` and the like stay; settings of the gateway from outside would change what is tested.
-        for (name, _) in std::env::vars_os() {
-            if name.to_string_lossy().starts_with("ALFRED_") {
-                command.env_remove(name);
-            }
-        }
-        command.args(arguments).envs(environment.iter().copied()).current_dir(folder);
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut command = tools::alfred_command(arguments);
+        command.envs(environment.iter().copied()).current_dir(folder);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("alfred starts");
         let log = Arc::new(Mutex::new(String::new()));
         let out: Box<dyn Read + Send> = Box::new(child.stdout.take().expect("a pipe"));
