@@ -37,6 +37,8 @@ pub struct Caller {
 /// How a call ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ending {
+    /// Not at all, yet.
+    Running,
     /// The answer was complete.
     Finished,
     /// The answer came from the cache.
@@ -60,6 +62,7 @@ pub enum Ending {
 impl Ending {
     pub fn as_str(self) -> &'static str {
         match self {
+            Ending::Running => "running",
             Ending::Finished => "finished",
             Ending::Cached => "cached",
             Ending::Replayed => "replayed",

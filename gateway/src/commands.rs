@@ -23,8 +23,7 @@ pub fn serve(file: Option<PathBuf>, demo: bool) -> ExitCode {
         (true, None) => config::parse("(demo)", demo::CONFIG, &environment()),
         (_, file) => config::load(file, &environment()),
     };
-    let read = read.and_then(|loaded| Plan::build(file.as_deref(), loaded, demo));
-    match read {
+    match read.and_then(|loaded| Plan::build(file.as_deref(), loaded, demo)) {
         Err(faults) => complain(&faults),
         Ok(plan) => server::run(plan),
     }

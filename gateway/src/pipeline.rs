@@ -63,7 +63,7 @@ async fn admit(app: &Arc<App>, call: &mut Call, case: &mut Case) -> Result<Admit
         amount: quote.amount,
         expires_at: case.at.after(app.deadlines.total() + ORPHAN_GRACE),
         claim: case.claim,
-        record: case.record(Ending::Refused, None),
+        record: case.record(Ending::Running, None),
     };
     let hold = match app.reserve(order).await? {
         //                           set it aside, durably

@@ -26,12 +26,12 @@ pub struct ReceiptFilter {
 
 // A hold is a receipt that is not written yet.
 const COLUMNS: &str =
-    "call_id, org_id, wallet_id, key_id, at, status, cost, price, overrun, refunded, held, review, record";
-const BOTH: &str = "(SELECT call_id, org_id, wallet_id, key_id, at, status, cost, price, overrun, refunded, 0 AS held, review, record
+    "call_id, org_id, wallet_id, key_id, at, status, cost, price, overrun, refunded, held, review, reason, record";
+const BOTH: &str = "(SELECT call_id, org_id, wallet_id, key_id, at, status, cost, price, overrun, refunded, 0 AS held, review, reason, record
                        FROM receipts
                       UNION ALL
                      SELECT call_id, org_id, wallet_id, key_id, at, 'pending' AS status, 0 AS cost, 0 AS price, 0 AS overrun,
-                            0 AS refunded, amount AS held, 0 AS review, record
+                            0 AS refunded, amount AS held, 0 AS review, NULL AS reason, record
                        FROM holds) AS calls";
 
 impl Receipts<'_> {
@@ -94,21 +94,31 @@ async fn list(
 }
 
 fn read(row: &Row) -> Result<Receipt, StoreError> {
-    let record: String = row.get("record")?;
+    let mut record = read_record(&row.get::<String>("record")?)?;
+    let status: String = row.get("status")?;
+    // The record of a call that the ledger itself ended was made before its end was known.
+    match status.as_str() {
+        "refused" => {
+            record.code = record.code.or(row.get("reason")?);
+            record.ending = "refused".to_owned();
+        }
+        "expired" => record.ending = "expired".to_owned(),
+        _ => {}
+    }
     Ok(Receipt {
         call: row.id("call_id")?,
         org: row.id("org_id")?,
         wallet: row.id("wallet_id")?,
         key: row.id("key_id")?,
         at: row.time("at")?,
-        status: row.get("status")?,
+        status,
         cost: row.money("cost")?,
         price: row.money("price")?,
         overrun: row.money("overrun")?,
         refunded: row.money("refunded")?,
         held: row.money("held")?,
         review: row.get::<i64>("review")? != 0,
-        record: read_record(&record)?,
+        record,
     })
 }
 
