@@ -28,17 +28,15 @@ use connect::Connector;
 /// So much of an error's body is read, to sort it.
 const LARGEST_ERROR: usize = 64 << 10;
 
-/// A whole answer may take so many times the first byte of a stream.
-const WHOLE: u32 = 10;
-
 /// How long to wait.
 #[derive(Debug, Clone, Copy)]
 pub struct Deadlines {
     /// For a connection, TLS included.
     pub connect: Duration,
-    /// From sending to the answer's head, where a stream is asked for. A whole answer is made before its head is sent, so it may
-    /// take ten times as long.
+    /// From sending to the answer's head, where a stream is asked for.
     pub first_byte: Duration,
+    /// From sending to the answer's head, where none is: a whole answer is made before its head is sent.
+    pub whole: Duration,
     /// Between two pieces of the answer.
     pub idle: Duration,
 }
@@ -48,6 +46,7 @@ impl Default for Deadlines {
         Deadlines {
             connect: Duration::from_secs(5),
             first_byte: Duration::from_secs(60),
+            whole: Duration::from_secs(300),
             idle: Duration::from_secs(60),
         }
     }
@@ -78,8 +77,7 @@ impl Outbound {
     /// Sends, and waits for the answer's head. `cap` is the output cap per choice. An error's `retry` says whether to try elsewhere;
     /// telling [`crate::Health`] is the caller's part.
     pub async fn send(&self, target: &Arc<Target>, request: &ChatRequest, cap: u64) -> Result<Answer, ProviderError> {
-        let first_byte = self.deadlines.first_byte;
-        let patience = if request.stream() { first_byte } else { first_byte.saturating_mul(WHOLE) };
+        let patience = if request.stream() { self.deadlines.first_byte } else { self.deadlines.whole };
         match &target.wire.base_url {
             None => self.simulate(target, request, cap, patience).await,
             Some(base_url) => self.ask(target, base_url, request, cap, patience).await,

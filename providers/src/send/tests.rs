@@ -79,7 +79,7 @@ fn request(stream: bool) -> ChatRequest {
 }
 
 fn outbound(connect: Duration, first_byte: Duration, idle: Duration) -> Outbound {
-    Outbound::new(Deadlines { connect, first_byte, idle })
+    Outbound::new(Deadlines { connect, first_byte, whole: first_byte, idle })
 }
 
 fn patient() -> Outbound {
@@ -168,6 +168,17 @@ async fn an_answer_that_does_not_begin_is_a_timeout() {
     assert_eq!((error.class, error.retry, error.code), (Class::Timeout, Retry::Elsewhere, "provider_timeout"));
     drop(done);
     server.join().unwrap();
+}
+
+#[tokio::test]
+async fn a_whole_answer_has_a_deadline_of_its_own() {
+    let config: ProviderConfig = serde_yaml_ng::from_str("{ id: sim, kind: sim }").unwrap();
+    let silent = Fleet::build(&[config], &|_| None).unwrap().target("sim/silent").unwrap();
+    for (stream, first_byte, whole) in [(true, TINY, AMPLE), (false, AMPLE, TINY)] {
+        let outbound = Outbound::new(Deadlines { first_byte, whole, ..Deadlines::default() });
+        let error = outbound.send(&silent, &request(stream), 9).await.err().expect("an error");
+        assert_eq!(error.class, Class::Timeout);
+    }
 }
 
 #[tokio::test]
