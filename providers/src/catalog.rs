@@ -25,8 +25,8 @@ pub(crate) struct Provider {
     /// It works without a key.
     #[serde(default)]
     pub keyless: bool,
-    /// The provider goes on computing, and bills, when the connection is dropped.
-    #[serde(default = "yes")]
+    /// The provider goes on computing, and bills, when the connection is dropped. Said where it is known; most stop.
+    #[serde(default)]
     pub bills_after_cancel: bool,
     #[serde(default)]
     pub tokenizer: Tokenizer,

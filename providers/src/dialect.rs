@@ -153,7 +153,7 @@ impl Unsupported {
 
 impl From<Unsupported> for ProviderError {
     fn from(it: Unsupported) -> ProviderError {
-        ProviderError::new(Class::Unsupported, it.message)
+        ProviderError { param: it.param, ..ProviderError::new(Class::Unsupported, it.message) }
     }
 }
 

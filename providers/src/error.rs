@@ -18,6 +18,8 @@ pub struct ProviderError {
     pub retry: Retry,
     /// How long the provider asked us to wait.
     pub retry_after: Option<Duration>,
+    /// The place that a target cannot be asked, as in `messages[2].content[0]`.
+    pub param: Option<String>,
 }
 
 /// Where trying again makes sense.
@@ -81,10 +83,10 @@ impl ProviderError {
             Class::Server | Class::Misconfigured | Class::Broken | Class::TooLarge => {
                 ("provider_error", Retry::Elsewhere)
             }
-            Class::Unsupported => ("unsupported_request", Retry::Elsewhere),
+            Class::Unsupported => ("unsupported_by_target", Retry::Elsewhere),
             Class::Rejected => ("provider_rejected", Retry::Never),
         };
-        ProviderError { class, status: None, code, message: message.into(), retry, retry_after: None }
+        ProviderError { class, status: None, code, message: message.into(), retry, retry_after: None, param: None }
     }
 
     /// The answer cannot be read.

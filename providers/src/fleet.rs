@@ -287,11 +287,6 @@ impl Target {
         &*self.wire.dialect
     }
 
-    /// No network is needed to reach it.
-    pub fn is_built_in(&self) -> bool {
-        self.wire.base_url.is_none()
-    }
-
     /// Where a request with this cap goes; none for the built-in provider.
     pub(crate) fn aim<'a>(&'a self, base_url: &'a Url, cap: u64) -> Aim<'a> {
         Aim {

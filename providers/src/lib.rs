@@ -33,4 +33,3 @@ pub use health::{Breaker, BreakerState, Health, HealthView, Outcome};
 pub use plan::{Demand, Plan, SetAside, Why, plan};
 pub use send::{Answer, Deadlines, Outbound};
 pub use sse::{SseEvent, SseReader};
-pub use tokens::OutputMeter;

@@ -23,7 +23,7 @@ use crate::error::{Class, ProviderError, Retry};
 use crate::fleet::Target;
 use crate::sim;
 use answer::Source;
-use connect::Connector;
+use connect::{Connector, Served};
 
 /// So much of an error's body is read, to sort it.
 const LARGEST_ERROR: usize = 64 << 10;
@@ -108,6 +108,7 @@ impl Outbound {
             .map_err(|_| ProviderError::new(Class::Timeout, "the provider did not begin to answer in time"))?
             .map_err(|e| failed(&e))?;
         let (head, body) = response.into_parts();
+        Served::note(&head.extensions);
         let source = Source::Network(body);
         self.begin(target, request, head.status.as_u16(), &head.headers, source).await
     }
@@ -157,9 +158,11 @@ fn failed(error: &hyper_util::client::legacy::Error) -> ProviderError {
         return ProviderError::new(Class::Connect, "the provider cannot be reached");
     }
     let mut failure = ProviderError::broken("the connection to the provider broke before it answered");
-    // Most likely a pooled connection that the provider was just closing.
+    // Cancelled: it was never sent. Incomplete on a pooled connection: most likely the provider was just closing it. On a fresh
+    // one the provider may have run the request and bill it, so it is not asked twice.
     let cause = std::error::Error::source(error).and_then(|it| it.downcast_ref::<hyper::Error>());
-    if cause.is_some_and(|it| it.is_incomplete_message() || it.is_canceled()) {
+    let grown_old = || Served::before(error.connect_info());
+    if cause.is_some_and(|it| it.is_canceled() || (it.is_incomplete_message() && grown_old())) {
         failure.retry = Retry::Here;
     }
     failure

@@ -103,52 +103,6 @@ impl Target {
         count_text(self.tokenizer.or_usual(), text, &mut EXACT_BYTES.clone(), &mut count);
         count.estimate()
     }
-
-    /// The best estimate for an output text that comes in pieces; linear in the whole text.
-    pub fn output_meter(&self) -> OutputMeter {
-        OutputMeter {
-            tokenizer: self.tokenizer.or_usual(),
-            settled: 0,
-            open: String::new(),
-            open_tokens: 0,
-            dirty: false,
-        }
-    }
-}
-
-/// Counts output as it comes. What has been counted far enough back is not counted again.
-#[derive(Debug)]
-pub struct OutputMeter {
-    tokenizer: Tokenizer,
-    settled: u64,
-    open: String,
-    open_tokens: u64,
-    dirty: bool,
-}
-
-impl OutputMeter {
-    /// Takes the next output text.
-    pub fn push(&mut self, text: &str) {
-        self.open.push_str(text);
-        self.dirty = true;
-        if self.open.len() >= 2 * PIECE_BYTES {
-            let mut rest = &self.open[..];
-            while rest.len() > PIECE_BYTES {
-                let (piece, after, _) = cut(rest);
-                self.settled += tokens(self.tokenizer, piece);
-                rest = after;
-            }
-            self.open = rest.to_owned();
-        }
-    }
-
-    /// Tokens so far. Costs no more than a few kilobytes' counting, and nothing if nothing has come since.
-    pub fn total(&mut self) -> u64 {
-        if std::mem::take(&mut self.dirty) {
-            self.open_tokens = tokens(self.tokenizer, &self.open);
-        }
-        self.settled + self.open_tokens
-    }
 }
 
 impl Tokenizer {
@@ -319,16 +273,6 @@ mod tests {
         let text = "word ".repeat(200_000);
         let count = whole(&text);
         assert!(count > (text.len() - EXACT_BYTES) as u64 && count < text.len() as u64);
-    }
-
-    #[test]
-    fn a_meter_counts_pieces_as_the_whole() {
-        let text = "Some answer, in pieces; with umlauts äöü and so on. ".repeat(400);
-        let mut meter = target("openai/gpt-4o").output_meter();
-        let chars: Vec<_> = text.chars().collect();
-        chars.chunks(7).for_each(|piece| meter.push(&piece.iter().collect::<String>()));
-        let whole = target("openai/gpt-4o").count_output(&text);
-        assert!(meter.total().abs_diff(whole) <= whole / 100, "{} {whole}", meter.total());
     }
 
     /// Run by hand, in release: `cargo test -p providers --release -- --ignored --nocapture cost`.

@@ -149,11 +149,6 @@ impl ChatRequest {
         &self.view.metadata
     }
 
-    /// How many messages there are, the system text of Anthropic's shape included.
-    pub fn message_count(&self) -> u64 {
-        self.view.messages
-    }
-
     /// What a target must be able to do.
     pub fn features(&self) -> Features {
         self.view.features

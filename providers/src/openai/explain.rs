@@ -38,6 +38,7 @@ fn sort(status: u16, said: &Said) -> ProviderError {
         message,
         retry,
         retry_after: None,
+        param: None,
     };
     let ours = |message: &str| make(Class::Misconfigured, "provider_error", Retry::Elsewhere, message.to_owned());
     match status {

@@ -1,19 +1,88 @@
 //! Connections: TCP without delay, TLS by rustls with the web's roots, and one deadline over all of it.
+//! Each remembers whether it has answered before: only then may its breaking off mean that it had merely grown old.
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use http::Uri;
+use http::{Extensions, Uri};
+use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder, MaybeHttpsStream};
-use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::connect::{Connected, Connection, HttpConnector};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tower::Service;
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
-type Stream = MaybeHttpsStream<TokioIo<TcpStream>>;
+
+/// Whether a connection has answered before. Travels with the answers and errors of the connection.
+#[derive(Clone, Default)]
+pub(super) struct Served(Arc<AtomicBool>);
+
+impl Served {
+    /// Notes, from an answer's extensions, that its connection has served.
+    pub(super) fn note(extensions: &Extensions) {
+        if let Some(served) = extensions.get::<Served>() {
+            served.0.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether the connection that failed had served before; false where that is not known.
+    pub(super) fn before(connection: Option<&Connected>) -> bool {
+        let mut extensions = Extensions::new();
+        if let Some(connection) = connection {
+            connection.get_extras(&mut extensions);
+        }
+        extensions.get::<Served>().is_some_and(|served| served.0.load(Ordering::Relaxed))
+    }
+}
+
+/// A connection and its memory.
+pub(super) struct Stream {
+    inner: MaybeHttpsStream<TokioIo<TcpStream>>,
+    served: Served,
+}
+
+impl Connection for Stream {
+    fn connected(&self) -> Connected {
+        self.inner.connected().extra(self.served.clone())
+    }
+}
+
+impl Read for Stream {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: ReadBufCursor<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.inner).poll_read(cx, buf)
+    }
+}
+
+impl Write for Stream {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<std::io::Result<usize>> {
+        Pin::new(&mut self.inner).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.inner).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.inner).poll_shutdown(cx)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.inner.is_write_vectored()
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[std::io::IoSlice<'_>],
+    ) -> Poll<std::io::Result<usize>> {
+        Pin::new(&mut self.inner).poll_write_vectored(cx, bufs)
+    }
+}
 
 /// Connects within a deadline.
 #[derive(Clone)]
@@ -53,7 +122,7 @@ impl Service<Uri> for Connector {
         let deadline = self.deadline;
         Box::pin(async move {
             match tokio::time::timeout(deadline, connecting).await {
-                Ok(connected) => connected,
+                Ok(connected) => connected.map(|inner| Stream { inner, served: Served::default() }),
                 Err(_) => Err("no connection within the deadline".into()),
             }
         })

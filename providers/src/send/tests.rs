@@ -210,8 +210,33 @@ async fn an_answer_that_breaks_off_is_broken_and_what_came_was_given() {
 async fn a_server_that_hangs_up_without_a_word_is_broken() {
     let (port, server) = serve(vec![Box::new(|_| {})]);
     let error = refused(port, patient(), false).await;
+    assert_eq!((error.class, error.retry), (Class::Broken, Retry::Elsewhere), "it may have run, and be billed");
+    server.join().unwrap();
+}
+
+#[tokio::test]
+async fn a_pooled_connection_that_hangs_up_without_a_word_is_tried_again_here() {
+    let both = move |stream: &mut TcpStream| {
+        let body = format!("{CHUNK}{LAST}");
+        let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+        stream.write_all(answer.as_bytes()).unwrap();
+        read_request(stream);
+    };
+    let (port, server) = serve(vec![Box::new(both)]);
+    let outbound = patient();
+    let first = outbound.send(&local(port), &request(true), 9).await.unwrap();
+    assert_eq!(read(first).await.1, None);
+    let error = refused(port, outbound, true).await;
     assert_eq!((error.class, error.retry), (Class::Broken, Retry::Here));
     server.join().unwrap();
+}
+
+#[tokio::test]
+async fn what_a_target_cannot_be_asked_keeps_its_place() {
+    let body = r#"{"model":"a","service_tier":"priority","messages":[]}"#;
+    let request = ChatRequest::parse(Shape::OpenAi, body.into()).unwrap();
+    let error = patient().send(&local(1), &request, 9).await.err().expect("an error");
+    assert_eq!((error.code, error.param.as_deref()), ("unsupported_by_target", Some("service_tier")));
 }
 
 #[tokio::test]
