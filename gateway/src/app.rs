@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use ledger::{Clock, Confirmed, Ledger, Markup, Order, ReserveError, Reserved, StoreError, Timestamp};
+use ledger::{Clock, Confirmed, Ledger, Order, ReserveError, Reserved, StoreError, Timestamp};
 use policies::PolicySet;
 use providers::{Deadlines, Health, Outbound};
 use safety::{Action, Actions, Kind, Scanner};
@@ -85,6 +85,7 @@ impl App {
             outbound: Outbound::new(Deadlines {
                 connect: millis(deadlines.connect_ms),
                 first_byte: millis(deadlines.first_byte_ms),
+                whole: millis(deadlines.whole_ms),
                 idle: millis(deadlines.idle_ms),
             }),
             health: Health::new(),
@@ -115,10 +116,6 @@ impl App {
         crate::case::millis(self.began.elapsed())
     }
 
-    pub fn markup(&self) -> Markup {
-        self.snapshot.load().routes.markup
-    }
-
     /// The present view, if it is known to be current.
     pub fn snapshot(&self) -> Result<Arc<Snapshot>, Refusal> {
         let snapshot = self.snapshot.load_full();
@@ -128,11 +125,6 @@ impl App {
         }
         let since = self.clock().now().since(Timestamp::from_micros(self.confirmed_at.load(Ordering::Relaxed)));
         if since > STALE { Err(Refusal::LedgerUnavailable) } else { Ok(snapshot) }
-    }
-
-    /// The present view, current or not: for answers that decide nothing.
-    pub fn any_snapshot(&self) -> Arc<Snapshot> {
-        self.snapshot.load_full()
     }
 
     /// Reads the keys again if the ledger has newer ones.
@@ -172,7 +164,13 @@ impl App {
     /// A client's own words with everything personal masked.
     pub fn masked(&self, text: &str) -> String {
         let findings = self.scanner.find(text);
-        safety::apply(text, &findings, &self.masking).text.unwrap_or_else(|| text.to_owned())
+        let applied = safety::apply(text, &findings, &self.masking);
+        match (applied.blocked, applied.text) {
+            // What cannot be masked is not kept at all.
+            (Some(_), _) => "[REDACTED]".to_owned(),
+            (None, Some(masked)) => masked,
+            (None, None) => text.to_owned(),
+        }
     }
 }
 

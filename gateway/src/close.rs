@@ -35,10 +35,18 @@ impl Settled {
 }
 
 /// Captures what the call used and gives back the rest.
-pub async fn settle(app: &Arc<App>, upstream: &mut Upstream, hold: Hold, case: &mut Case, ending: Ending) -> Settled {
-    let usage = upstream.meter.usage(&upstream.target, &upstream.request, ending == Ending::Finished);
+/// `complete`: the provider has said its last word.
+pub async fn settle(
+    app: &Arc<App>,
+    upstream: &mut Upstream,
+    hold: Hold,
+    case: &mut Case,
+    ending: Ending,
+    complete: bool,
+) -> Settled {
+    let usage = upstream.usage(complete);
     let answered = upstream.rates.exact(&usage);
-    let price = answered.with_markup(app.markup()).rounded_up();
+    let price = answered.with_markup(upstream.markup).rounded_up();
     let cost = answered.plus(case.failed_cost).rounded_up();
     if let Some(attempt) = case.attempts.last_mut() {
         attempt.cost = answered.rounded_up().unwrap_or(Money::MAX);
@@ -51,7 +59,7 @@ pub async fn settle(app: &Arc<App>, upstream: &mut Upstream, hold: Hold, case: &
     let mut record = case.record(ending, None);
     record.usage = usage;
     app.telemetry.used(&upstream.target, &usage, upstream.asked_at.elapsed());
-    // A sum beyond what can be told is charged as the most that was held: the ledger never books above that.
+    // A sum beyond what can be told is charged as far as hold and room go: the ledger never books above that.
     let charge = Charge { cost: cost.unwrap_or(Money::MAX), price: price.unwrap_or(Money::MAX), record };
     let receipt = in_time(app, app.ledger.settle(hold, charge)).await;
     app.telemetry.closed(case, ending.as_str());
@@ -102,25 +110,24 @@ pub async fn cached(app: &Arc<App>, stored: Arc<Stored>, hold: Hold, mut case: C
     record.target = Some(stored.target.clone());
     let charge = Charge { cost: case.failed_cost.rounded_up().unwrap_or(Money::ZERO), price: Money::ZERO, record };
     // Durable before the answer: a hit that cannot be booked is not given.
-    let receipt = app.ledger.settle(hold, charge).await;
+    let receipt = in_time(app, app.ledger.settle(hold, charge)).await;
     case.resolved = true;
-    if let Err(error) = receipt {
-        tracing::error!(%error, "a cache hit could not be booked");
+    if receipt.is_none() {
         return refuse(app, case, Refusal::LedgerUnavailable);
     }
     app.telemetry.closed(&case, Ending::Cached.as_str());
     if case.claim.is_some() {
-        app.replays.store(case.id, Arc::clone(&stored));
+        // A repetition is told what this call was charged, not what the first one was.
+        app.replays.store(case.id, Arc::new(Stored { price: Some(Money::ZERO), ..Stored::clone(&stored) }));
     }
-    let head = Head::of_stored(&case, &stored, Money::ZERO);
-    Answered { head, outcome: Ok(Reply::stored(&stored, Money::ZERO)) }
+    let free = Some(Money::ZERO);
+    Answered { head: Head::of_stored(&case, &stored, free), outcome: Ok(Reply::stored(&stored, free)) }
 }
 
 /// The first answer again: no new call, nothing to book.
 pub fn replayed(app: &Arc<App>, stored: &Arc<Stored>, case: &Case) -> Answered {
     app.telemetry.closed(case, Ending::Replayed.as_str());
-    let price = stored.price.unwrap_or(Money::ZERO);
-    Answered { head: Head::of_stored(case, stored, price), outcome: Ok(Reply::stored(stored, price)) }
+    Answered { head: Head::of_stored(case, stored, stored.price), outcome: Ok(Reply::stored(stored, stored.price)) }
 }
 
 fn refuse(app: &App, case: Case, refusal: Refusal) -> Answered {
@@ -183,7 +190,6 @@ fn weight(refusal: &Refusal) -> Weight {
         | Refusal::Overloaded
         | Refusal::Exhausted { .. }
         | Refusal::Rejected { .. }
-        | Refusal::Unsupported { .. }
         | Refusal::UnknownRoute
         | Refusal::WrongMethod
         | Refusal::Internal => Weight::Nothing,
@@ -193,6 +199,7 @@ fn weight(refusal: &Refusal) -> Weight {
         | Refusal::InvalidKey
         | Refusal::RateLimited { .. }
         | Refusal::UnknownModel { .. }
+        | Refusal::Unsupported { .. }
         | Refusal::IdempotencyMismatch
         | Refusal::IdempotencyExpired
         | Refusal::IdempotencyInProgress => Weight::Counted,

@@ -20,13 +20,17 @@ pub fn serve(file: Option<PathBuf>, demo: bool) -> ExitCode {
     // A demo needs nothing and touches nothing that lies around: only a file that is named counts.
     let file = if demo { file } else { file.or_else(usual_file) };
     let read = match (demo, file.as_deref()) {
-        (true, None) => config::parse("(demo)", demo::CONFIG, &environment()),
+        (true, None) => Ok(config::parse("(demo)", demo::CONFIG, &environment())),
         (_, file) => config::load(file, &environment()),
     };
-    match read.and_then(|loaded| Plan::build(file.as_deref(), loaded, demo)) {
+    match plan(read, file.as_deref(), demo) {
         Err(faults) => complain(&faults),
         Ok(plan) => server::run(plan),
     }
+}
+
+fn plan(read: Result<Loaded, Fault>, file: Option<&Path>, demo: bool) -> Result<Plan, Vec<Fault>> {
+    read.map_err(|fault| vec![fault]).and_then(|loaded| Plan::build(file, loaded, demo))
 }
 
 /// A configuration that was found good, with what it builds.
@@ -44,17 +48,21 @@ impl Plan {
     /// # Errors
     /// Every fault found.
     pub fn build(file: Option<&Path>, loaded: Loaded, demo: bool) -> Result<Plan, Vec<Fault>> {
-        let Loaded { config, mut notes } = loaded;
+        let Loaded { config, mut notes, mut faults, text } = loaded;
         let name = file.map_or_else(|| "(no file)".to_owned(), |path| path.display().to_string());
-        let text = file.and_then(|path| std::fs::read_to_string(path).ok()).unwrap_or_default();
         let routes = routes(&name, &config, &|variable| std::env::var(variable).ok());
         let policies = policies(&name, &config);
-        let (routes, policies) = match (routes, policies) {
-            (Ok(routes), Ok(policies)) => (routes, policies),
-            (routes, policies) => {
-                let mut faults: Vec<Fault> = routes.err().into_iter().chain(policies.err()).flatten().collect();
-                for fault in faults.iter_mut().filter(|fault| fault.line.is_none() && fault.file == name) {
-                    fault.line = config::line_of(&text, &fault.path);
+        let (routes, policies) = match (routes, policies, faults.is_empty()) {
+            (Ok(routes), Ok(policies), true) => (routes, policies),
+            (routes, policies, _) => {
+                for mut fault in routes.err().into_iter().chain(policies.err()).flatten() {
+                    if fault.line.is_none() && fault.file == name {
+                        fault.line = config::line_of(&text, &fault.path);
+                    }
+                    // The same place is not blamed twice, however many looked at it.
+                    if !faults.iter().any(|known| known.path == fault.path && !fault.path.is_empty()) {
+                        faults.push(fault);
+                    }
                 }
                 return Err(faults);
             }
@@ -104,9 +112,7 @@ fn policies(file: &str, config: &Config) -> Result<PolicySet, Vec<Fault>> {
 /// Prints every fault; 0 if there is none.
 pub fn config_check(file: Option<PathBuf>) -> ExitCode {
     let file = file.or_else(usual_file);
-    let checked =
-        config::load(file.as_deref(), &environment()).and_then(|loaded| Plan::build(file.as_deref(), loaded, false));
-    match checked {
+    match plan(config::load(file.as_deref(), &environment()), file.as_deref(), false) {
         Err(faults) => complain(&faults),
         Ok(plan) => {
             for note in &plan.notes {
@@ -209,8 +215,9 @@ pub fn policy_eval(input: &Path, dir: Option<&Path>, data: Option<&Path>, query:
 pub fn migrate(file: Option<PathBuf>) -> ExitCode {
     let file = file.or_else(usual_file);
     let config = match config::load(file.as_deref(), &environment()) {
-        Ok(loaded) => loaded.config,
-        Err(faults) => return complain(&faults),
+        Ok(loaded) if loaded.faults.is_empty() => loaded.config,
+        Ok(loaded) => return complain(&loaded.faults),
+        Err(fault) => return complain(&[fault]),
     };
     let url = config.database_url();
     match server::runtime().block_on(ledger::Ledger::migrate(&url)) {

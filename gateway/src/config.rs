@@ -99,7 +99,10 @@ impl Default for LimitConfig {
 #[serde(deny_unknown_fields, default)]
 pub struct DeadlineConfig {
     pub connect_ms: u64,
+    /// Until a stream begins.
     pub first_byte_ms: u64,
+    /// Until an answer that is not streamed begins: it is made before its head is sent.
+    pub whole_ms: u64,
     pub idle_ms: u64,
     /// A whole call, all attempts and the last byte included.
     pub total_ms: u64,
@@ -112,6 +115,7 @@ impl Default for DeadlineConfig {
         DeadlineConfig {
             connect_ms: 5_000,
             first_byte_ms: 120_000,
+            whole_ms: 300_000,
             idle_ms: 60_000,
             total_ms: 900_000,
             shutdown_ms: 30_000,
@@ -212,33 +216,32 @@ const SECTIONS: [&str; 13] = [
 pub struct Loaded {
     pub config: Config,
     pub notes: Vec<String>,
+    /// Every fault found, not the first. With any, the configuration is only good for finding more.
+    pub faults: Vec<Fault>,
+    /// What was read, to find lines in.
+    pub text: String,
 }
 
 /// Reads a file (none: defaults) under the environment's overrides.
 ///
 /// # Errors
-/// Every fault found, not the first.
-pub fn load(file: Option<&Path>, environment: &[(String, String)]) -> Result<Loaded, Vec<Fault>> {
+/// When the file cannot be read at all.
+pub fn load(file: Option<&Path>, environment: &[(String, String)]) -> Result<Loaded, Fault> {
     let name = file.map_or_else(|| "(no file)".to_owned(), |path| path.display().to_string());
     let text = match file {
         None => String::new(),
-        Some(path) => std::fs::read_to_string(path).map_err(|error| {
-            vec![Fault {
-                file: name.clone(),
-                line: None,
-                path: String::new(),
-                message: format!("cannot be read: {error}"),
-            }]
+        Some(path) => std::fs::read_to_string(path).map_err(|error| Fault {
+            file: name.clone(),
+            line: None,
+            path: String::new(),
+            message: format!("cannot be read: {error}"),
         })?,
     };
-    parse(&name, &text, environment)
+    Ok(parse(&name, &text, environment))
 }
 
 /// The same, of a text.
-///
-/// # Errors
-/// Every fault found, not the first.
-pub fn parse(name: &str, text: &str, environment: &[(String, String)]) -> Result<Loaded, Vec<Fault>> {
+pub fn parse(name: &str, text: &str, environment: &[(String, String)]) -> Loaded {
     let mut reader = Reader { file: name.to_owned(), text: text.to_owned(), faults: Vec::new() };
     let mut tree = reader.tree();
     let notes = overlay(&mut tree, environment, &mut reader);
@@ -265,7 +268,8 @@ pub fn parse(name: &str, text: &str, environment: &[(String, String)]) -> Result
         trusted_proxies: reader.section(&tree, "trusted_proxies").unwrap_or_default(),
     };
     reader.check(&config);
-    if reader.faults.is_empty() { Ok(Loaded { config, notes }) } else { Err(reader.faults) }
+    // What was read so far is handed on even so: whoever checks it further wants to tell all faults at once.
+    Loaded { config, notes, faults: reader.faults, text: text.to_owned() }
 }
 
 impl Config {
@@ -556,12 +560,12 @@ mod tests {
     use super::*;
 
     fn faults(text: &str) -> Vec<String> {
-        parse("alfred.yaml", text, &[]).err().unwrap_or_default().iter().map(ToString::to_string).collect()
+        parse("alfred.yaml", text, &[]).faults.iter().map(ToString::to_string).collect()
     }
 
     #[test]
     fn no_file_means_sqlite_under_data_on_loopback() {
-        let config = parse("", "", &[]).expect("defaults").config;
+        let config = parse("", "", &[]).config;
         assert_eq!(config.listen.to_string(), "127.0.0.1:8080");
         assert_eq!(config.database_url(), "sqlite://data/alfred.db");
         assert_eq!(config.limits.max_body_bytes, 32 << 20);
@@ -578,13 +582,13 @@ mod tests {
             set("ALFRED_MODELS", "[{id: m, targets: []}]"),
             set("ALFRED_BOOTSTRAP_ADMIN_KEY", "not a setting"),
         ];
-        let faults = parse("alfred.yaml", "listen: 127.0.0.1:8", &environment).expect_err("a model without targets");
+        let faults = parse("alfred.yaml", "listen: 127.0.0.1:8", &environment).faults;
         assert_eq!(faults.len(), 1, "{faults:?}");
-        let loaded = parse("alfred.yaml", "listen: 127.0.0.1:8", &environment[..3]).expect("fine");
+        let loaded = parse("alfred.yaml", "listen: 127.0.0.1:8", &environment[..3]);
         assert_eq!(loaded.config.listen.port(), 9);
         assert_eq!(loaded.config.database_url(), "postgres://a@b/c");
         assert_eq!(loaded.config.limits.max_in_flight, 2_000);
-        let noted = parse("alfred.yaml", "", &[set("ALFRED_LISTENN", "x")]).expect("fine").notes;
+        let noted = parse("alfred.yaml", "", &[set("ALFRED_LISTENN", "x")]).notes;
         assert!(noted[0].contains("ALFRED_LISTENN"), "{noted:?}");
     }
 

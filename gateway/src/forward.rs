@@ -4,8 +4,10 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ledger::{AttemptRecord, Exact, Money, Rates};
-use providers::{Answer, ChatEvent, ChatRequest, Class, Demand, Outcome, ProviderError, Retry, Target, plan};
+use ledger::{AttemptRecord, Exact, Markup, Money, Rates};
+use providers::{
+    Answer, ChatEvent, ChatRequest, Class, Demand, Outcome, Plan, ProviderError, Retry, Target, Why, plan,
+};
 
 use crate::app::App;
 use crate::case::{Case, millis};
@@ -18,6 +20,9 @@ use crate::refusal::{Exhausted, Refusal};
 pub struct Upstream {
     pub target: Arc<Target>,
     pub rates: Rates,
+    /// As it was when the call was priced.
+    pub markup: Markup,
+    pub bills_on: bool,
     pub request: ChatRequest,
     /// What was read already, to be relayed first.
     pub begun: VecDeque<ChatEvent>,
@@ -34,12 +39,22 @@ pub struct Keep {
     pub ttl: Duration,
 }
 
+impl Upstream {
+    /// What was used, all told. `complete`: the provider has said its last word.
+    pub fn usage(&self, complete: bool) -> ledger::Usage {
+        self.meter.usage(&self.target, &self.request, complete)
+    }
+}
+
 /// Walks the plan.
 pub async fn forward(app: &Arc<App>, quote: Quote, case: &mut Case) -> Result<Upstream, Refusal> {
     let Quote { permit, offers, .. } = quote;
     let targets: Vec<_> = offers.iter().map(|offer| Arc::clone(&offer.target)).collect();
     let demand = Demand { targets: &targets, features: permit.request.features(), input: case.input_tokens };
     let plan = plan(&demand, &app.health.view(app.millis()), app.millis());
+    if let Some(incapable) = incapable(&plan) {
+        return Err(incapable);
+    }
     for aside in &plan.set_aside {
         case.attempts.push(skipped(&aside.target, aside.why.as_str()));
     }
@@ -87,12 +102,28 @@ async fn attempt(
     let asked_at = Instant::now();
     let left = app.deadlines.total().saturating_sub(case.started.elapsed());
     let mut meter = Meter::default();
-    let begun = tokio::time::timeout(left, begin(app, offer, request, &mut meter)).await;
-    let begun = begun.unwrap_or_else(|_| Err(ProviderError::new(Class::Timeout, "the call's total deadline passed")));
+    let mut ours = false;
+    let begun = tokio::select! {
+        begun = begin(app, offer, request, &mut meter) => begun,
+        () = tokio::time::sleep(left) => {
+            ours = true;
+            Err(ProviderError::new(Class::Timeout, "the call's total deadline passed"))
+        }
+        () = app.stop_now.cancelled() => {
+            ours = true;
+            Err(ProviderError { retry: Retry::Never, ..ProviderError::new(Class::Connect, "the gateway is shutting down") })
+        }
+    };
     let took = asked_at.elapsed();
     case.upstream += took;
     case.tried += 1;
-    app.health.outcome(&offer.target.name, begun.as_ref().map_or_else(Outcome::from, |_| Outcome::Good), app.millis());
+    let outcome = match &begun {
+        Ok(_) => Outcome::Good,
+        // Our own haste says nothing about the target.
+        Err(_) if ours => Outcome::Neutral,
+        Err(error) => Outcome::from(error),
+    };
+    app.health.outcome(&offer.target.name, outcome, app.millis());
     let spent = match &begun {
         Err(_) if meter.is_reported() => offer.rates.exact(&meter.usage(&offer.target, request, false)),
         _ => Exact::ZERO,
@@ -111,6 +142,8 @@ async fn attempt(
     Ok(Upstream {
         target: Arc::clone(&offer.target),
         rates: offer.rates,
+        markup: offer.markup,
+        bills_on: offer.bills_on,
         request: request.clone(),
         begun,
         answer,
@@ -144,6 +177,17 @@ async fn begin(
         }
     }
     Err(ProviderError::broken("the answer ended before it began"))
+}
+
+/// Nobody in the plan can do what is asked: waiting will not help.
+fn incapable(plan: &Plan) -> Option<Refusal> {
+    let (param, what) = match plan.set_aside.first()?.why {
+        Why::Images => ("messages", "it takes no images"),
+        Why::Tools => ("tools", "it takes no tools"),
+        Why::Unwell => return None,
+    };
+    let same = plan.targets.is_empty() && plan.set_aside.iter().all(|aside| aside.why != Why::Unwell);
+    same.then(|| Refusal::Unsupported { param: Some(param.to_owned()), message: what.to_owned() })
 }
 
 /// A target that was not asked, and why.

@@ -15,6 +15,7 @@ mod forward;
 mod housekeeper;
 mod http;
 mod limits;
+mod listen;
 mod meter;
 mod parse;
 mod permit;

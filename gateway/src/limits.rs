@@ -91,7 +91,7 @@ impl TokenLimits {
     /// Draws what a call has used.
     pub fn spend(&self, key: Id<Key>, per_minute: u64, tokens: u64, now: Timestamp) {
         let now = i128::from(now.micros()) * 1_000;
-        let Some(one) = minute().checked_div(i128::from(per_minute)) else { return };
+        let Some(one) = one_of(per_minute) else { return };
         let mut buckets = held(&self.0);
         if buckets.full_at.len() >= buckets.sweep_at {
             buckets.sweep(now);
@@ -100,6 +100,11 @@ impl TokenLimits {
         // A debt of an hour is as good as any larger one, and is paid by a restart of nobody's clock.
         *full_at = ((*full_at).max(now) + one.saturating_mul(i128::from(tokens))).min(now + 60 * minute());
     }
+}
+
+/// The time in which one comes back; of a limit beyond all measure, a nanosecond.
+fn one_of(per_minute: u64) -> Option<i128> {
+    minute().checked_div(i128::from(per_minute)).map(|one| one.max(1))
 }
 
 fn minute() -> i128 {
@@ -181,7 +186,7 @@ impl<K: Eq + Hash> Buckets<K> {
 
 /// Takes one from a bucket that holds `per_minute` and fills evenly within a minute.
 fn draw(full_at: &mut i128, per_minute: u64, now: i128) -> Result<RateState, Refused> {
-    let Some(one) = minute().checked_div(i128::from(per_minute)) else {
+    let Some(one) = one_of(per_minute) else {
         let state = RateState { limit: 0, remaining: 0, reset: MINUTE };
         return Err(Refused { retry_after: MINUTE, state });
     };
@@ -629,6 +634,7 @@ mod tests {
         limits.spend(key, 600, 700, at(10));
         assert_eq!(admit(10), Err(20_100), "200 in debt, and one more is needed");
         assert_eq!(admit(31), Ok(10), "paid");
+        assert!(limits.admit(key, u64::MAX, at(31)).is_ok(), "a limit beyond all measure is none");
         assert_eq!(limits.admit(key, 0, at(31)).map_err(|r| r.state.limit), Err(0), "nothing allowed at all");
         limits.spend(key, 600, u64::MAX, at(31));
         assert!(admit(31).is_err_and(|wait| wait <= 3_600_000), "a debt has its bound");

@@ -5,6 +5,9 @@ use providers::{ChatRequest, Target};
 /// Text is counted in pieces of this size, so that a long answer needs no more memory than this.
 const PIECE: usize = 256 << 10;
 
+/// More than any call can use: a report of more is broken, and would empty a wallet.
+const MOST_TOKENS: u64 = 1_000_000_000;
+
 /// Reads along while an answer flows.
 #[derive(Debug, Default)]
 pub struct Meter {
@@ -25,6 +28,11 @@ impl Meter {
 
     /// The provider's own count; a later one replaces an earlier one.
     pub fn billed(&mut self, usage: providers::Usage) {
+        let classes = [usage.input, usage.cached_input, usage.cache_write, usage.output];
+        if classes.iter().any(|tokens| *tokens > MOST_TOKENS) {
+            tracing::warn!("a provider reported more tokens than any call can have; it is counted here instead");
+            return;
+        }
         self.reported = Some(usage);
     }
 

@@ -17,6 +17,8 @@ use crate::refusal::Refusal;
 
 /// A body that stands still for so long is given up.
 const BODY_IDLE: Duration = Duration::from_secs(30);
+/// A whole body has so long.
+const BODY_TOTAL: Duration = Duration::from_secs(300);
 /// What a call may claim about itself: enough for attribution, too little to store a prompt in.
 const MOST_CLAIMS: usize = 32;
 const LONGEST_CLAIM: usize = 256;
@@ -26,7 +28,10 @@ const PIECE: u64 = 4_096;
 /// Reads the body and what it asks.
 pub async fn parse(app: &Arc<App>, call: &mut Call, case: &mut Case) -> Result<ChatRequest, Refusal> {
     let body = std::mem::replace(&mut call.body, Body::empty());
-    let (bytes, room) = receive(body, call.content_length, app.limits.max_body_bytes(), &app.bodies).await?;
+    let whole = receive(body, call.content_length, app.limits.max_body_bytes(), &app.bodies);
+    // A byte now and then would hold a place for hours.
+    let in_time = tokio::time::timeout(BODY_TOTAL.min(app.deadlines.total()), whole).await;
+    let (bytes, room) = in_time.map_err(|_| Refusal::BodyStalled)??;
     case.room = Some(room);
     if let Some(name) = &call.idempotency_key {
         case.claim = Some(claim(app, call, case, name, &bytes)?);

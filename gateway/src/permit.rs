@@ -37,8 +37,8 @@ pub fn permit(
     case: &mut Case,
 ) -> Result<Permit, Refusal> {
     let candidates = candidates(snapshot, asked)?;
-    // From here on the name is one of ours, so it may be kept.
-    case.model = asked.model().to_owned();
+    // Only a name of ours is kept: `provider/anything` is the client's own words.
+    case.model = if snapshot.knows(asked.model()) { asked.model() } else { "other" }.to_owned();
     case.input_tokens = candidates.first().map_or(0, |choice| choice.target.count_input(asked));
     case.policy = snapshot.policies.revision().to_owned();
     let facts = facts(snapshot, caller, asked, found, case, health, &candidates);
@@ -123,7 +123,7 @@ fn facts(
             model: asked.model().to_owned(),
             stream: asked.stream(),
             max_output_tokens: asked.max_output(),
-            input_tokens: case.input_tokens,
+            input_tokens: candidates.iter().map(|choice| choice.target.input_bound(asked)).max().unwrap_or(0),
             tools: features.tools,
             images: features.images,
             claims: case.claims.clone(),
@@ -166,9 +166,12 @@ impl Permit {
                     blocked = Some((finding, text.place.clone()));
                 }
             }
-            if let Some(clean) = safety::apply(&text.text, &part.findings, &actions).text {
-                edits.push((part.part, clean));
+            let applied = safety::apply(&text.text, &part.findings, &actions);
+            if applied.blocked.is_some() && blocked.is_none() {
+                // Findings that do not fit the text: a fault of ours, and nothing that was not cleared may leave.
+                return Err(Refusal::Internal);
             }
+            edits.extend(applied.text.map(|clean| (part.part, clean)));
         }
         if let Some((finding, place)) = blocked {
             let detector = match finding.detector == finding.kind.as_str() {

@@ -11,7 +11,7 @@ use crate::cache::Stored;
 use crate::case::{CacheState, Call, Case, Ending};
 use crate::close::{self, release};
 use crate::forward::{Upstream, forward};
-use crate::parse::parse;
+use crate::parse::{on_this_thread_if_small, parse};
 use crate::permit::permit;
 use crate::quote::quote;
 use crate::recall::recall;
@@ -50,11 +50,13 @@ async fn admit(app: &Arc<App>, call: &mut Call, case: &mut Case) -> Result<Admit
     app.limits.admit(&caller, case)?; //                                      how often
     let asked = parse(app, call, case).await?; //                             what
     let found = scan(&app.scanner, &asked); //                                what is in it
-    let health = app.health.view(app.millis());
-    let permit = permit(&snapshot, &caller, &asked, &found, &health, case)?; // may it, where, under which duties
-    let permit = permit.apply(&asked, &found, case)?; //                      redacted: what may leave
-    let stored = recall(app, &permit, case); //                               answered before?
-    let quote = quote(&snapshot, permit, stored.is_some())?; //               how much (a hit: nothing)
+    let (health, large) = (app.health.view(app.millis()), asked.body().len());
+    let quote = on_this_thread_if_small(large, || {
+        let permit = permit(&snapshot, &caller, &asked, &found, &health, case)?; // may it, where, under which duties
+        let permit = permit.apply(&asked, &found, case)?; //                  redacted: what may leave
+        let stored = recall(app, &permit, case); //                           answered before?
+        quote(&snapshot, permit, stored) //                                   how much (a hit: nothing)
+    })?;
     let order = Order {
         call: case.id,
         org: caller.credential.org,
@@ -73,7 +75,7 @@ async fn admit(app: &Arc<App>, call: &mut Call, case: &mut Case) -> Result<Admit
         }
     };
     case.warnings = hold.warnings().to_vec();
-    if let Some(stored) = stored {
+    if let Some(stored) = quote.stored {
         case.cache = CacheState::Hit;
         return Ok(Admitted::Stored(stored, hold));
     }

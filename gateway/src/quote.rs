@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use ledger::{Exact, Money, Rates};
+use ledger::{Exact, Markup, Money, Rates};
 use providers::Target;
 
+use crate::cache::Stored;
 use crate::permit::Cleared;
 use crate::refusal::Refusal;
 use crate::snapshot::Snapshot;
@@ -18,6 +19,10 @@ pub struct Offer {
     pub rates: Rates,
     /// Per choice.
     pub cap: u64,
+    /// What was sent is billed to its end, whoever hangs up: by a provider that goes on, or in tokens that nobody sees.
+    pub bills_on: bool,
+    /// As it is for this call, from hold to settlement.
+    pub markup: Markup,
 }
 
 /// The cleared call with its priced targets and the amount that covers the dearest of them.
@@ -25,10 +30,12 @@ pub struct Quote {
     pub permit: Cleared,
     pub offers: Vec<Offer>,
     pub amount: Money,
+    /// The answer, if it is at hand.
+    pub stored: Option<Arc<Stored>>,
 }
 
 /// Prices the plan. `stored`: the answer is at hand, so nothing needs to be held.
-pub fn quote(snapshot: &Snapshot, permit: Cleared, stored: bool) -> Result<Quote, Refusal> {
+pub fn quote(snapshot: &Snapshot, permit: Cleared, stored: Option<Arc<Stored>>) -> Result<Quote, Refusal> {
     let request = &permit.request;
     if let Some(member) = request.features().surcharge {
         // It would be billed at a rate that no price list here has: refused before any money is held.
@@ -45,13 +52,19 @@ pub fn quote(snapshot: &Snapshot, permit: Cleared, stored: bool) -> Result<Quote
         let output = cap.checked_mul(request.choices()).ok_or_else(too_much)?;
         let worst = rates.worst(input_bound, output).with_markup(snapshot.routes.markup);
         dearest = if worst > dearest { worst } else { dearest };
-        offers.push(Offer { target: Arc::clone(target), rates, cap });
+        offers.push(Offer {
+            target: Arc::clone(target),
+            rates,
+            cap,
+            bills_on: snapshot.bills_on(target),
+            markup: snapshot.routes.markup,
+        });
     }
     if offers.is_empty() {
         return Err(Refusal::Unpriced { model: request.model().to_owned() });
     }
-    let amount = if stored { Money::ZERO } else { dearest.rounded_up().ok_or_else(too_much)? };
-    Ok(Quote { permit, offers, amount })
+    let amount = if stored.is_some() { Money::ZERO } else { dearest.rounded_up().ok_or_else(too_much)? };
+    Ok(Quote { permit, offers, amount, stored })
 }
 
 /// What the caller asked for, else what the model can do beside this prompt; never above what policy allows.

@@ -1,7 +1,7 @@
 //! Carries an answer from the provider to the client, counts on the way, and always ends in a closed case.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use ledger::Hold;
@@ -20,6 +20,10 @@ use crate::reply::{Answered, Head, Reply};
 const AHEAD: usize = 32;
 /// A frame larger than this ends the keeping of an answer, not the answer.
 const MOST_KEPT: usize = 4 << 20;
+/// How long an answer is read on for its usage after its client has gone.
+const DRAIN: Duration = Duration::from_secs(120);
+/// How long the last bytes of a stream wait for a client that does not read.
+const LAST_WORD: Duration = Duration::from_secs(30);
 
 /// A stream goes on in a task of its own; a JSON answer is drained here.
 pub async fn answer(app: &Arc<App>, upstream: Upstream, hold: Hold, case: Case) -> Answered {
@@ -45,24 +49,29 @@ async fn stream(app: &Arc<App>, mut upstream: Upstream, hold: Hold, mut case: Ca
     let keeping = upstream.keep.is_some() || case.claim.is_some();
     let Relayed { ending, end, frames, failure } = relay(app, &mut upstream, Some(&client), keeping, &mut case).await;
     let shape = case.shape;
-    let settled = close::settle(app, &mut upstream, hold, &mut case, ending).await;
-    match (end, failure) {
-        (Some(end), _) => {
+    let settled = close::settle(app, &mut upstream, hold, &mut case, ending, end.is_some()).await;
+    let last = match end {
+        Some(end) => {
             let closing = end.closing(settled.cost_usd().as_deref(), Some(&settled.counted));
-            // The client may have left just now; then there is nobody to tell.
-            let _ = client.send(closing).await;
             keep(app, &upstream, &case, &settled, frames, end);
+            closing
         }
-        (None, failure) => {
-            let refusal = broken_stream(ending, failure, &case);
-            let _ = client.send(refusal.frame(shape)).await;
-        }
+        None => broken_stream(ending, failure, &case).frame(shape),
+    };
+    // The call is closed: what is left is a matter of manners, and must keep nobody else waiting.
+    drop((upstream, case));
+    tokio::select! {
+        biased;
+        // The client may have left just now; then there is nobody to tell.
+        _ = client.send(last) => {}
+        () = tokio::time::sleep(LAST_WORD) => {}
+        () = app.stop_now.cancelled() => {}
     }
 }
 
 async fn whole(app: &Arc<App>, mut upstream: Upstream, hold: Hold, mut case: Case) -> Answered {
     let Relayed { ending, end, failure, .. } = relay(app, &mut upstream, None, false, &mut case).await;
-    let settled = close::settle(app, &mut upstream, hold, &mut case, ending).await;
+    let settled = close::settle(app, &mut upstream, hold, &mut case, ending, end.is_some()).await;
     let head = Head::of(&case, settled.price());
     let outcome = match end {
         Some(end) => {
@@ -88,6 +97,11 @@ async fn relay(
     tokio::pin!(deadline);
     let mut kept = keeping.then(Vec::new);
     let mut kept_bytes = 0;
+    // Where hanging up saves nothing, what comes after the client has gone is read for its usage alone, for a while.
+    let mut client = client;
+    let patience = tokio::time::sleep(left);
+    tokio::pin!(patience);
+    let mut left_early = false;
     let relayed = |ending, end, failure, frames| Relayed { ending, end, frames, failure };
     loop {
         let waited = Instant::now();
@@ -98,7 +112,15 @@ async fn relay(
                 event = upstream.answer.next() => event,
                 () = &mut deadline => return relayed(Ending::DeadlinePassed, None, None, None),
                 () = app.stop_now.cancelled() => return relayed(Ending::ShutDown, None, None, None),
-                () = gone(client) => return relayed(Ending::ClientLeft, None, None, None),
+                () = &mut patience, if left_early => return relayed(Ending::ClientLeft, None, None, None),
+                () = gone(client) => {
+                    if !upstream.bills_on {
+                        return relayed(Ending::ClientLeft, None, None, None);
+                    }
+                    (client, left_early, kept) = (None, true, None);
+                    patience.as_mut().reset(tokio::time::Instant::now() + DRAIN.min(left));
+                    continue;
+                }
             },
         };
         case.upstream += waited.elapsed();
@@ -112,14 +134,17 @@ async fn relay(
                 return relayed(Ending::UpstreamBroke, None, Some(failure), None);
             }
             Some(Ok(ChatEvent::Usage(usage))) => upstream.meter.billed(usage),
-            Some(Ok(ChatEvent::End(end))) => return relayed(Ending::Finished, Some(end), None, kept),
+            Some(Ok(ChatEvent::End(end))) => {
+                let ending = if left_early { Ending::ClientLeft } else { Ending::Finished };
+                return relayed(ending, Some(end), None, kept);
+            }
             Some(Ok(ChatEvent::Delta(delta))) => {
                 upstream.meter.heard(&delta.text, &upstream.target);
                 if delta.content && case.first_byte.is_none() {
                     case.first_byte = Some(case.started.elapsed());
                     app.telemetry.first_token(&upstream.target, case.started.elapsed());
                 }
-                let Some(client) = client.filter(|_| !delta.frame.is_empty()) else { continue };
+                let Some(listening) = client.filter(|_| !delta.frame.is_empty()) else { continue };
                 kept_bytes += delta.frame.len();
                 match &mut kept {
                     Some(frames) if kept_bytes <= MOST_KEPT => frames.push(delta.frame.clone()),
@@ -127,7 +152,7 @@ async fn relay(
                 }
                 // Back-pressure: a full channel makes the provider wait, up to the call's deadline.
                 tokio::select! {
-                    sent = client.send(delta.frame) => if sent.is_err() {
+                    sent = listening.send(delta.frame) => if sent.is_err() && !upstream.bills_on {
                         return relayed(Ending::ClientLeft, None, None, None);
                     },
                     () = &mut deadline => return relayed(Ending::DeadlinePassed, None, None, None),

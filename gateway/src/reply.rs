@@ -1,7 +1,5 @@
 //! What goes back to the client: the answer and the headers that tell what was done for it.
 
-use std::sync::Arc;
-
 use axum::body::Body;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use bytes::Bytes;
@@ -25,9 +23,9 @@ pub enum Reply {
 
 impl Reply {
     /// An answer that was kept, with what it costs this time.
-    pub fn stored(stored: &Arc<Stored>, price: Money) -> Reply {
-        let cost = price.to_string();
-        let closing = stored.end.closing(stored.stream.then_some(cost.as_str()), Some(&stored.counted));
+    pub fn stored(stored: &Stored, price: Option<Money>) -> Reply {
+        let cost = price.filter(|_| stored.stream).map(|price| price.to_string());
+        let closing = stored.end.closing(cost.as_deref(), Some(&stored.counted));
         match stored.stream {
             true => Reply::Recorded(stored.frames.iter().cloned().chain([closing]).collect()),
             false => Reply::Whole(closing),
@@ -55,8 +53,8 @@ impl Head {
     }
 
     /// The same for an answer that was kept.
-    pub fn of_stored(case: &Case, stored: &Stored, price: Money) -> Head {
-        Head::new(case, Some(&stored.target), Some(price))
+    pub fn of_stored(case: &Case, stored: &Stored, price: Option<Money>) -> Head {
+        Head::new(case, Some(&stored.target), price)
     }
 
     fn new(case: &Case, target: Option<&str>, price: Option<Money>) -> Head {

@@ -7,7 +7,6 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::serve::ListenerExt;
 use ledger::{Ledger, ShownKey};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -15,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use crate::app::App;
 use crate::commands::Plan;
 use crate::config::{LogConfig, LogFormat};
+use crate::listen::listen;
 use crate::telemetry::Telemetry;
 use crate::{back_door, demo, housekeeper, http};
 
@@ -59,7 +59,7 @@ async fn rooms(
     policies: policies::PolicySet,
     demo: bool,
 ) -> Result<(), Box<dyn Error + Send + Sync>> {
-    let telemetry = Telemetry::install(crate::snapshot::known_models(&routes))?;
+    let telemetry = Telemetry::install(routes.known.clone())?;
     let fleet = Arc::clone(&routes.fleet);
     tokio::task::spawn_blocking(move || fleet.warm()).await?;
     // Taken before anything is printed or seeded: a port in use is told first.
@@ -74,48 +74,39 @@ async fn rooms(
     };
     let app = App::build(config, ledger.clone(), routes, policies, telemetry).await?;
     announce(address, admin.as_deref(), demo_key.as_ref())?;
-    let admin_api = back_door::router(&app);
+    let router = http::router(Arc::clone(&app), back_door::router(&app));
     let housekeeper = app.tasks.spawn(housekeeper::keep(Arc::clone(&app)));
-    let served = listen(&app, listener, http::router(Arc::clone(&app), admin_api)).await;
-    app.stopping.cancel();
+    let signalled = Arc::clone(&app);
+    app.tasks.spawn(async move {
+        stop_signal(&signalled.stopping).await;
+        tracing::info!("stopping: no new calls, waiting for those in flight");
+        signalled.stopping.cancel();
+    });
+    // One grace for all: connections, calls and streams. What is not done by then is ended, and settled at what is known.
+    let grace = Arc::clone(&app);
+    app.tasks.spawn(async move {
+        grace.stopping.cancelled().await;
+        let over = tokio::time::timeout(grace.deadlines.shutdown(), grace.stop_now.cancelled()).await.is_err();
+        if over {
+            tracing::warn!("calls still run at the end of the grace period and are settled now");
+            grace.stop_now.cancel();
+        }
+    });
+    listen(&app, listener, router, config.limits.max_in_flight).await;
     app.tasks.close();
-    if tokio::time::timeout(app.deadlines.shutdown(), app.tasks.wait()).await.is_err() {
-        tracing::warn!("calls are still running at the end of the grace period and are settled now");
-        app.stop_now.cancel();
-        let _ = tokio::time::timeout(LAST_CALL, app.tasks.wait()).await;
-    }
-    housekeeper.abort();
-    served
-}
-
-async fn listen(
-    app: &Arc<App>,
-    listener: TcpListener,
-    router: axum::Router,
-) -> Result<(), Box<dyn Error + Send + Sync>> {
-    let signalled = CancellationToken::new();
-    let stop = signalled.clone();
-    // Small chunks of a stream must leave at once.
-    let listener = listener.tap_io(|socket| drop(socket.set_nodelay(true)));
-    let service = router.into_make_service_with_connect_info::<SocketAddr>();
-    let server = axum::serve(listener, service).with_graceful_shutdown(async move { stop.cancelled().await });
-    let server = std::future::IntoFuture::into_future(server);
-    tokio::pin!(server);
+    // Every place given back: every call is closed.
+    let all = u32::try_from(config.limits.max_in_flight).unwrap_or(u32::MAX);
     tokio::select! {
-        ended = &mut server => return Ok(ended?),
-        () = stop_signal() => {}
+        _ = app.places.acquire_many(all) => {}
+        () = app.stop_now.cancelled() => {}
     }
-    tracing::info!("stopping: no new calls, waiting for those in flight");
-    app.stopping.cancel();
-    signalled.cancel();
-    if tokio::time::timeout(app.deadlines.shutdown(), &mut server).await.is_err() {
-        app.stop_now.cancel();
-        let _ = tokio::time::timeout(LAST_CALL, &mut server).await;
-    }
+    app.stop_now.cancel();
+    housekeeper.await.unwrap_or_else(|_| tracing::error!("the housekeeper panicked"));
+    let _ = tokio::time::timeout(LAST_CALL, app.tasks.wait()).await;
     Ok(())
 }
 
-async fn stop_signal() {
+async fn stop_signal(stopping: &CancellationToken) {
     use tokio::signal::unix::{SignalKind, signal};
     let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
     else {
@@ -124,6 +115,7 @@ async fn stop_signal() {
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
+        () = stopping.cancelled() => {}
     }
 }
 

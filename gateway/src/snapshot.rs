@@ -18,7 +18,11 @@ pub struct Routes {
     /// In the order of the configuration, which is the order of `/v1/models`.
     pub aliases: Vec<(String, Vec<Arc<Target>>)>,
     pub prices: HashMap<String, Rates>,
+    /// What the configuration says of billing beside the price: by target, hidden output and billing after a cancel.
+    pub billing: HashMap<String, (Option<bool>, Option<bool>)>,
     pub markup: Markup,
+    /// Every name that is configured or catalogued: only these are kept in receipts and become labels of metrics.
+    pub known: HashSet<String>,
 }
 
 /// One view of everything that a decision depends on.
@@ -61,12 +65,25 @@ impl Snapshot {
         Some(Resolved { targets: vec![target], alias: false })
     }
 
+    /// Whether a name is configured or catalogued, rather than made up by a client.
+    pub fn knows(&self, model: &str) -> bool {
+        self.routes.known.contains(model)
+    }
+
     /// What the target's tokens cost: the configuration's word before the catalogue's.
     pub fn rates(&self, target: &Target) -> Option<Rates> {
         match self.routes.prices.get(&target.name) {
             Some(rates) => Some(*rates),
             None => catalogue_rates(target),
         }
+    }
+}
+
+impl Snapshot {
+    /// Whether hanging up saves nothing: the target bills what is not streamed, or goes on when the connection is dropped.
+    pub fn bills_on(&self, target: &Target) -> bool {
+        let (hidden, after_cancel) = self.routes.billing.get(&target.name).copied().unwrap_or_default();
+        hidden.unwrap_or(target.hidden_output) || after_cancel.unwrap_or(target.bills_after_cancel)
     }
 }
 
@@ -88,12 +105,6 @@ fn configured_rates(price: &PriceConfig) -> Result<Rates, ledger::MoneyError> {
         cache_write: price.cache_write.as_deref().map(str::parse).transpose()?,
         output: price.output.parse()?,
     })
-}
-
-/// The names that may become labels of metrics: what is configured or catalogued, never what a client invents.
-pub fn known_models(routes: &Routes) -> HashSet<String> {
-    let aliased = routes.aliases.iter().flat_map(|(_, targets)| targets);
-    aliased.chain(routes.fleet.models()).map(|target| target.name.clone()).collect()
 }
 
 /// Builds what the configuration decides: providers, aliases, prices.
@@ -121,8 +132,14 @@ pub fn routes(file: &str, config: &Config, environment: &dyn Fn(&str) -> Option<
         }
         aliases.push((model.id.clone(), targets));
     }
-    let mut prices = HashMap::new();
+    let (mut prices, mut billing) = (HashMap::new(), HashMap::new());
     for (name, price) in &config.prices {
+        if fleet.target(name).is_none() {
+            // A misspelt name would leave the catalogue's price in force without a word.
+            let message = format!("'{name}' is not 'provider/model' of a configured provider");
+            faults.push(fault(format!("prices.{name}"), message));
+        }
+        billing.insert(name.clone(), (price.hidden_output, price.bills_after_cancel));
         match configured_rates(price) {
             Ok(rates) => drop(prices.insert(name.clone(), rates)),
             Err(error) => faults.push(fault(format!("prices.{name}"), error.to_string())),
@@ -132,8 +149,13 @@ pub fn routes(file: &str, config: &Config, environment: &dyn Fn(&str) -> Option<
         faults.push(fault("markup".into(), error.to_string()));
         Markup::NONE
     });
+    let aliased = aliases.iter().flat_map(|(alias, targets): &(String, Vec<Arc<Target>>)| {
+        std::iter::once(alias).chain(targets.iter().map(|target| &target.name))
+    });
+    let listed = fleet.models().iter().map(|target| &target.name);
+    let known = aliased.chain(listed).chain(prices.keys()).cloned().collect();
     if faults.is_empty() {
-        Ok(Routes { fleet, providers: config.providers.len(), aliases, prices, markup })
+        Ok(Routes { fleet, providers: config.providers.len(), aliases, prices, billing, markup, known })
     } else {
         Err(faults)
     }

@@ -23,6 +23,7 @@ use crate::reply::identify;
 
 /// Everything on the one port.
 pub fn router(app: Arc<App>, admin: Router) -> Router {
+    let panicking = Arc::clone(&app);
     Router::new()
         .route("/v1/chat/completions", post(calls::chat_completions).fallback(wrong_method))
         .route("/v1/messages", post(calls::messages).fallback(wrong_method))
@@ -37,7 +38,7 @@ pub fn router(app: Arc<App>, admin: Router) -> Router {
         .fallback(operations::not_found)
         .with_state(app)
         .nest("/admin/v1", admin)
-        .layer(CatchPanicLayer::custom(panicked))
+        .layer(CatchPanicLayer::custom(move |_| panicked(&panicking)))
 }
 
 async fn unknown_route(State(app): State<Arc<App>>) -> Response<Body> {
@@ -58,12 +59,9 @@ fn refused(app: &App, shape: Shape, refusal: &Refusal) -> Response<Body> {
 }
 
 /// What panicked is not told: a message could hold a client's words.
-fn panicked(_: Box<dyn std::any::Any + Send>) -> Response<Body> {
+fn panicked(app: &App) -> Response<Body> {
     tracing::error!("a handler panicked");
-    let body = Refusal::Internal.body(Shape::OpenAi).to_string();
-    let mut response = Response::new(Body::from(body));
-    *response.status_mut() = Refusal::Internal.status();
-    response
+    refused(app, Shape::OpenAi, &Refusal::Internal)
 }
 
 /// Who shows which key. `x-api-key` counts where Anthropic's clients send it.
