@@ -2,8 +2,6 @@
 
 use std::borrow::Cow;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
@@ -59,7 +57,6 @@ pub(super) enum Block<'a> {
 pub(super) enum Source<'a> {
     Base64 { media_type: Cow<'a, str>, data: Cow<'a, str> },
     Url { url: Cow<'a, str> },
-    Text { media_type: &'static str, data: String },
 }
 
 impl<'a> Block<'a> {
@@ -139,13 +136,12 @@ fn file<'a>(part: &mut Members<'a>, cache_control: Option<&'a RawValue>) -> Resu
     let pdf_by_name = title.as_deref().is_some_and(|name| name.to_ascii_lowercase().ends_with(".pdf"));
     let source = match data_url(&data) {
         Some(("application/pdf", data)) => pdf(Cow::Owned(data.to_owned())),
-        Some(("text/plain", data)) => {
-            let text = STANDARD.decode(data).ok().and_then(|bytes| String::from_utf8(bytes).ok());
-            let data = text.ok_or_else(|| unsupported(place, "is not base64 of UTF-8 text"))?;
-            Source::Text { media_type: "text/plain", data }
+        // Decoded here it would be a text that the guards have not read.
+        Some(("text/plain", _)) => {
+            return Err(unsupported(place, "holds plain text, which this target takes in a text part only"));
         }
         None if pdf_by_name && !data.starts_with("data:") => pdf(data),
-        _ => return Err(unsupported(place, "must be a PDF or plain text as a base64 data URL")),
+        _ => return Err(unsupported(place, "must be a PDF as a base64 data URL")),
     };
     Ok(Block::Document { source, title, cache_control })
 }

@@ -50,10 +50,12 @@ pub(crate) struct Member {
 const MOST_TEXTS: usize = 100_000;
 /// More than anyone lists as fallbacks or stops.
 const MOST_STRINGS: usize = 1_000;
+/// Longer than any model's name.
+const LONGEST_MODEL: usize = 256;
 /// OpenAI's own bound on `n`.
 const MOST_CHOICES: u64 = 128;
 
-const GOVERNED: [&str; 26] = [
+const GOVERNED: [&str; 33] = [
     "model",
     "messages",
     "system",
@@ -78,6 +80,13 @@ const GOVERNED: [&str; 26] = [
     "audio",
     "service_tier",
     "web_search_options",
+    "search_parameters",
+    "enable_search",
+    "data_sources",
+    "plugins",
+    "models",
+    "route",
+    "provider",
     "mcp_servers",
     "thinking",
 ];
@@ -139,9 +148,7 @@ impl<'a> Reader<'a> {
         match name {
             "model" => {
                 if let Some(model) = self.string(name)? {
-                    if model.is_empty() {
-                        return Err(invalid(name, "must not be empty"));
-                    }
+                    names_a_model(name, &model)?;
                     self.view.model = model;
                 }
             }
@@ -166,7 +173,13 @@ impl<'a> Reader<'a> {
             "stop_sequences" if !openai => self.strings(name, false).map(drop)?,
             "user" if openai => self.view.user = self.string(name)?,
             "metadata" => self.metadata()?,
-            "fallbacks" => self.view.fallbacks = self.strings(name, false)?,
+            "fallbacks" => {
+                let fallbacks = self.strings(name, false)?;
+                for (i, model) in fallbacks.iter().enumerate() {
+                    names_a_model(&element_of(name, i), model)?;
+                }
+                self.view.fallbacks = fallbacks;
+            }
             "tools" | "functions" => self.tools(name)?,
             "response_format" => {
                 let span = self.scanner.skip()?;
@@ -185,7 +198,15 @@ impl<'a> Reader<'a> {
                     self.surcharge("service_tier");
                 }
             }
+            // Searches, and routing on the provider's side, past our prices and policy.
             "web_search_options" if openai => self.surcharge_if_given("web_search_options")?,
+            "search_parameters" if openai => self.surcharge_if_given("search_parameters")?,
+            "enable_search" if openai => self.surcharge_if_given("enable_search")?,
+            "data_sources" if openai => self.surcharge_if_given("data_sources")?,
+            "plugins" if openai => self.surcharge_if_given("plugins")?,
+            "models" if openai => self.surcharge_if_given("models")?,
+            "route" if openai => self.surcharge_if_given("route")?,
+            "provider" if openai => self.surcharge_if_given("provider")?,
             "mcp_servers" if !openai => self.surcharge_if_given("mcp_servers")?,
             _ => self.scanner.skip().map(drop)?,
         }
@@ -201,7 +222,12 @@ impl<'a> Reader<'a> {
             self.view.features.tools = true;
             self.view.tools += 1;
             let span = self.scanner.skip()?;
-            if self.shape == Shape::Anthropic && names_a_server_tool(&self.scanner.text()[span]) {
+            let tool = &self.scanner.text()[span];
+            let billed = match self.shape {
+                Shape::Anthropic => names_a_server_tool(tool),
+                Shape::OpenAi => place == "tools" && !is_the_clients_tool(tool),
+            };
+            if billed {
                 self.surcharge("tools");
             }
         }
@@ -328,7 +354,7 @@ impl<'a> Reader<'a> {
 
     fn surcharge_if_given(&mut self, name: &'static str) -> Read<()> {
         let span = self.scanner.skip()?;
-        if &self.scanner.text()[span] != "null" {
+        if !["null", "false"].contains(&&self.scanner.text()[span]) {
             self.surcharge(name);
         }
         Ok(())
@@ -370,6 +396,32 @@ fn names_a_server_tool(tool: &str) -> bool {
     match serde_json::from_str::<Tool>(tool) {
         Ok(Tool { kind }) => kind.is_some_and(|kind| BILLED.iter().any(|it| kind.starts_with(it))),
         Err(_) => true,
+    }
+}
+
+/// Whether a tool of OpenAI's shape is one that the client runs. All others are the provider's, and billed by use.
+fn is_the_clients_tool(tool: &str) -> bool {
+    #[derive(serde::Deserialize)]
+    struct Tool<'a> {
+        #[serde(default, rename = "type")]
+        kind: Option<String>,
+        #[serde(borrow, default)]
+        function: Option<&'a serde_json::value::RawValue>,
+    }
+    match serde_json::from_str::<Tool<'_>>(tool) {
+        Ok(Tool { kind: Some(kind), .. }) => kind == "function" || kind == "custom",
+        Ok(Tool { kind: None, function }) => function.is_some(),
+        Err(_) => false,
+    }
+}
+
+/// The name of a model is kept in receipts and in the audit log, whether or not there is such a model.
+fn names_a_model(place: &str, name: &str) -> Read<()> {
+    match name {
+        "" => Err(invalid(place, "must not be empty")),
+        _ if name.len() > LONGEST_MODEL => Err(invalid(place, "is too long for the name of a model")),
+        _ if name.chars().any(char::is_control) => Err(invalid(place, "must not have control characters")),
+        _ => Ok(()),
     }
 }
 

@@ -71,6 +71,14 @@ fn a_number_out_of_range_is_refused() {
     bad(",\"max_completion_tokens\":-5", "max_completion_tokens");
     bad(",\"max_tokens\":99999999999999999999", "max_tokens");
     refused(OpenAi, r#"{"model":"","messages":[]}"#, "invalid_value", Some("model"));
+    let model = |model: &str| format!(r#"{{"model":"{model}","messages":[]}}"#);
+    good(OpenAi, &model(&"m".repeat(256)));
+    refused(OpenAi, &model(&"m".repeat(257)), "invalid_value", Some("model"));
+    refused(Anthropic, &model("m\\u0007"), "invalid_value", Some("model"));
+    refused(OpenAi, &model("m\\u0085"), "invalid_value", Some("model"));
+    bad(&format!(",\"fallbacks\":[\"a/b\",\"{}\"]", "m".repeat(257)), "fallbacks[1]");
+    bad(",\"fallbacks\":[\"\"]", "fallbacks[0]");
+    bad(",\"fallbacks\":[\"a\\n\"]", "fallbacks[0]");
     refused(Anthropic, &with(",\"max_tokens\":0"), "invalid_value", Some("max_tokens"));
 }
 
@@ -124,7 +132,26 @@ fn what_bills_beyond_tokens_is_named() {
     check(OpenAi, ",\"service_tier\":\"auto\"", None);
     check(OpenAi, ",\"service_tier\":\"priority\"", Some("service_tier"));
     check(OpenAi, ",\"web_search_options\":{}", Some("web_search_options"));
-    check(OpenAi, ",\"tools\":[{\"type\":\"web_search\"}]", None);
+    for name in [
+        "web_search_options",
+        "search_parameters",
+        "enable_search",
+        "data_sources",
+        "plugins",
+        "models",
+        "route",
+        "provider",
+    ] {
+        check(OpenAi, &format!(",\"{name}\":{{}}"), Some(name));
+        check(OpenAi, &format!(",\"{name}\":null"), None);
+        check(Anthropic, &format!(",\"{name}\":{{}}"), None);
+    }
+    check(OpenAi, ",\"enable_search\":false", None);
+    check(OpenAi, ",\"tools\":[{\"type\":\"web_search\"}]", Some("tools"));
+    check(OpenAi, ",\"tools\":[{\"google_search\":{}}]", Some("tools"));
+    check(OpenAi, ",\"tools\":[{\"type\":\"function\",\"type\":\"web_search\"}]", Some("tools"));
+    check(OpenAi, ",\"tools\":[{\"type\":\"function\"},{\"type\":\"custom\"},{\"function\":{}}]", None);
+    check(OpenAi, ",\"functions\":[{\"name\":\"f\"}]", None);
     check(Anthropic, ",\"tools\":[{\"name\":\"f\",\"input_schema\":{}}]", None);
     check(Anthropic, ",\"tools\":[{\"type\":\"web_search_20250305\",\"name\":\"web_search\"}]", Some("tools"));
     check(Anthropic, ",\"mcp_servers\":[]", Some("mcp_servers"));

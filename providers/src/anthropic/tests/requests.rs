@@ -148,6 +148,11 @@ fn what_anthropic_cannot_do_is_refused_by_name() {
         file(json!({"file_data": "data:image/bmp;base64,AA=="})),
         "messages[0].content[0].file.file_data",
     );
+    check(
+        "messages",
+        file(json!({"filename": "a.txt", "file_data": "data:text/plain;charset=utf-8;base64,aGVsbG8="})),
+        "messages[0].content[0].file.file_data",
+    );
     let thought =
         |block: Value| json!([{"role": "assistant", "reasoning_content": "a sum", "thinking_blocks": [block]}]);
     let thinking = json!({"type": "thinking", "thinking": "a secret", "signature": "Eq"});
