@@ -33,10 +33,11 @@ pub(crate) struct Scanner<'a> {
     depth: u32,
 }
 
-/// A member's name, and where it begins.
+/// A member's name, and where it is, quotes included.
 pub(crate) struct Key<'a> {
     pub name: Cow<'a, str>,
     pub start: usize,
+    pub end: usize,
 }
 
 /// The state of walking one object or array.
@@ -123,13 +124,14 @@ impl<'a> Scanner<'a> {
         }
         let start = self.pos;
         let span = self.string()?;
+        let end = span.end;
         let name = unescape(&self.text[span]);
         self.space();
         if self.byte() != Some(b':') {
             return Err(self.fault("':' is expected"));
         }
         self.pos += 1;
-        Ok(Some(Key { name, start }))
+        Ok(Some(Key { name, start, end }))
     }
 
     /// Whether the array goes on. The value must be read before the next call.
@@ -381,6 +383,23 @@ pub(crate) fn unescape(quoted: &str) -> Cow<'_, str> {
         return Cow::Borrowed(inner);
     }
     Cow::Owned(serde_json::from_str(quoted).expect("the scanner has checked it"))
+}
+
+/// What a string says, or a number as it is written.
+pub(crate) fn unquoted(value: &str) -> Cow<'_, str> {
+    if value.starts_with('"') { unescape(value) } else { Cow::Borrowed(value) }
+}
+
+/// The place of a member whose name may be anybody's. Places go into receipts; a name that could hold something personal does not.
+pub(crate) fn beneath(place: &str, name: &str) -> String {
+    if is_word(name, 64) { below(place, name) } else { below(place, "…") }
+}
+
+/// A word as programs have them, too plain to be anything personal or secret.
+pub(crate) fn is_word(name: &str, longest: usize) -> bool {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"_-$".contains(&b);
+    let digits = name.bytes().filter(u8::is_ascii_digit).count();
+    name.len() <= longest && digits < 4 && name.bytes().all(plain)
 }
 
 /// A text as a JSON string, quotes included.

@@ -1,7 +1,7 @@
 //! Reads messages and what is in them: every text with its place, and what a target must be able to do with them.
 
-use super::read::{Read, Reader, refuse_lookalike, wrong};
-use crate::json::{Kind, below, element_of};
+use super::read::{LEAST_NUMBER, Read, Reader, Sort, refuse_lookalike, wrong};
+use crate::json::{Kind, below, beneath, element_of, is_word};
 
 const IN_MESSAGE: [&str; 8] =
     ["role", "content", "refusal", "reasoning_content", "reasoning", "tool_calls", "function_call", "name"];
@@ -25,6 +25,26 @@ const IN_PART: [&str; 15] = [
 ];
 
 const IN_CALL: [&str; 4] = ["function", "arguments", "name", "input"];
+
+/// Where strings are met that are no texts of the conversation.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Held {
+    /// In an image, a sound or a file.
+    Media,
+    /// In a member that is not known here.
+    Unknown,
+}
+
+/// Whether a string is what an image, a sound or a file holds, in base64: long, and nothing that a detector could read.
+fn is_payload(name: &str, raw: &str, held: Held) -> bool {
+    const LONG: usize = 256;
+    let base64 = |text: &str| text.bytes().all(|b| b.is_ascii_alphanumeric() || b"+/=_-\\".contains(&b));
+    if let Some((head, data)) = raw.strip_prefix("data:").and_then(|rest| rest.split_once(',')) {
+        return head.len() < LONG && head.ends_with(";base64") && base64(data);
+    }
+    let of_a_payload = name == "data" || name == "file_data";
+    of_a_payload && (held == Held::Media || raw.len() > LONG) && base64(raw)
+}
 
 impl Reader<'_> {
     pub(super) fn messages(&mut self) -> Read<()> {
@@ -55,11 +75,13 @@ impl Reader<'_> {
                     let role = self.string(&here)?;
                     self.view.other_bytes += role.map_or(0, |it| it.len() as u64);
                 }
+                "name" => self.unknown(&here, "")?,
+                "tool_call_id" | "id" => self.id(&here)?,
                 "content" => self.content(&here).map(drop)?,
                 "refusal" | "reasoning_content" | "reasoning" => self.text(&here)?,
                 "tool_calls" => self.tool_calls(&here)?,
                 "function_call" => self.call(&here)?,
-                _ => self.other()?,
+                _ => self.unknown(&beneath(place, &key.name), &key.name)?,
             }
         }
         Ok(())
@@ -105,12 +127,15 @@ impl Reader<'_> {
                 "input" => self.strings_within(&here)?,
                 "source" => self.source(&here)?,
                 "image_url" | "input_audio" | "file" => {
-                    let span = self.scanner.skip()?;
-                    let bytes = span.len() as u64;
+                    let start = self.scanner.here();
+                    self.strings_aside(&here, "", Held::Media)?;
+                    let bytes = (self.scanner.end() - start) as u64;
                     *(if key.name == "image_url" { &mut self.view.image_bytes } else { &mut self.view.other_bytes }) +=
                         bytes;
                 }
-                _ => self.other()?,
+                "id" | "tool_use_id" | "name" => self.id(&here)?,
+                "cache_control" => self.other()?,
+                _ => self.unknown(&beneath(place, &key.name), &key.name)?,
             }
         }
         Ok(())
@@ -137,7 +162,7 @@ impl Reader<'_> {
     fn source(&mut self, place: &str) -> Read<()> {
         if self.scanner.peek()? != Kind::Object {
             // A search result's source is a string.
-            return self.scanner.skip().map(drop);
+            return self.strings_aside(place, "", Held::Media);
         }
         let (mut data, mut kind) = (None, None);
         let mut walk = self.scanner.object()?;
@@ -148,12 +173,12 @@ impl Reader<'_> {
                 "type" => kind = self.string(&here)?,
                 "data" if self.scanner.peek()? == Kind::String => data = Some((here, self.scanner.string()?)),
                 "content" => self.content(&here).map(drop)?,
-                _ => self.scanner.skip().map(drop)?,
+                _ => self.strings_aside(&beneath(place, &key.name), "", Held::Media)?,
             }
         }
         match (data, kind.as_deref()) {
             (Some((_, span)), Some("base64")) => self.view.image_bytes += span.len() as u64,
-            (Some((place, span)), _) => self.note(&place, span)?,
+            (Some((place, span)), _) => self.note(&place, span, Sort::Said)?,
             _ => {}
         }
         Ok(())
@@ -184,7 +209,8 @@ impl Reader<'_> {
             match &*key.name {
                 "function" | "custom" => self.call(&here)?,
                 "arguments" | "input" => self.text(&here)?,
-                _ => self.other()?,
+                "id" | "name" | "type" => self.id(&here)?,
+                _ => self.unknown(&beneath(place, &key.name), &key.name)?,
             }
         }
         Ok(())
@@ -199,17 +225,18 @@ impl Reader<'_> {
             refuse_lookalike(&key, &["content", "type"], "prediction")?;
             match &*key.name {
                 "content" => self.content("prediction.content").map(drop)?,
-                _ => self.scanner.skip().map(drop)?,
+                _ => self.unknown(&beneath("prediction", &key.name), &key.name)?,
             }
         }
         Ok(())
     }
 
-    /// Every string value inside, as texts; what lies between them is billed too.
+    /// Every string value inside, as texts, and the names and numbers beside them; what lies between is billed too.
     fn strings_within(&mut self, place: &str) -> Read<()> {
         let (start, before) = (self.scanner.here(), self.view.texts.len());
         self.strings_below(place)?;
-        let texts: usize = self.view.texts[before..].iter().map(|it| it.span.len()).sum();
+        let said = self.view.texts[before..].iter().filter(|it| it.sort == Sort::Said);
+        let texts: usize = said.map(|it| it.span.len()).sum();
         self.view.other_bytes += (self.scanner.end() - start).saturating_sub(texts) as u64;
         Ok(())
     }
@@ -222,7 +249,14 @@ impl Reader<'_> {
                 let mut i = 0;
                 while self.scanner.element(&mut walk)? {
                     match self.scanner.peek()? {
-                        Kind::Number | Kind::Bool | Kind::Null => self.scanner.skip().map(drop)?,
+                        // An array of numbers may be long; their places are made only when they are kept.
+                        Kind::Number => {
+                            let span = self.scanner.skip()?;
+                            if span.len() >= LEAST_NUMBER {
+                                self.note(&element_of(place, i), span, Sort::Aside)?;
+                            }
+                        }
+                        Kind::Bool | Kind::Null => self.scanner.skip().map(drop)?,
                         _ => self.strings_below(&element_of(place, i))?,
                     }
                     i += 1;
@@ -232,12 +266,75 @@ impl Reader<'_> {
             Kind::Object => {
                 let mut walk = self.scanner.object()?;
                 while let Some(key) = self.scanner.member(&mut walk, place)? {
-                    self.strings_below(&below(place, &key.name))?;
+                    self.name(place, &key)?;
+                    self.strings_below(&beneath(place, &key.name))?;
+                }
+                Ok(())
+            }
+            Kind::Number => {
+                let span = self.scanner.skip()?;
+                if span.len() >= LEAST_NUMBER {
+                    self.note(place, span, Sort::Aside)?;
                 }
                 Ok(())
             }
             _ => self.scanner.skip().map(drop),
         }
+    }
+
+    /// A member that is not known here: billed by its bytes, and its strings and names are read as they will be sent.
+    pub(super) fn unknown(&mut self, place: &str, name: &str) -> Read<()> {
+        let start = self.scanner.here();
+        self.strings_aside(place, name, Held::Unknown)?;
+        self.view.other_bytes += (self.scanner.end() - start) as u64;
+        Ok(())
+    }
+
+    /// What links a call to its result or names a tool. It is no text unless it looks like one.
+    fn id(&mut self, place: &str) -> Read<()> {
+        let start = self.scanner.here();
+        let span = self.scanner.skip()?;
+        self.view.other_bytes += (self.scanner.end() - start) as u64;
+        let value = &self.scanner.text()[span.clone()];
+        let plain = |b: u8| b.is_ascii_alphanumeric() || b"\"_-.:".contains(&b);
+        if value.starts_with('"') && !(value.len() <= 128 && value.bytes().all(plain)) {
+            self.note(place, span, Sort::Aside)?;
+        }
+        Ok(())
+    }
+
+    /// Strings and names at any depth, repeated members included. `name` is that of the member whose value comes.
+    fn strings_aside(&mut self, place: &str, name: &str, held: Held) -> Read<()> {
+        match self.scanner.peek()? {
+            Kind::String => {
+                let span = self.scanner.string()?;
+                let raw = &self.scanner.text()[span.start + 1..span.end - 1];
+                let is_kind = name == "type" && is_word(raw, 64);
+                if !is_kind && !is_payload(name, raw, held) {
+                    self.note(place, span, Sort::Aside)?;
+                }
+            }
+            Kind::Array => {
+                let mut walk = self.scanner.array()?;
+                let mut i = 0;
+                while self.scanner.element(&mut walk)? {
+                    match self.scanner.peek()? {
+                        Kind::Number | Kind::Bool | Kind::Null => self.scanner.skip().map(drop)?,
+                        _ => self.strings_aside(&element_of(place, i), name, held)?,
+                    }
+                    i += 1;
+                }
+            }
+            Kind::Object => {
+                let mut walk = self.scanner.object()?;
+                while let Some(key) = self.scanner.any_member(&mut walk)? {
+                    self.name(place, &key)?;
+                    self.strings_aside(&beneath(place, &key.name), &key.name, held)?;
+                }
+            }
+            Kind::Number | Kind::Bool | Kind::Null => self.scanner.skip().map(drop)?,
+        }
+        Ok(())
     }
 
     /// Anything else in a message.

@@ -9,6 +9,7 @@ mod event;
 mod read;
 
 use std::borrow::Cow;
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -19,7 +20,7 @@ pub use event::{ChatEvent, Delta, End, Usage};
 use crate::canonical;
 use crate::json;
 use crate::splice;
-use read::View;
+use read::{Sort, View};
 
 /// The dialect of a wire: the caller's or the target's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -154,25 +155,36 @@ impl ChatRequest {
         self.view.features
     }
 
-    /// Every text that a person, a tool or a model wrote into the messages and the system prompt, in the order of the body:
-    /// contents, text and refusal parts, reasoning, tool results, tool-call arguments, `prediction`.
-    /// Left out on purpose: names, tool descriptions and schemas, which the app's author wrote, not its users.
+    /// Every text that leaves with the request and that a person, a tool or a model may have written, in the order of the body:
+    /// contents, text and refusal parts, reasoning, tool results, tool-call arguments, `prediction`; names, numbers and strings
+    /// in a tool's input; `user`, `metadata` and participants' names; and the strings of members that are not known here.
+    /// Left out on purpose: tool names, descriptions and schemas, which the app's author wrote, not its users; settings; ids;
+    /// what images, sounds and files hold in base64.
     pub fn texts(&self) -> Vec<TextPart<'_>> {
         self.view
             .texts
             .iter()
-            .map(|it| TextPart { place: it.place.clone(), text: json::unescape(self.raw(&it.span)) })
+            .map(|it| TextPart { place: it.place.clone(), text: json::unquoted(self.raw(&it.span)) })
             .collect()
     }
 
-    /// The same request with some texts replaced, by their index in [`ChatRequest::texts`]. All other bytes stay.
+    /// The same request with some texts replaced, by their index in [`ChatRequest::texts`]. All other bytes stay. A number becomes
+    /// a string. Names stay different from each other: what two would share is numbered.
     pub fn with_texts(&self, edits: &[(usize, String)]) -> ChatRequest {
+        let mut names = Names::default();
         let edits = edits.iter().filter_map(|(index, text)| {
-            let span = &self.view.texts.get(*index)?.span;
-            Some((span.clone(), json::quote(text)))
+            let found = self.view.texts.get(*index)?;
+            let text = match found.sort {
+                Sort::Name => names.another(self, text),
+                Sort::Said | Sort::Aside => Cow::Borrowed(&**text),
+            };
+            Some((found.span.clone(), json::quote(&text)))
         });
         let body = splice::replace(&self.body, edits.collect());
-        ChatRequest::parse(self.shape, body).expect("a string in a string's place keeps a body readable")
+        let text = std::str::from_utf8(&body).expect("texts in the place of texts");
+        let view = read::view_again(self.shape, text);
+        let view = view.expect("a string in the place of a string, a number or a name stays readable");
+        ChatRequest { shape: self.shape, body, view: Arc::new(view) }
     }
 
     /// What decides the answer, in one spelling: sorted members without `stream`, `stream_options`, `user`, `metadata`, `fallbacks`.
@@ -188,9 +200,9 @@ impl ChatRequest {
         Some(self.raw(&found.value)).filter(|it| *it != "null")
     }
 
-    /// The texts alone, without their places: what a tokenizer needs.
+    /// The texts of the conversation alone, without their places: what a tokenizer needs.
     pub(crate) fn raw_texts(&self) -> impl Iterator<Item = Cow<'_, str>> {
-        self.view.texts.iter().map(|it| json::unescape(self.raw(&it.span)))
+        self.view.texts.iter().filter(|it| it.sort == Sort::Said).map(|it| json::unescape(self.raw(&it.span)))
     }
 
     pub(crate) fn view(&self) -> &View {
@@ -203,6 +215,32 @@ impl ChatRequest {
 
     fn raw(&self, span: &Range<usize>) -> &str {
         &self.text()[span.clone()]
+    }
+}
+
+/// The names that a request has or is given; an object must not have the same twice.
+#[derive(Default)]
+struct Names {
+    taken: Option<HashSet<String>>,
+    given: HashMap<String, usize>,
+}
+
+impl Names {
+    /// This name, numbered if it is taken.
+    fn another<'a>(&mut self, request: &ChatRequest, name: &'a str) -> Cow<'a, str> {
+        let taken = self.taken.get_or_insert_with(|| {
+            let names = request.view.texts.iter().filter(|it| it.sort == Sort::Name);
+            names.map(|it| json::unquoted(request.raw(&it.span)).into_owned()).collect()
+        });
+        let times = self.given.entry(name.to_owned()).or_default();
+        loop {
+            *times += 1;
+            let new = if *times == 1 { Cow::Borrowed(name) } else { Cow::Owned(format!("{name} {times}")) };
+            // Plain words are no texts, so one may be taken unseen; a numbered name is never one.
+            if read::can_hold_something(&new) && taken.insert(new.to_string()) {
+                return new;
+            }
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::{BadRequest, Features, Shape};
-use crate::json::{Key, Kind, Scanner, below, element_of, unescape};
+use crate::json::{Key, Kind, Scanner, below, beneath, element_of, is_word, unescape};
 
 /// What is known of a body, beside its bytes.
 #[derive(Default)]
@@ -36,7 +36,19 @@ pub(crate) struct View {
 /// Where a text is.
 pub(crate) struct TextSpan {
     pub place: String,
+    pub sort: Sort,
     pub span: Range<usize>,
+}
+
+/// What a text is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Sort {
+    /// Said in the conversation, and billed by a tokenizer's count.
+    Said,
+    /// Sent beside it.
+    Aside,
+    /// The name of a member, sent too.
+    Name,
 }
 
 /// An outermost member: from its name's quote to the end of its value.
@@ -48,6 +60,8 @@ pub(crate) struct Member {
 
 /// More texts than any conversation has; a bound on what remembering their places costs.
 const MOST_TEXTS: usize = 100_000;
+/// No detector finds anything in a number of fewer bytes.
+pub(super) const LEAST_NUMBER: usize = 6;
 /// More than anyone lists as fallbacks or stops.
 const MOST_STRINGS: usize = 1_000;
 /// Longer than any model's name.
@@ -91,10 +105,50 @@ const GOVERNED: [&str; 33] = [
     "thinking",
 ];
 
+/// Whether a member's name is more than a short word, and so a text.
+pub(super) fn can_hold_something(name: &str) -> bool {
+    !is_word(name, 15)
+}
+
+/// Known members that hold settings and schemas, which the app's author wrote.
+const SETTINGS: [&str; 21] = [
+    "tool_choice",
+    "function_call",
+    "logit_bias",
+    "thinking",
+    "reasoning",
+    "reasoning_effort",
+    "output_config",
+    "cache_control",
+    "verbosity",
+    "chat_template",
+    "guided_json",
+    "guided_regex",
+    "guided_grammar",
+    "guided_choice",
+    "structured_outputs",
+    "grammar",
+    "json_schema",
+    "stop",
+    "stop_sequences",
+    "stop_token_ids",
+    "prompt_cache_retention",
+];
+
 pub(super) fn view(shape: Shape, text: &str) -> Result<View, BadRequest> {
+    bounded(shape, text, MOST_TEXTS)
+}
+
+/// The view of a body that was read before and then edited, which may have made a few more texts of it.
+pub(super) fn view_again(shape: Shape, text: &str) -> Result<View, BadRequest> {
+    bounded(shape, text, usize::MAX)
+}
+
+fn bounded(shape: Shape, text: &str, most_texts: usize) -> Result<View, BadRequest> {
     let mut reader = Reader {
         scanner: Scanner::new(text),
         shape,
+        most_texts,
         view: View { wants_usage: shape == Shape::Anthropic, ..View::default() },
     };
     reader.body()?;
@@ -105,6 +159,7 @@ pub(super) fn view(shape: Shape, text: &str) -> Result<View, BadRequest> {
 pub(super) struct Reader<'a> {
     pub(super) scanner: Scanner<'a>,
     shape: Shape,
+    most_texts: usize,
     pub(super) view: View,
 }
 
@@ -171,7 +226,13 @@ impl<'a> Reader<'a> {
             }
             "stop" if openai => self.strings(name, true).map(drop)?,
             "stop_sequences" if !openai => self.strings(name, false).map(drop)?,
-            "user" if openai => self.view.user = self.string(name)?,
+            "user" if openai => {
+                let start = self.scanner.here();
+                self.view.user = self.string(name)?;
+                if self.view.user.is_some() {
+                    self.note(name, start..self.scanner.end(), Sort::Aside)?;
+                }
+            }
             "metadata" => self.metadata()?,
             "fallbacks" => {
                 let fallbacks = self.strings(name, false)?;
@@ -208,7 +269,9 @@ impl<'a> Reader<'a> {
             "route" if openai => self.surcharge_if_given("route")?,
             "provider" if openai => self.surcharge_if_given("provider")?,
             "mcp_servers" if !openai => self.surcharge_if_given("mcp_servers")?,
-            _ => self.scanner.skip().map(drop)?,
+            _ if SETTINGS.contains(&name) => self.scanner.skip().map(drop)?,
+            // Documents, say, or a user under another name: sent as given, and billed if the provider knows it.
+            _ => self.unknown(&beneath("", name), name)?,
         }
         Ok(())
     }
@@ -258,7 +321,10 @@ impl<'a> Reader<'a> {
         }
         let mut walk = self.scanner.object()?;
         while let Some(key) = self.scanner.member(&mut walk, "metadata")? {
+            self.name("metadata", &key)?;
+            let start = self.scanner.here();
             let Some(value) = self.string(&below("metadata", &key.name))? else { continue };
+            self.note(&beneath("metadata", &key.name), start..self.scanner.end(), Sort::Aside)?;
             if self.shape == Shape::Anthropic && key.name == "user_id" {
                 self.view.user = Some(value.clone());
             }
@@ -270,16 +336,24 @@ impl<'a> Reader<'a> {
     pub(super) fn text(&mut self, place: &str) -> Read<()> {
         if self.expect(place, Kind::String, "a string")? {
             let span = self.scanner.string()?;
-            self.note(place, span)?;
+            self.note(place, span, Sort::Said)?;
         }
         Ok(())
     }
 
-    pub(super) fn note(&mut self, place: &str, span: Range<usize>) -> Read<()> {
-        if self.view.texts.len() == MOST_TEXTS {
+    /// A member's name as a text of its own, in the place of what it is a member of.
+    pub(super) fn name(&mut self, place: &str, key: &Key<'_>) -> Read<()> {
+        if !can_hold_something(&key.name) {
+            return Ok(());
+        }
+        self.note(place, key.start..key.end, Sort::Name)
+    }
+
+    pub(super) fn note(&mut self, place: &str, span: Range<usize>, sort: Sort) -> Read<()> {
+        if self.view.texts.len() == self.most_texts {
             return Err(invalid(place, "is one text too many"));
         }
-        self.view.texts.push(TextSpan { place: place.to_owned(), span });
+        self.view.texts.push(TextSpan { place: place.to_owned(), sort, span });
         Ok(())
     }
 

@@ -170,11 +170,17 @@ fn check_texts(shape: Shape, members: &str, expected: &[(&str, &str)]) {
 #[test]
 fn every_text_is_found_in_its_place() {
     check_texts(OpenAi, r#""content":"a\u00e9\n""#, &[("content", "aé\n")]);
-    check_texts(OpenAi, r#""content":null,"name":"n""#, &[]);
+    check_texts(OpenAi, r#""content":null,"name":"n""#, &[("name", "n")]);
     check_texts(
         OpenAi,
         r#""content":[{"text":"a","type":"text"},{"type":"refusal","refusal":"b"},{"type":"input_text","text":"c"},{"type":"image_url","image_url":{"url":"u"}},"d"]"#,
-        &[("content[0].text", "a"), ("content[1].refusal", "b"), ("content[2].text", "c"), ("content[4]", "d")],
+        &[
+            ("content[0].text", "a"),
+            ("content[1].refusal", "b"),
+            ("content[2].text", "c"),
+            ("content[3].image_url.url", "u"),
+            ("content[4]", "d"),
+        ],
     );
     check_texts(
         OpenAi,
@@ -193,11 +199,13 @@ fn every_text_is_found_in_its_place() {
             {"type":"image","source":{"type":"base64","data":"AAAA"}}]"#,
         &[
             ("content[0].thinking", "t"),
+            ("content[0].signature", "s"),
             ("content[1].input.a[0]", "x"),
             ("content[1].input.a[1].b", "y"),
             ("content[2].content", "r"),
             ("content[3].content[0].text", "q"),
             ("content[4].title", "ti"),
+            ("content[4].source.media_type", "text/plain"),
             ("content[4].source.data", "plain"),
         ],
     );
@@ -206,6 +214,111 @@ fn every_text_is_found_in_its_place() {
     assert_eq!(texts(Anthropic, system), expected);
     let prediction = with(r#","prediction":{"type":"content","content":"p"}"#);
     assert_eq!(texts(OpenAi, &prediction), [("prediction.content".to_owned(), "p".to_owned())]);
+}
+
+#[test]
+fn what_leaves_beside_the_conversation_is_a_text_too() {
+    check_texts(
+        Anthropic,
+        r#""content":[{"type":"tool_use","id":"toolu_1","name":"f","input":{"city":"x","card":4111111111111111,"bob@example.com":{"n":[1,123456789]}}}]"#,
+        &[
+            ("content[0].input.city", "x"),
+            ("content[0].input.card", "4111111111111111"),
+            ("content[0].input", "bob@example.com"),
+            ("content[0].input.…", "123456789"),
+        ],
+    );
+    check_texts(
+        OpenAi,
+        r#""name":"bob@example.com","reasoning_details":[{"text":"r","index":0}],"tool_call_id":"call_1","content":[{"type":"text","text":"t","note":"n"}]"#,
+        &[
+            ("name", "bob@example.com"),
+            ("reasoning_details[0].text", "r"),
+            ("content[0].text", "t"),
+            ("content[0].note", "n"),
+        ],
+    );
+    check_texts(OpenAi, r#""tool_call_id":"bob@example.com""#, &[("tool_call_id", "bob@example.com")]);
+    let outer = |shape, members: &str, expected: &[(&str, &str)]| {
+        let cap = if shape == Anthropic { ",\"max_tokens\":1" } else { "" };
+        let expected: Vec<_> = expected.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect();
+        assert_eq!(texts(shape, &with(&format!("{cap}{members}"))), expected, "{members}");
+    };
+    outer(OpenAi, r#","user":"u","metadata":{"team":"t"}"#, &[("user", "u"), ("metadata.team", "t")]);
+    outer(
+        OpenAi,
+        r#","user":null,"metadata":{"4111111111111111":"t"}"#,
+        &[("metadata", "4111111111111111"), ("metadata.…", "t")],
+    );
+    outer(Anthropic, r#","metadata":{"user_id":"u"}"#, &[("metadata.user_id", "u")]);
+    outer(OpenAi, r#","safety_identifier":"s""#, &[("safety_identifier", "s")]);
+    let documents = r#","documents":[{"text":"d","bob@example.com":"e","a":1,"a":2}]"#;
+    let expected = [("documents[0].text", "d"), ("documents[0]", "bob@example.com"), ("documents[0].…", "e")];
+    outer(OpenAi, documents, &expected);
+    outer(
+        OpenAi,
+        r#","logit_bias":{"123456":1},"tool_choice":"auto","temperature":0.1234567,"response_format":{"type":"text"}"#,
+        &[],
+    );
+}
+
+#[test]
+fn what_images_sounds_and_files_hold_is_no_text() {
+    let long = "QUJD".repeat(100);
+    for part in [
+        format!(r#"{{"type":"image_url","image_url":{{"url":"data:image/png;base64,{long}"}}}}"#),
+        format!(r#"{{"type":"image_url","image_url":"data:image/png;base64,{long}"}}"#),
+        format!(r#"{{"type":"video_url","video_url":{{"url":"data:video/mp4;base64,{long}"}}}}"#),
+        r#"{"type":"input_audio","input_audio":{"data":"QUJD"}}"#.to_owned(),
+        format!(r#"{{"type":"file","file":{{"file_data":"data:application/pdf;base64,{long}"}}}}"#),
+        r#"{"type":"file","file":{"file_data":"QUJD\/w=="}}"#.to_owned(),
+        r#"{"type":"image","source":{"type":"base64","data":"QUJD"}}"#.to_owned(),
+        format!(r#"{{"type":"redacted_thinking","data":"{long}"}}"#),
+    ] {
+        check_texts(OpenAi, &format!("\"content\":[{part}]"), &[]);
+    }
+    let file = |data: &str| format!(r#""content":[{{"type":"file","file":{{"filename":"n","file_data":"{data}"}}}}]"#);
+    let named = ("content[0].file.filename", "n");
+    check_texts(OpenAi, &file("data:text/plain;base64,QUJD"), &[named]);
+    for plain in ["a word", "data:text/plain,a word", "data:text/plain;base64,a word"] {
+        check_texts(OpenAi, &file(plain), &[named, ("content[0].file.file_data", plain)]);
+    }
+}
+
+#[test]
+fn a_number_or_a_name_is_edited_into_a_string_and_names_stay_apart() {
+    let input = r#"{"card" : 4111111111111111,"a@b.co":{"a@b.cx":1},"c@d.co":2,"[EMAIL]":3}"#;
+    let request = good(Anthropic, &message(&format!(r#""content":[{{"type":"tool_use","input":{input}}}]"#)));
+    let edits: Vec<_> =
+        ["[PAYMENT_CARD]", "[EMAIL]", "[EMAIL]", "[EMAIL]"].map(str::to_owned).into_iter().enumerate().collect();
+    let edited = request.with_texts(&edits);
+    let expected = r#"{"card" : "[PAYMENT_CARD]","[EMAIL] 2":{"[EMAIL] 3":1},"[EMAIL] 4":2,"[EMAIL]":3}"#;
+    let body = std::str::from_utf8(edited.body()).unwrap();
+    assert!(body.contains(expected), "{body}");
+    let request = good(OpenAi, &with(r#","user":"bob@example.com","metadata":{"mail":"a@b.co"}"#));
+    let edited = request.with_texts(&[(0, "[EMAIL]".to_owned()), (1, "[EMAIL]".to_owned())]);
+    assert_eq!((request.user(), edited.user()), (Some("bob@example.com"), Some("[EMAIL]")));
+    assert_eq!((&*request.metadata()[0].1, &*edited.metadata()[0].1), ("a@b.co", "[EMAIL]"));
+}
+
+proptest::proptest! {
+    #[test]
+    fn any_edits_leave_a_body_that_can_be_read(
+        texts in proptest::collection::vec("(|x|user_id|file_data|\\[EMAIL\\]|long_name|\"\\\\|a b)", 0..24),
+        skip in 0usize..4,
+    ) {
+        let content = r#"[{"type":"tool_use","id":"a b","input":{"long_name":[1234567,{"x":-1.5e10}],"second_name":"t","third_name":{"long_name":""}}},
+            {"type":"file","file":{"filename":"n","file_data":"a b"}},{"type":"image","source":{"type":"url","url":"https://x"}}]"#;
+        let outer = r#""metadata":{"user_id":"u","other_name":"o"},"documents":[{"file_data":"QUJD","name_of_it":"v"}]"#;
+        let body = format!(r#"{{"model":"m","max_tokens":1,{outer},"messages":[{{"role":"user","name":"n","content":{content}}}]}}"#);
+        for shape in [OpenAi, Anthropic] {
+            let request = good(shape, &body);
+            let edits: Vec<_> = texts.iter().cloned().enumerate().map(|(i, it)| (i * (skip + 1), it)).collect();
+            let edited = request.with_texts(&edits);
+            proptest::prop_assert!(serde_json::from_slice::<serde_json::Value>(edited.body()).is_ok());
+            proptest::prop_assert!(parse(shape, edited.text()).is_ok());
+        }
+    }
 }
 
 #[test]
@@ -260,6 +373,6 @@ fn what_would_cost_too_much_to_remember_is_refused() {
     refused(OpenAi, &body, "invalid_value", Some("fallbacks"));
     let long = format!("\"content\":[{{\"input\":{{\"{}\":[\"x\",{{\"a\":\"y\"}}]}}}}]", "k".repeat(100_000));
     let places = texts(Anthropic, &message(&long));
-    assert_eq!(places.len(), 2);
+    assert_eq!(places.len(), 3);
     assert!(places.iter().all(|it| it.0.len() < 300), "{places:?}");
 }
