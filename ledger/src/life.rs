@@ -26,6 +26,10 @@ pub(crate) const SILENT: Duration = Duration::from_secs(20);
 const LOST_MICROS: i64 = 30_000_000;
 const BEAT: Duration = Duration::from_secs(5);
 const POLL: Duration = Duration::from_secs(1);
+/// The longest that a small question may take.
+const PROMPT: Duration = Duration::from_secs(3);
+/// The longest that the writer is waited for at the end, though it gives up before; then its holds expire in full.
+const FAREWELL: Duration = Duration::from_secs(30);
 const CHECKPOINT: Duration = Duration::from_millis(250);
 /// Idempotency keys are remembered so long.
 pub(crate) const CLAIM_MICROS: i64 = 24 * 3_600 * 1_000_000;
@@ -123,16 +127,24 @@ impl Life {
     pub async fn end(&self, database: &Database) {
         self.queue.close();
         let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(writer) = writer {
-            let _ = writer.await;
+        if let Some(writer) = writer
+            && tokio::time::timeout(FAREWELL, writer).await.is_err()
+        {
+            tracing::error!("closed before the writer had ended: what it did not save expires in full");
         }
         self.stop.cancel();
-        self.tasks.wait().await;
-        // Holds that are left are orphans from now on; whoever comes next need not wait for the beat to grow old.
-        if let Err(error) = leave(database, self.instance).await {
-            tracing::warn!(%error, "instance row stays until it is old");
+        if tokio::time::timeout(PROMPT, self.tasks.wait()).await.is_err() {
+            tracing::warn!("closed before all tasks had ended");
         }
-        database.close().await;
+        // Holds that are left are orphans from now on; whoever comes next need not wait for the beat to grow old.
+        match tokio::time::timeout(PROMPT, leave(database, self.instance)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "instance row stays until it is old"),
+            Err(_) => tracing::warn!("instance row stays until it is old: the database does not answer"),
+        }
+        if tokio::time::timeout(PROMPT, database.close()).await.is_err() {
+            tracing::warn!("connections to the database did not end in time");
+        }
         self.lock.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 }
@@ -179,7 +191,10 @@ async fn keep_beating(database: Database, instance: Id<Instance>, pulse: Arc<Pul
         match tokio::time::timeout(BEAT, beat(&database, instance)).await {
             Ok(Ok(())) => pulse.beat(asked), // the row is at least as young as the question
             Ok(Err(error)) => tracing::error!(%error, "heartbeat did not reach the database"),
-            Err(_) => tracing::error!("heartbeat did not reach the database in time"),
+            Err(_) => {
+                database.distrust();
+                tracing::error!("heartbeat did not reach the database in time");
+            }
         }
     }
 }
@@ -194,8 +209,13 @@ async fn keep_checkpointing(database: Database, stop: CancellationToken) {
 
 async fn keep_reading(database: Database, clock: Clock, confirmed: watch::Sender<Confirmed>, stop: CancellationToken) {
     while pause(&stop, POLL).await {
-        if let Err(error) = read_revision(&database, &clock, &confirmed).await {
-            tracing::warn!(%error, "configuration revision cannot be read");
+        match tokio::time::timeout(PROMPT, read_revision(&database, &clock, &confirmed)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "configuration revision cannot be read"),
+            Err(_) => {
+                database.distrust();
+                tracing::warn!("configuration revision cannot be read in time");
+            }
         }
     }
 }
@@ -208,12 +228,20 @@ async fn keep_house(
     stop: CancellationToken,
 ) {
     while pause(&stop, BEAT * 2).await {
-        if let Err(error) = expire_orphans(&database, &queue, &clock, instance).await {
-            tracing::warn!(%error, "orphaned holds cannot be expired yet");
+        // Each step has its deadline in the store; their sum is nothing that an end should wait for.
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = keep_house_once(&database, &queue, &clock, instance) => {}
         }
-        if let Err(error) = forget(&database, clock.now()).await {
-            tracing::warn!(%error, "old idempotency keys cannot be forgotten yet");
-        }
+    }
+}
+
+async fn keep_house_once(database: &Database, queue: &Arc<Queue>, clock: &Clock, instance: Id<Instance>) {
+    if let Err(error) = expire_orphans(database, queue, clock, instance).await {
+        tracing::warn!(%error, "orphaned holds cannot be expired yet");
+    }
+    if let Err(error) = forget(database, clock.now()).await {
+        tracing::warn!(%error, "old idempotency keys cannot be forgotten yet");
     }
 }
 

@@ -18,14 +18,17 @@ use sqlx::sqlite::{
     SqliteArguments, SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteRow,
     SqliteSynchronous,
 };
-use sqlx::{Arguments as _, AssertSqlSafe, ColumnIndex, Decode, Postgres, Row as _, Sqlite, Type};
+use sqlx::{
+    Arguments as _, AssertSqlSafe, ColumnIndex, Connection as _, Decode, Executor as _, PgConnection, Postgres,
+    Row as _, Sqlite, Type,
+};
 
 use crate::audit::Hash;
-use crate::rows::{Effect, Loaded, Needs};
 use crate::clock::Timestamp;
 use crate::error::StoreError;
 use crate::id::{Id, Instance, Kind};
 use crate::money::Money;
+use crate::rows::{Effect, Loaded, Needs};
 
 static SQLITE_MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("./migrations/sqlite");
 static POSTGRES_MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("./migrations/postgres");
@@ -153,6 +156,11 @@ impl Database {
                 let pool = PgPoolOptions::new()
                     .max_connections(12)
                     .acquire_timeout(Duration::from_secs(10))
+                    .after_connect(|db, _| Box::pin(async move { db.execute(SETTINGS).await.map(drop) }))
+                    // Here and at its return a connection is asked whether it lives, which a dead one might never answer.
+                    .test_before_acquire(false)
+                    .before_acquire(|db, _| Box::pin(lives(db)))
+                    .after_release(|db, _| Box::pin(lives(db)))
                     .connect_with(options)
                     .await?;
                 Ok(Database::Postgres(pool))
@@ -164,7 +172,13 @@ impl Database {
     pub async fn migrate(&self) -> Result<(), StoreError> {
         match self {
             Database::Sqlite(db) => SQLITE_MIGRATIONS.run(&db.pool).await?,
-            Database::Postgres(pool) => POSTGRES_MIGRATIONS.run(pool).await?,
+            Database::Postgres(pool) => {
+                // A large table takes its time, and so does another process that is at it already.
+                let mut db = pool.acquire().await?.detach();
+                db.execute("SET statement_timeout = 0; SET lock_timeout = 0").await?;
+                POSTGRES_MIGRATIONS.run(&mut db).await?;
+                db.close().await?;
+            }
         }
         Ok(())
     }
@@ -177,7 +191,7 @@ impl Database {
                 let tx = db.pool.begin_with("BEGIN IMMEDIATE").await?;
                 Ok(Tx::Sqlite { tx, _turn: turn })
             }
-            Database::Postgres(pool) => Ok(Tx::Postgres(pool.begin().await?)),
+            Database::Postgres(pool) => Ok(Tx::Postgres(within(pool.begin()).await?)),
         }
     }
 
@@ -190,7 +204,7 @@ impl Database {
                 Ok(rows.into_iter().map(Row::Sqlite).collect())
             }
             Database::Postgres(pool) => {
-                let rows = sqlx::query_with(sql, postgres_arguments(values)?).fetch_all(pool).await?;
+                let rows = within(sqlx::query_with(sql, postgres_arguments(values)?).fetch_all(pool)).await?;
                 Ok(rows.into_iter().map(Row::Postgres).collect())
             }
         }
@@ -209,11 +223,39 @@ impl Database {
         Ok(())
     }
 
+    /// Lets go of connections that nobody uses: after one that did not answer, the others may be as dead.
+    pub fn distrust(&self) {
+        let Database::Postgres(pool) = self else { return };
+        while let Some(idle) = pool.try_acquire() {
+            drop(idle.detach());
+        }
+    }
+
     pub async fn close(&self) {
         match self {
             Database::Sqlite(db) => db.pool.close().await,
             Database::Postgres(pool) => pool.close().await,
         }
+    }
+}
+
+/// The longest that anything of Postgres is waited for; its own bound on a statement comes first.
+const DEADLINE: Duration = Duration::from_secs(12);
+const SETTINGS: &str = "SET statement_timeout = '10s'; SET lock_timeout = '5s';
+    SET idle_in_transaction_session_timeout = '30s'; SET tcp_keepalives_idle = 15;
+    SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3";
+
+async fn within<T>(work: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, StoreError> {
+    match tokio::time::timeout(DEADLINE, work).await {
+        Ok(done) => Ok(done?),
+        Err(_) => Err(sqlx::Error::PoolTimedOut.into()),
+    }
+}
+
+async fn lives(db: &mut PgConnection) -> Result<bool, sqlx::Error> {
+    match tokio::time::timeout(Duration::from_secs(2), db.ping()).await {
+        Ok(answer) => answer.map(|()| true),
+        Err(_) => Err(sqlx::Error::PoolTimedOut),
     }
 }
 
@@ -243,7 +285,7 @@ impl Tx {
                 sqlx::query_with(sql, sqlite_arguments(values)?).execute(&mut **tx).await?.rows_affected()
             }
             Tx::Postgres(tx) => {
-                sqlx::query_with(sql, postgres_arguments(values)?).execute(&mut **tx).await?.rows_affected()
+                within(sqlx::query_with(sql, postgres_arguments(values)?).execute(&mut **tx)).await?.rows_affected()
             }
         })
     }
@@ -257,7 +299,7 @@ impl Tx {
                 rows.into_iter().map(Row::Sqlite).collect()
             }
             Tx::Postgres(tx) => {
-                let rows = sqlx::query_with(sql, postgres_arguments(values)?).fetch_all(&mut **tx).await?;
+                let rows = within(sqlx::query_with(sql, postgres_arguments(values)?).fetch_all(&mut **tx)).await?;
                 rows.into_iter().map(Row::Postgres).collect()
             }
         })
@@ -281,7 +323,7 @@ impl Tx {
     pub async fn commit(self) -> Result<(), StoreError> {
         match self {
             Tx::Sqlite { tx, _turn } => tx.commit().await?,
-            Tx::Postgres(tx) => tx.commit().await?,
+            Tx::Postgres(tx) => within(tx.commit()).await?,
         }
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! What verifies callers from memory: the hashes of living keys and operators, as of one `config_revision`.
 
 use std::fmt;
+use std::time::Duration;
 
 use super::{OperatorCredential, Tenants};
 use crate::clock::Timestamp;
@@ -8,6 +9,8 @@ use crate::error::StoreError;
 use crate::id::{Id, Key, Org, Team, User, Wallet};
 use crate::key::PresentedKey;
 use crate::store::tenants as rows;
+
+const DEADLINE: Duration = Duration::from_secs(5);
 
 /// Every living credential.
 #[derive(Debug, Clone, Default)]
@@ -62,9 +65,16 @@ impl Tenants<'_> {
     /// Every living credential. A change that commits meanwhile may be in it already; its revision is then still the
     /// one before, so it is read again and never missed.
     pub async fn credentials(&self) -> Result<CredentialSet, StoreError> {
-        let revision = rows::revision(self.db()).await?;
-        let keys = rows::credentials(self.db(), self.now()).await?;
-        let operators = rows::operator_credentials(self.db()).await?;
-        Ok(CredentialSet { revision, keys, operators })
+        let read = async {
+            let revision = rows::revision(self.db()).await?;
+            let keys = rows::credentials(self.db(), self.now()).await?;
+            let operators = rows::operator_credentials(self.db()).await?;
+            Ok(CredentialSet { revision, keys, operators })
+        };
+        // Whoever asks is late already; the next try begins with connections that are not in doubt.
+        tokio::time::timeout(DEADLINE, read).await.unwrap_or_else(|_| {
+            self.db().distrust();
+            Err(StoreError::Silent)
+        })
     }
 }

@@ -7,6 +7,10 @@ use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
 use sqlx::{Connection as _, Executor as _, PgConnection};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpStream, tcp};
+use tokio::sync::watch;
+use tokio_util::task::TaskTracker;
 
 const MISSING: &str = "Postgres is not installed here: install the Debian package postgresql-15 \
                        (apt-get install postgresql-15), or set ALFRED_TEST_POSTGRES_URL to a server that may create databases";
@@ -25,6 +29,35 @@ pub async fn fresh_database(name: &str) -> String {
     admin.execute(sqlx::AssertSqlSafe(format!("CREATE DATABASE {name}"))).await.expect("leave to create databases");
     admin.close().await.expect("closed");
     format!("{base}/{name}")
+}
+
+/// The same database behind a network that can stop passing anything on, in both directions, without a word.
+pub async fn through_a_network(url: &str) -> (String, watch::Sender<bool>) {
+    let (user, place) = url.rsplit_once('@').expect("a user");
+    let (server, name) = place.split_once('/').expect("a database");
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let near = format!("{user}@{}/{name}", listener.local_addr().expect("an address"));
+    let (passes, seen) = (watch::Sender::new(true), server.to_owned());
+    let (watched, tasks) = (passes.subscribe(), TaskTracker::new());
+    tasks.clone().spawn(async move {
+        while let Ok((client, _)) = listener.accept().await {
+            let server = TcpStream::connect(&seen).await.expect("the server");
+            let ((from_client, to_client), (from_server, to_server)) = (client.into_split(), server.into_split());
+            tasks.spawn(pass_on(from_client, to_server, watched.clone()));
+            tasks.spawn(pass_on(from_server, to_client, watched.clone()));
+        }
+    });
+    (near, passes)
+}
+
+async fn pass_on(mut from: tcp::OwnedReadHalf, mut to: tcp::OwnedWriteHalf, mut passes: watch::Receiver<bool>) {
+    let mut bytes = [0; 8_192];
+    while let Ok(count @ 1..) = from.read(&mut bytes).await {
+        let _ = passes.wait_for(|passes| *passes).await;
+        if to.write_all(&bytes[..count]).await.is_err() {
+            break;
+        }
+    }
 }
 
 fn binaries() -> PathBuf {

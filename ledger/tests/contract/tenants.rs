@@ -8,7 +8,8 @@ use ledger::{
     WalletKind, WalletRow, WalletStatus, Window,
 };
 
-use crate::world::{World, on_both_databases, usd};
+use crate::postgres::through_a_network;
+use crate::world::{On, World, on_both_databases, options, usd};
 
 on_both_databases!(
     the_same_id_and_content_again_is_answered_the_same_and_changes_nothing,
@@ -21,6 +22,7 @@ on_both_databases!(
     many_at_once_make_one_thing_and_keep_one_order,
     lists_go_on_where_the_page_before_ended,
     a_claim_is_remembered_for_a_day,
+    a_database_that_says_nothing_is_not_waited_for,
 );
 
 const BY: &Actor = &Actor::System;
@@ -291,7 +293,7 @@ async fn credentials_hold_what_lives_and_nothing_else(World { ledger, .. }: Worl
         models: Some(vec!["gpt-4o".into()]),
         expires_at: Some(hour),
         rpm: Some(60),
-        tpm: Some(1 << 40),
+        tpm: Some(1_000_000_000),
         ..new_key(&ledger, purse)
     };
     let (short, short_secret) = tenants.create_key(short, BY).await.unwrap();
@@ -312,7 +314,7 @@ async fn credentials_hold_what_lives_and_nothing_else(World { ledger, .. }: Worl
     assert_eq!(ids, expected);
     let credential = set.keys.iter().find(|it| it.key == short.id).unwrap();
     assert_eq!((credential.org, credential.wallet, credential.team), (org, purse, Some(team)));
-    assert_eq!((credential.rpm, credential.tpm, credential.expires_at), (Some(60), Some(1 << 40), Some(hour)));
+    assert_eq!((credential.rpm, credential.tpm, credential.expires_at), (Some(60), Some(1_000_000_000), Some(hour)));
     assert_eq!(credential.models.as_deref(), Some(["gpt-4o".to_owned()].as_slice()));
     for (secret, good) in [(&short_secret, true), (&first, true), (&second, true), (&revoked_secret, false)] {
         assert_eq!(opens(&ledger, secret).await, good);
@@ -429,4 +431,24 @@ async fn a_claim_is_remembered_for_a_day(World { ledger, .. }: World) {
     tenants.claim([2; 32], [9; 32]).await.unwrap();
     ledger.clock().advance(Duration::from_secs(86_400 + 1));
     tenants.claim([1; 32], [8; 32]).await.unwrap();
+}
+
+/// Needs real time: nothing but a deadline ends the wait for a network that says nothing.
+async fn a_database_that_says_nothing_is_not_waited_for(world: World) {
+    if world.on == On::Sqlite {
+        return;
+    }
+    let (url, passes) = through_a_network(&world.url).await;
+    let far = Ledger::open(options(&url, &world.clock, 99)).await.unwrap();
+    far.tenants().credentials().await.unwrap();
+    passes.send_replace(false);
+    let asked = std::time::Instant::now();
+    assert!(far.tenants().credentials().await.is_err());
+    assert!(asked.elapsed() < Duration::from_secs(20), "{:?}", asked.elapsed());
+    passes.send_replace(true);
+    far.tenants().credentials().await.expect("a new connection");
+    passes.send_replace(false);
+    let asked = std::time::Instant::now();
+    far.close().await;
+    assert!(asked.elapsed() < Duration::from_secs(45), "{:?}", asked.elapsed());
 }
