@@ -108,6 +108,7 @@ struct Doubt {
     seq: i64,
     hash: Hash,
     answers: Vec<Answer>,
+    overrun: Money,
 }
 
 enum Failure {
@@ -177,7 +178,8 @@ impl Writer {
     /// Brings a batch to its end. If it cannot be saved whole, its jobs are tried one by one, so that none suffers for another.
     async fn finish(&mut self, jobs: Vec<Job>) {
         let Err((error, doubtful, jobs)) = self.save(jobs).await else { return };
-        if jobs.len() == 1 || is_outage(&error) {
+        // What may have been committed is not decided anew: not every job is told from its repetition.
+        if jobs.len() == 1 || doubtful || is_outage(&error) {
             for job in jobs {
                 self.fail(job, &error, doubtful);
             }
@@ -232,6 +234,7 @@ impl Writer {
             match self.store.committed(&unknown.chain, unknown.seq, &unknown.hash).await {
                 Ok(true) => {
                     self.store.undo().await;
+                    self.count(unknown.overrun);
                     return Ok(std::mem::take(&mut unknown.answers));
                 }
                 Ok(false) => *doubt = None,
@@ -246,15 +249,14 @@ impl Writer {
             self.store.undo().await; // nothing was changed
             return Ok(answers);
         };
-        let doubt = Doubt { chain: first.chain.clone(), seq: first.seq, hash: first.hash, answers };
+        let doubt =
+            Doubt { chain: first.chain.clone(), seq: first.seq, hash: first.hash, answers, overrun: effect.overrun };
         if let Err(error) = self.store.save(&loaded, &effect).await {
             return Err(self.undone(error).await);
         }
         match self.store.commit().await {
             Ok(()) => {
-                let tally = &self.desk.queue.tally;
-                tally.batches.fetch_add(1, Ordering::Relaxed);
-                tally.overrun.fetch_add(effect.overrun.nanos(), Ordering::Relaxed);
+                self.count(doubt.overrun);
                 Ok(doubt.answers)
             }
             Err(error) => {
@@ -262,6 +264,12 @@ impl Writer {
                 Err(Failure::Unknown(error, doubt))
             }
         }
+    }
+
+    fn count(&self, overrun: Money) {
+        let tally = &self.desk.queue.tally;
+        tally.batches.fetch_add(1, Ordering::Relaxed);
+        tally.overrun.fetch_add(overrun.nanos(), Ordering::Relaxed);
     }
 
     async fn undone(&mut self, error: StoreError) -> Failure {
