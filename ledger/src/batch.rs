@@ -376,6 +376,11 @@ impl<'a> Batch<'a> {
             record: job.record.clone(),
             ..was
         };
+        if status == Status::Released {
+            // It was kept as charged when the hold expired; which it was, its hold took along.
+            self.loaded.claims.retain(|_, row| row.call != receipt.call);
+            self.effect.claims_dropped.push((receipt.key, receipt.call));
+        }
         self.loaded.receipts.insert(job.call, receipt.clone());
         Ok(receipt)
     }

@@ -8,7 +8,7 @@ use crate::error::OverLimit;
 use crate::hold::SoftWarning;
 use crate::id::{Id, Wallet};
 use crate::money::Money;
-use crate::window::Window;
+use crate::window::{Period, Window};
 
 /// What a wallet allows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -27,7 +27,7 @@ pub struct Terms {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Leg {
     pub wallet: Id<Wallet>,
-    pub window_start: Timestamp,
+    pub window: Period,
 }
 
 /// What was spent and is held in a window.
@@ -109,7 +109,7 @@ pub fn apply(wallets: &mut Wallets, at: Timestamp, op: &Op<'_>) -> Result<Moveme
             let mut legs = Vec::with_capacity(chain.len());
             for &wallet in chain {
                 let terms = wallets.terms.get(&wallet).ok_or(Denial::Unknown(wallet))?;
-                legs.push(Leg { wallet, window_start: terms.window.start(at) });
+                legs.push(Leg { wallet, window: terms.window.period(at) });
             }
             wallets.admit(&legs, amount)?;
             let mut movement = wallets.move_all("reserve", legs, amount, Money::ZERO)?;
@@ -147,7 +147,7 @@ pub fn apply(wallets: &mut Wallets, at: Timestamp, op: &Op<'_>) -> Result<Moveme
             let terms = wallets.terms.get_mut(&wallet).ok_or(Denial::Unknown(wallet))?;
             terms.funded = terms.funded.plus(amount).ok_or(Denial::TooLarge)?;
             wallets.funded.insert(wallet);
-            let legs = vec![Leg { wallet, window_start: terms.window.start(at) }];
+            let legs = vec![Leg { wallet, window: terms.window.period(at) }];
             Ok(Movement { kind: "fund", legs, funded_delta: amount, ..Movement::default() })
         }
     }
@@ -177,8 +177,8 @@ impl Wallets {
                     spent: bound.counter.spent,
                     held: bound.counter.held,
                     asked: amount,
-                    window: terms.window,
-                    resets_at: terms.window.end(leg.window_start).filter(|_| bound.resets),
+                    window: leg.window.kind(),
+                    resets_at: leg.window.end().filter(|_| bound.resets),
                 }));
             }
         }
@@ -392,7 +392,7 @@ mod tests {
                         let chain = &chains[leaf];
                         let free = chain.iter().all(|wallet| {
                             let terms = &book.terms[wallet];
-                            let leg = Leg { wallet: *wallet, window_start: terms.window.start(at) };
+                            let leg = Leg { wallet: *wallet, window: terms.window.period(at) };
                             let used = sum(&book.counters.get(&leg).copied().unwrap_or_default());
                             let by_limit = terms.hard_limit.is_none_or(|limit| limit.nanos() - used >= amount.max(1));
                             let by_funds = !terms.prepaid || terms.funded.nanos() - ever(&book, *wallet) >= amount.max(1);

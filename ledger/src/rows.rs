@@ -12,6 +12,7 @@ use crate::id::{Call, Id, JournalRow, Key, Org, Wallet};
 use crate::money::Money;
 use crate::order::Claim;
 use crate::queue::Job;
+use crate::window::Period;
 
 /// What must be loaded, under lock, before a batch can be decided.
 #[derive(Debug, Default)]
@@ -83,15 +84,18 @@ pub(crate) struct Chain {
 }
 
 impl Chain {
-    /// Legs as they are stored: window starts, from the leaf up.
+    /// Legs as they are stored: the keys of their windows, from the leaf up.
     pub fn legs(&self, text: &str) -> Result<Vec<Leg>, StoreError> {
         let corrupt = || StoreError::Corrupt(format!("legs {text:?}"));
-        let starts: Vec<i64> = text.split(',').map(str::parse).collect::<Result<_, _>>().map_err(|_| corrupt())?;
-        if starts.len() != self.wallets.len() {
+        let windows: Vec<Period> = text
+            .split(',')
+            .map(|key| Period::from_key(key.parse().ok()?))
+            .collect::<Option<_>>()
+            .ok_or_else(corrupt)?;
+        if windows.len() != self.wallets.len() {
             return Err(corrupt());
         }
-        let legs = self.wallets.iter().zip(starts);
-        Ok(legs.map(|(&wallet, start)| Leg { wallet, window_start: Timestamp::from_micros(start) }).collect())
+        Ok(self.wallets.iter().zip(windows).map(|(&wallet, window)| Leg { wallet, window }).collect())
     }
 }
 
@@ -102,7 +106,7 @@ pub(crate) fn legs_text(legs: &[Leg]) -> Arc<str> {
         if i > 0 {
             text.push(',');
         }
-        text.push_str(&leg.window_start.micros().to_string());
+        text.push_str(&leg.window.key().to_string());
     }
     text.into()
 }
@@ -215,6 +219,8 @@ pub(crate) struct Effect {
     /// Claims of calls that are resolved: charged (kept) or not (freed).
     pub claims_charged: Vec<(Id<Key>, [u8; 32], Id<Call>)>,
     pub claims_freed: Vec<(Id<Key>, [u8; 32], Id<Call>)>,
+    /// The same, of calls whose claim is not known by its name.
+    pub claims_dropped: Vec<(Id<Key>, Id<Call>)>,
     pub claims_put: BTreeSet<(Id<Key>, [u8; 32])>,
     pub fundings: Vec<(String, String, Id<Wallet>, Money)>,
     pub refunds: Vec<(Id<JournalRow>, RefundRow)>,

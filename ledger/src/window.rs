@@ -9,7 +9,7 @@ use chrono::{Datelike, Days, Months, NaiveDate};
 use crate::clock::Timestamp;
 
 /// How long a limit counts before it starts anew.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub enum Window {
     /// For ever.
     #[default]
@@ -24,6 +24,11 @@ pub enum Window {
 const DAY: Duration = Duration::from_secs(86_400);
 
 impl Window {
+    /// The window of this kind that `at` lies in.
+    pub fn period(self, at: Timestamp) -> Period {
+        Period { kind: self, start: self.start(at) }
+    }
+
     /// When the window that `at` lies in began; the epoch for a window without end.
     pub fn start(self, at: Timestamp) -> Timestamp {
         let day = |date: NaiveDate| {
@@ -61,6 +66,47 @@ impl Window {
     }
 }
 
+/// One window of a wallet. Two of different kinds count apart, also where they begin together: a wallet whose kind of window
+/// changes counts from nothing, and what is in flight settles where it was held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Period {
+    kind: Window,
+    start: Timestamp,
+}
+
+/// Windows begin at whole seconds, which leaves the microseconds to tell their kind.
+const SECOND: i64 = 1_000_000;
+const KINDS: [Window; 4] = [Window::None, Window::Day, Window::Week, Window::Month];
+
+impl Period {
+    /// How long it counts.
+    pub const fn kind(self) -> Window {
+        self.kind
+    }
+
+    /// When it began.
+    pub const fn start(self) -> Timestamp {
+        self.start
+    }
+
+    /// When it ends.
+    pub fn end(self) -> Option<Timestamp> {
+        self.kind.end(self.start)
+    }
+
+    /// As it is stored: its start, and its kind as the number of microseconds on top.
+    pub const fn key(self) -> i64 {
+        self.start.micros() + self.kind as i64
+    }
+
+    /// What `key` stored.
+    pub fn from_key(key: i64) -> Option<Period> {
+        let kind = usize::try_from(key.rem_euclid(SECOND)).ok()?;
+        let start = Timestamp::from_micros(key - key.rem_euclid(SECOND));
+        Some(Period { kind: *KINDS.get(kind)?, start })
+    }
+}
+
 fn date(at: Timestamp) -> Option<NaiveDate> {
     chrono::DateTime::from_timestamp_micros(at.micros()).map(|at| at.date_naive())
 }
@@ -80,10 +126,7 @@ impl FromStr for Window {
     type Err = WindowError;
 
     fn from_str(text: &str) -> Result<Self, WindowError> {
-        [Window::None, Window::Day, Window::Week, Window::Month]
-            .into_iter()
-            .find(|window| window.as_str() == text)
-            .ok_or(WindowError)
+        KINDS.into_iter().find(|window| window.as_str() == text).ok_or(WindowError)
     }
 }
 
@@ -103,6 +146,8 @@ mod tests {
             let began = window.start(at.parse().unwrap());
             assert_eq!(began, start.parse().unwrap(), "{window} of {at}");
             assert_eq!(window.end(began), Some(end.parse().unwrap()), "{window} of {at}");
+            let period = window.period(at.parse().unwrap());
+            assert_eq!(Period::from_key(period.key()), Some(period), "{window} of {at}");
         }
         assert_eq!(Window::None.start("2026-03-01T00:00:00Z".parse().unwrap()), Timestamp::default());
         assert_eq!(Window::None.end(Timestamp::default()), None);

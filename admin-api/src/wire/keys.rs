@@ -26,10 +26,10 @@ pub(crate) struct NewKey {
     #[schema(value_type = Option<String>, format = DateTime)]
     pub expires_at: Option<Timestamp>,
     /// Requests a minute; without it, no such limit.
-    #[schema(minimum = 1)]
+    #[schema(minimum = 1, maximum = 1_000_000)]
     pub rpm: Option<u32>,
     /// Tokens a minute; without it, no such limit.
-    #[schema(minimum = 1)]
+    #[schema(minimum = 1, maximum = 1_000_000_000)]
     pub tpm: Option<u64>,
 }
 

@@ -79,7 +79,8 @@ pub(crate) struct ChangeWallet {
     #[serde(default, deserialize_with = "given")]
     #[schema(value_type = Option<String>)]
     pub soft_limit_usd: Option<Option<Money>>,
-    /// `none`, `day`, `week` or `month`. Another kind of window counts from what was spent in it so far.
+    /// `none`, `day`, `week` or `month`. Each kind counts apart: changed to another, the wallet counts from
+    /// nothing, and changed back within the same window, from where it was.
     #[schema(pattern = "^(none|day|week|month)$")]
     pub window: Option<String>,
     /// `active` or `suspended`.
@@ -204,7 +205,7 @@ pub(crate) struct FundWallet {
     pub reference: String,
 }
 
-/// A row of a wallet's journal. The rows of a window sum to what is spent and held in it.
+/// A row of a wallet's journal. The rows of a window, which is a kind and a start, sum to what is spent and held in it.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = JournalEntry)]
 pub(crate) struct EntryBody {
@@ -221,6 +222,9 @@ pub(crate) struct EntryBody {
     pub spent_delta_usd: Money,
     #[schema(value_type = String, example = "0")]
     pub funded_delta_usd: Money,
+    /// The kind of window that it counts in: `none`, `day`, `week` or `month`.
+    #[schema(example = "month")]
+    pub window: &'static str,
     /// The window that it counts in: that of the hold, for whatever follows from one.
     #[schema(value_type = String, format = DateTime)]
     pub window_start: Timestamp,
@@ -237,6 +241,7 @@ impl From<JournalEntry> for EntryBody {
             held_delta_usd: row.held_delta,
             spent_delta_usd: row.spent_delta,
             funded_delta_usd: row.funded_delta,
+            window: row.window.as_str(),
             window_start: row.window_start,
             request_id: row.call,
         }

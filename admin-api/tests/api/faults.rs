@@ -60,6 +60,8 @@ async fn every_bad_member_is_named() {
         ("/keys", &key, "rpm", json!(-1)),
         ("/keys", &key, "tpm", json!(0)),
         ("/keys", &key, "tpm", json!(u64::MAX)),
+        ("/keys", &key, "tpm", json!(1_000_000_001)),
+        ("/keys", &key, "rpm", json!(1_000_001)),
         ("/keys", &key, "expires_at", json!("tomorrow")),
         ("/keys", &key, "expires_at", json!(later(0))),
     ];

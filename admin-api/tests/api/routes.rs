@@ -24,7 +24,8 @@ async fn every_route_refuses_whoever_has_no_admin_key() {
     let world = World::new().await;
     let operations = operations();
     assert!(operations.len() >= 25, "{operations:?}");
-    let (public, operations): (Vec<_>, Vec<_>) = operations.into_iter().partition(|(_, path, _)| path == "/openapi.json");
+    let (public, operations): (Vec<_>, Vec<_>) =
+        operations.into_iter().partition(|(_, path, _)| path == "/openapi.json");
     assert_eq!(public.len(), 1, "only the document is for everybody");
     assert_eq!(world.ask("GET", "/openapi.json").bare().await.status, 200);
     for (method, path, _) in &operations {

@@ -7,7 +7,7 @@ use crate::clock::Timestamp;
 use crate::error::StoreError;
 use crate::id::{Call, Id, JournalRow, Wallet};
 use crate::money::Money;
-use crate::window::Window;
+use crate::window::{Period, Window};
 
 /// One row of a wallet's journal.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,6 +21,8 @@ pub struct JournalEntry {
     pub held_delta: Money,
     pub spent_delta: Money,
     pub funded_delta: Money,
+    /// The kind of window that it counts in, and when that began.
+    pub window: Window,
     pub window_start: Timestamp,
     pub call: Option<Id<Call>>,
 }
@@ -45,8 +47,9 @@ pub(crate) async fn entries(
         .map(|row| {
             let (legs, depth): (String, i64) = (row.get("legs")?, row.get("depth")?);
             let leg = usize::try_from(depth).ok().and_then(|depth| legs.split(',').nth(depth));
-            let start =
-                leg.and_then(|leg| leg.parse().ok()).ok_or_else(|| StoreError::Corrupt("journal legs".into()))?;
+            let window = leg
+                .and_then(|leg| Period::from_key(leg.parse().ok()?))
+                .ok_or_else(|| StoreError::Corrupt("journal legs".into()))?;
             Ok(JournalEntry {
                 seq: row.get("seq")?,
                 id: row.id("id")?,
@@ -55,7 +58,8 @@ pub(crate) async fn entries(
                 held_delta: row.money("held_delta")?,
                 spent_delta: row.money("spent_delta")?,
                 funded_delta: row.money("funded_delta")?,
-                window_start: Timestamp::from_micros(start),
+                window: window.kind(),
+                window_start: window.start(),
                 call: row.maybe_id("call_id")?,
             })
         })
@@ -101,10 +105,10 @@ pub(crate) async fn standings(
                 funded: row.money("funded")?.nanos(),
                 ..Sum::default()
             });
-            let Some(start) = row.maybe_time("window_start")? else { continue };
+            let Some(key) = row.get::<Option<i64>>("window_start")? else { continue };
             let (spent, held): (i64, i64) = (row.get("spent")?, row.get("held")?);
             sum.ever = sum.ever.saturating_add(spent).saturating_add(held);
-            if start == window.start(now) {
+            if key == window.period(now).key() {
                 (sum.spent, sum.held) = (spent, held);
             }
         }

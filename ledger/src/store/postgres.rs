@@ -20,7 +20,7 @@ use crate::id::{Call, Id, Instance, Kind, Wallet};
 use crate::money::Money;
 use crate::order::Claim;
 use crate::rows::{Chain, ClaimRow, Effect, HoldRow, Loaded, Mark, Needs, ReceiptRow, RefundRow, Status};
-use crate::window::Window;
+use crate::window::{Period, Window};
 
 pub(crate) struct PostgresStore {
     options: PgConnectOptions,
@@ -267,11 +267,10 @@ fn receipt_row(row: &PgRow) -> Result<ReceiptRow, sqlx::Error> {
 
 /// Counters in every window that a job may touch; and the revision of the configuration, on the same way.
 async fn read_counters(db: &mut PgConnection, at: Timestamp, loaded: &mut Loaded) -> Result<(), sqlx::Error> {
-    let mut starts: BTreeSet<i64> =
-        loaded.wallets.terms.values().map(|terms| terms.window.start(at).micros()).collect();
+    let mut windows: BTreeSet<i64> = loaded.wallets.terms.values().map(|terms| terms.window.period(at).key()).collect();
     let of_calls = loaded.holds.values().map(|hold| &hold.legs);
     for legs in of_calls.chain(loaded.receipts.values().map(|receipt| &receipt.legs)) {
-        starts.extend(legs.split(',').filter_map(|start| start.parse::<i64>().ok()));
+        windows.extend(legs.split(',').filter_map(|key| key.parse::<i64>().ok()));
     }
     let wallets: Vec<String> = loaded.wallets.terms.keys().map(Id::to_string).collect();
     let rows = sqlx::query(
@@ -281,18 +280,19 @@ async fn read_counters(db: &mut PgConnection, at: Timestamp, loaded: &mut Loaded
          SELECT '', CAST(value AS BIGINT), 0, 0, NULL FROM meta WHERE name = 'config_revision'",
     )
     .bind(&wallets)
-    .bind(starts.into_iter().collect::<Vec<_>>())
+    .bind(windows.into_iter().collect::<Vec<_>>())
     .fetch_all(&mut *db)
     .await?;
     for row in &rows {
-        let start = time(row, "window_start")?;
+        let key: i64 = row.try_get("window_start")?;
         if row.try_get::<&str, _>("wallet_id")?.is_empty() {
-            loaded.revision = start.micros();
+            loaded.revision = key;
             continue;
         }
+        let window = Period::from_key(key).ok_or_else(|| sqlx::Error::Decode(format!("window {key}").into()))?;
         let warned = row.try_get::<Option<i64>, _>("warned")?.map(Money::from_nanos);
         let counter = Counter { spent: money(row, "spent")?, held: money(row, "held")?, warned };
-        loaded.wallets.counters.insert(Leg { wallet: id(row, "wallet_id")?, window_start: start }, counter);
+        loaded.wallets.counters.insert(Leg { wallet: id(row, "wallet_id")?, window }, counter);
     }
     let prepaid: Vec<String> =
         loaded.wallets.terms.iter().filter(|(_, terms)| terms.prepaid).map(|(wallet, _)| wallet.to_string()).collect();
@@ -431,7 +431,7 @@ async fn save_net(db: &mut PgConnection, loaded: &Loaded, effect: &Effect, owner
     let (journal, audit) = (&effect.journal, &effect.audit);
     sqlx::query(SAVE_NET)
         .bind(column(&windows, |(leg, _)| leg.wallet.to_string()))
-        .bind(column(&windows, |(leg, _)| leg.window_start.micros()))
+        .bind(column(&windows, |(leg, _)| leg.window.key()))
         .bind(column(&windows, |(_, counter)| counter.spent.nanos()))
         .bind(column(&windows, |(_, counter)| counter.held.nanos()))
         .bind(column(&windows, |(_, counter)| counter.warned.map(Money::nanos)))
@@ -571,6 +571,13 @@ async fn save_claims(db: &mut PgConnection, loaded: &Loaded, effect: &Effect) ->
             .bind(column(claims, |(key, _, _)| key.to_string()))
             .bind(column(claims, |(_, name, _)| name.to_vec()))
             .bind(column(claims, |(_, _, call)| call.to_string()))
+            .execute(&mut *db)
+            .await?;
+    }
+    for (key, call) in &effect.claims_dropped {
+        sqlx::query("DELETE FROM claims WHERE key_id = $1 AND call_id = $2")
+            .bind(key.to_string())
+            .bind(call.to_string())
             .execute(&mut *db)
             .await?;
     }

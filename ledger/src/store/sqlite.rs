@@ -335,7 +335,7 @@ fn read_wallets(db: &Connection, at: Timestamp, loaded: &mut Loaded) -> Result<(
                 CASE w.window_kind WHEN 'none' THEN ?2 WHEN 'day' THEN ?3 WHEN 'week' THEN ?4 ELSE ?5 END
           WHERE w.id = ?1",
     )?;
-    let starts = [Window::None, Window::Day, Window::Week, Window::Month].map(|window| window.start(at).micros());
+    let starts = [Window::None, Window::Day, Window::Week, Window::Month].map(|window| window.period(at).key());
     let mut ever = db.prepare_cached(
         "SELECT COALESCE(SUM(spent), 0), COALESCE(SUM(held), 0) FROM wallet_windows WHERE wallet_id = ?1",
     )?;
@@ -346,7 +346,7 @@ fn read_wallets(db: &Connection, at: Timestamp, loaded: &mut Loaded) -> Result<(
         });
         let Some((row, counter)) = found.optional()? else { continue };
         let row = row?;
-        let leg = Leg { wallet, window_start: row.window.start(at) };
+        let leg = Leg { wallet, window: row.window.period(at) };
         loaded.wallets.counters.extend(counter.map(|counter| (leg, counter)));
         current.insert(leg);
         if row.prepaid {
@@ -367,7 +367,7 @@ fn read_wallets(db: &Connection, at: Timestamp, loaded: &mut Loaded) -> Result<(
         db.prepare_cached("SELECT spent, held, warned FROM wallet_windows WHERE wallet_id = ?1 AND window_start = ?2")?;
     for leg in legs.difference(&current) {
         let row = counter
-            .query_row(params![leg.wallet.to_string(), leg.window_start.micros()], |row| counter_row(row, 0))
+            .query_row(params![leg.wallet.to_string(), leg.window.key()], |row| counter_row(row, 0))
             .optional()?;
         loaded.wallets.counters.extend(row.flatten().map(|row| (*leg, row)));
     }
@@ -404,7 +404,7 @@ fn save_wallets(db: &Connection, loaded: &Loaded) -> Result<(), StoreError> {
         let Some(counter) = loaded.wallets.counters.get(leg) else { continue };
         save.execute(params![
             leg.wallet.to_string(),
-            leg.window_start.micros(),
+            leg.window.key(),
             counter.spent.nanos(),
             counter.held.nanos(),
             counter.warned.map(Money::nanos)
@@ -480,6 +480,10 @@ fn save_claims(db: &Connection, loaded: &Loaded, effect: &Effect) -> Result<(), 
             name,
             call.to_string()
         ])?;
+    }
+    for (key, call) in &effect.claims_dropped {
+        db.prepare_cached("DELETE FROM claims WHERE key_id = ?1 AND call_id = ?2")?
+            .execute(params![key.to_string(), call.to_string()])?;
     }
     for place in &effect.claims_put {
         let Some(row) = loaded.claims.get(place) else { continue };

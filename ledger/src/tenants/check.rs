@@ -14,6 +14,8 @@ const LONGEST_NAME: usize = 200;
 const LONGEST_EMAIL: usize = 254;
 const LONGEST_MODEL: usize = 256;
 const MOST_MODELS: usize = 1_000;
+pub(super) const MOST_REQUESTS_PER_MINUTE: u64 = 1_000_000;
+pub(super) const MOST_TOKENS_PER_MINUTE: u64 = 1_000_000_000;
 
 pub(super) fn invalid(field: &'static str, message: impl Into<String>) -> TenantError {
     TenantError::Invalid { field, message: message.into() }
@@ -88,11 +90,13 @@ pub(super) fn models(models: Option<&[String]>) -> Result<(), TenantError> {
     Ok(())
 }
 
-/// A rate of zero would be a key that never works; that is what revoking is for.
-pub(super) fn rate(field: &'static str, rate: Option<u64>) -> Result<(), TenantError> {
+/// A rate of zero would be a key that never works; that is what revoking is for. One beyond `most` bounds nothing.
+pub(super) fn rate(field: &'static str, rate: Option<u64>, most: u64) -> Result<(), TenantError> {
     match rate {
         Some(0) => Err(invalid(field, "must be at least 1, or be left out for no rate limit")),
-        Some(rate) if i64::try_from(rate).is_err() => Err(invalid(field, "is too large")),
+        Some(rate) if rate > most => {
+            Err(invalid(field, format!("must be at most {most}, or be left out for no rate limit")))
+        }
         _ => Ok(()),
     }
 }
@@ -175,8 +179,10 @@ mod tests {
         assert_eq!(field(amount("hard_limit", Some(Money::ZERO))), None);
         assert_eq!(field(soft_within_hard(Some(Money::from_nanos(2)), Some(Money::from_nanos(1)))), Some("soft_limit"));
         assert_eq!(field(soft_within_hard(Some(Money::from_nanos(2)), None)), None);
-        assert_eq!(field(rate("rpm", Some(0))), Some("rpm"));
-        assert_eq!(field(rate("tpm", Some(u64::MAX))), Some("tpm"));
+        assert_eq!(field(rate("rpm", Some(0), 9)), Some("rpm"));
+        assert_eq!(field(rate("rpm", Some(9), 9)), None);
+        assert_eq!(field(rate("rpm", Some(10), 9)), Some("rpm"));
+        assert_eq!(field(rate("tpm", Some(u64::MAX), MOST_TOKENS_PER_MINUTE)), Some("tpm"));
         assert_eq!(field(models(Some(&[]))), Some("models"));
         assert_eq!(field(models(Some(&["a".into(), "a".into()]))), Some("models"));
         assert_eq!(field(models(Some(&["openai/gpt-4o".into()]))), None);

@@ -190,8 +190,8 @@ impl Tenants<'_> {
 fn check_new(new: &NewKey) -> Result<(), TenantError> {
     check::name(&new.name)?;
     check::models(new.models.as_deref())?;
-    check::rate("rpm", new.rpm.map(u64::from))?;
-    check::rate("tpm", new.tpm)
+    check::rate("rpm", new.rpm.map(u64::from), check::MOST_REQUESTS_PER_MINUTE)?;
+    check::rate("tpm", new.tpm, check::MOST_TOKENS_PER_MINUTE)
 }
 
 /// The organisation that a new key belongs to, by its wallet, and the team.

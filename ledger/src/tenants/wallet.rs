@@ -186,7 +186,8 @@ impl Tenants<'_> {
     }
 
     /// Changes name, limits, window or status. A limit below what is spent and held admits nothing more and breaks
-    /// nothing; a new window kind counts from nothing.
+    /// nothing. Windows of another kind count from nothing, unless the wallet had that kind before within the same window;
+    /// what is held goes on counting, and settles, in the window that it was held in.
     pub async fn change_wallet(
         &self,
         id: Id<Wallet>,

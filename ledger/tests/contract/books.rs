@@ -36,7 +36,8 @@ async fn balance(world: &World, org: Id<ledger::Org>, wallets: &[Id<Wallet>]) {
             cursor = Some(last.seq);
             for row in page {
                 journal.insert((row.seq, row.kind.clone()));
-                let sum = summed.entry((wallet.to_string(), row.window_start.micros())).or_default();
+                let sum =
+                    summed.entry((wallet.to_string(), row.window_start.micros() + row.window as i64)).or_default();
                 *sum = (sum.0 + row.spent_delta.nanos(), sum.1 + row.held_delta.nanos());
                 assert!(sum.1 >= 0, "{wallet} holds less than nothing");
                 funded += row.funded_delta.nanos();

@@ -14,6 +14,7 @@ on_both_databases!(
     a_key_is_forgotten_after_a_day,
     claims_are_scoped_to_their_api_key,
     of_many_at_once_one_is_taken,
+    an_expired_call_that_was_never_charged_after_all_frees_its_key,
 );
 
 fn claimed(world: &World, who: &Spender, name: u8, body: u8) -> Order {
@@ -112,4 +113,24 @@ async fn of_many_at_once_one_is_taken(world: World) {
     let hold = taken.pop().unwrap();
     world.ledger.settle(hold, charge("0.1")).await.unwrap();
     assert_eq!(world.used(who.wallet).await, ("0.1".into(), "0".into()));
+}
+
+async fn an_expired_call_that_was_never_charged_after_all_frees_its_key(world: World) {
+    let who = world.spender(limit("1")).await;
+    for (name, price) in [(1, None), (2, Some("0.05"))] {
+        let first = hold(world.ledger.reserve(claimed(&world, &who, name, 1)).await).unwrap();
+        let call = first.call();
+        world.clock.advance(Duration::from_secs(660));
+        world.ledger.expire_orphans().await.unwrap();
+        assert_eq!(replayed(&world, claimed(&world, &who, name, 1)).await, Some(call), "charged in full, so far");
+        match price {
+            Some(price) => drop(world.settle(first, price).await),
+            None => drop(world.ledger.release(first, release("provider_error")).await.unwrap()),
+        }
+        let again = world.ledger.reserve(claimed(&world, &who, name, 1)).await;
+        match price {
+            Some(_) => assert!(matches!(again, Ok(Reserved::Replay(first)) if first == call), "{again:?}"),
+            None => drop(hold(again).expect("a new call")),
+        }
+    }
 }

@@ -19,6 +19,7 @@ on_both_databases!(
     prepaid_money_is_spent_once_whatever_the_window,
     a_window_begins_anew_and_a_hold_stays_in_its_own,
     a_refund_goes_back_to_the_window_of_its_call,
+    each_kind_of_window_counts_apart,
     the_same_operation_twice_is_one,
     other_content_under_the_same_id_is_a_conflict,
     a_soft_limit_warns_on_every_call_and_is_audited_once,
@@ -304,4 +305,31 @@ async fn an_order_that_nobody_waits_for_is_taken_back(world: World) {
     }
     assert_eq!(world.used(who.wallet).await, ("0".into(), "0".into()));
     assert_eq!(world.ledger.gauges().holds_in_flight, 0);
+}
+
+async fn each_kind_of_window_counts_apart(world: World) {
+    // The first of a month: its day and its month begin together.
+    let first: ledger::Timestamp = "2026-04-01T12:00:00Z".parse().unwrap();
+    world.clock.advance(Duration::from_micros((first.micros() - world.clock.now().micros()).unsigned_abs()));
+    let who = world.spender(Terms { window: Window::Day, ..limit("1") }).await;
+    let (spent, open) = (world.reserve(&who, "0.6").await.unwrap(), world.reserve(&who, "0.4").await.unwrap());
+    world.settle(spent, "0.6").await;
+    let change = async |window| {
+        let to = ledger::WalletChange { window: Some(window), ..ledger::WalletChange::default() };
+        world.ledger.tenants().change_wallet(who.wallet, to, &ledger::Actor::System).await.unwrap();
+    };
+    change(Window::Month).await;
+    assert_eq!(world.used(who.wallet).await, ("0".into(), "0".into()), "a new kind counts from nothing");
+    let new = world.reserve(&who, "0.9").await.unwrap();
+    world.settle(open, "0.3").await;
+    assert_eq!(world.used(who.wallet).await, ("0".into(), "0.9".into()), "what was held settles where it was held");
+    world.settle(new, "0.8").await;
+    change(Window::Day).await;
+    assert_eq!(world.used(who.wallet).await, ("0.9".into(), "0".into()), "the day goes on where it was");
+    let mut sums = std::collections::BTreeMap::new();
+    for row in world.ledger.entries(who.wallet, None, 100).await.unwrap() {
+        assert_eq!(row.window_start, "2026-04-01T00:00:00Z".parse().unwrap());
+        *sums.entry(row.window).or_insert(0) += row.spent_delta.nanos();
+    }
+    assert_eq!(sums.into_iter().collect::<Vec<_>>(), [(Window::Day, 900_000_000), (Window::Month, 800_000_000)]);
 }
