@@ -1,6 +1,7 @@
 //! Reads messages and what is in them: every text with its place, and what a target must be able to do with them.
 
-use super::read::{LEAST_NUMBER, Read, Reader, Sort, refuse_lookalike, wrong};
+use super::names::refuse_lookalike;
+use super::read::{LEAST_NUMBER, Read, Reader, Sort, wrong};
 use crate::json::{Kind, below, beneath, element_of, is_word};
 
 const IN_MESSAGE: [&str; 8] =

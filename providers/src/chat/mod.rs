@@ -6,6 +6,7 @@
 
 mod content;
 mod event;
+mod names;
 mod read;
 
 use std::borrow::Cow;
@@ -171,11 +172,11 @@ impl ChatRequest {
     /// The same request with some texts replaced, by their index in [`ChatRequest::texts`]. All other bytes stay. A number becomes
     /// a string. Names stay different from each other: what two would share is numbered.
     pub fn with_texts(&self, edits: &[(usize, String)]) -> ChatRequest {
-        let mut names = Names::default();
+        let mut given = Names::default();
         let edits = edits.iter().filter_map(|(index, text)| {
             let found = self.view.texts.get(*index)?;
             let text = match found.sort {
-                Sort::Name => names.another(self, text),
+                Sort::Name => given.another(self, text),
                 Sort::Said | Sort::Aside => Cow::Borrowed(&**text),
             };
             Some((found.span.clone(), json::quote(&text)))
@@ -237,7 +238,7 @@ impl Names {
             *times += 1;
             let new = if *times == 1 { Cow::Borrowed(name) } else { Cow::Owned(format!("{name} {times}")) };
             // Plain words are no texts, so one may be taken unseen; a numbered name is never one.
-            if read::can_hold_something(&new) && taken.insert(new.to_string()) {
+            if names::can_hold_something(&new) && taken.insert(new.to_string()) {
                 return new;
             }
         }

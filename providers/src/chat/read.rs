@@ -2,8 +2,11 @@
 
 use std::ops::Range;
 
+use super::names::{
+    GOVERNED, SETTINGS, can_hold_something, is_the_clients_tool, names_a_model, names_a_server_tool, refuse_lookalike,
+};
 use super::{BadRequest, Features, Shape};
-use crate::json::{Key, Kind, Scanner, below, beneath, element_of, is_word, unescape};
+use crate::json::{Key, Kind, Scanner, below, beneath, element_of, unescape};
 
 /// What is known of a body, beside its bytes.
 #[derive(Default)]
@@ -64,76 +67,8 @@ const MOST_TEXTS: usize = 100_000;
 pub(super) const LEAST_NUMBER: usize = 6;
 /// More than anyone lists as fallbacks or stops.
 const MOST_STRINGS: usize = 1_000;
-/// Longer than any model's name.
-const LONGEST_MODEL: usize = 256;
 /// OpenAI's own bound on `n`.
 const MOST_CHOICES: u64 = 128;
-
-const GOVERNED: [&str; 33] = [
-    "model",
-    "messages",
-    "system",
-    "stream",
-    "stream_options",
-    "max_tokens",
-    "max_completion_tokens",
-    "n",
-    "best_of",
-    "stop",
-    "stop_sequences",
-    "user",
-    "metadata",
-    "fallbacks",
-    "tools",
-    "tool_choice",
-    "functions",
-    "function_call",
-    "response_format",
-    "prediction",
-    "modalities",
-    "audio",
-    "service_tier",
-    "web_search_options",
-    "search_parameters",
-    "enable_search",
-    "data_sources",
-    "plugins",
-    "models",
-    "route",
-    "provider",
-    "mcp_servers",
-    "thinking",
-];
-
-/// Whether a member's name is more than a short word, and so a text.
-pub(super) fn can_hold_something(name: &str) -> bool {
-    !is_word(name, 15)
-}
-
-/// Known members that hold settings and schemas, which the app's author wrote.
-const SETTINGS: [&str; 21] = [
-    "tool_choice",
-    "function_call",
-    "logit_bias",
-    "thinking",
-    "reasoning",
-    "reasoning_effort",
-    "output_config",
-    "cache_control",
-    "verbosity",
-    "chat_template",
-    "guided_json",
-    "guided_regex",
-    "guided_grammar",
-    "guided_choice",
-    "structured_outputs",
-    "grammar",
-    "json_schema",
-    "stop",
-    "stop_sequences",
-    "stop_token_ids",
-    "prompt_cache_retention",
-];
 
 pub(super) fn view(shape: Shape, text: &str) -> Result<View, BadRequest> {
     bounded(shape, text, MOST_TEXTS)
@@ -435,70 +370,6 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// A member that differs from a governed one only in case would be read by servers that fold case (Go's do), unseen by the guards.
-pub(super) fn refuse_lookalike(key: &Key<'_>, governed: &[&str], place: &str) -> Read<()> {
-    let name = &*key.name;
-    if name.is_ascii() && !name.bytes().any(|b| b.is_ascii_uppercase()) {
-        return Ok(());
-    }
-    let folded: String = name
-        .chars()
-        .map(|c| match c {
-            'ſ' => 's',
-            '\u{212a}' => 'k',
-            c => c.to_ascii_lowercase(),
-        })
-        .collect();
-    match governed.iter().find(|it| **it == folded && **it != name) {
-        Some(meant) => {
-            let param = below(place, name);
-            let message = format!("'{param}' differs from '{meant}' only in case.");
-            Err(BadRequest::at("invalid_value", param, message))
-        }
-        None => Ok(()),
-    }
-}
-
-/// Anthropic's server tools have a dated type and are billed by use; the client's own tools have none, or `custom`.
-fn names_a_server_tool(tool: &str) -> bool {
-    #[derive(serde::Deserialize)]
-    struct Tool {
-        #[serde(default, rename = "type")]
-        kind: Option<String>,
-    }
-    const BILLED: [&str; 4] = ["web_search", "web_fetch", "code_execution", "mcp_toolset"];
-    match serde_json::from_str::<Tool>(tool) {
-        Ok(Tool { kind }) => kind.is_some_and(|kind| BILLED.iter().any(|it| kind.starts_with(it))),
-        Err(_) => true,
-    }
-}
-
-/// Whether a tool of OpenAI's shape is one that the client runs. All others are the provider's, and billed by use.
-fn is_the_clients_tool(tool: &str) -> bool {
-    #[derive(serde::Deserialize)]
-    struct Tool<'a> {
-        #[serde(default, rename = "type")]
-        kind: Option<String>,
-        #[serde(borrow, default)]
-        function: Option<&'a serde_json::value::RawValue>,
-    }
-    match serde_json::from_str::<Tool<'_>>(tool) {
-        Ok(Tool { kind: Some(kind), .. }) => kind == "function" || kind == "custom",
-        Ok(Tool { kind: None, function }) => function.is_some(),
-        Err(_) => false,
-    }
-}
-
-/// The name of a model is kept in receipts and in the audit log, whether or not there is such a model.
-fn names_a_model(place: &str, name: &str) -> Read<()> {
-    match name {
-        "" => Err(invalid(place, "must not be empty")),
-        _ if name.len() > LONGEST_MODEL => Err(invalid(place, "is too long for the name of a model")),
-        _ if name.chars().any(char::is_control) => Err(invalid(place, "must not have control characters")),
-        _ => Ok(()),
-    }
-}
-
 fn missing(name: &str) -> BadRequest {
     BadRequest::at("missing_required_parameter", name, format!("'{name}' is required."))
 }
@@ -507,6 +378,6 @@ pub(super) fn wrong(place: &str, words: &str) -> BadRequest {
     BadRequest::at("invalid_type", place, format!("'{place}' must be {words}."))
 }
 
-fn invalid(place: &str, words: &str) -> BadRequest {
+pub(super) fn invalid(place: &str, words: &str) -> BadRequest {
     BadRequest::at("invalid_value", place, format!("'{place}' {words}."))
 }
