@@ -94,7 +94,7 @@ impl Period {
         self.kind.end(self.start)
     }
 
-    /// As it is stored: its start, and its kind as the number of microseconds on top.
+    /// As columns `window_start` and `legs` have it: its start, and its kind as the number of microseconds on top.
     pub const fn key(self) -> i64 {
         self.start.micros() + self.kind as i64
     }

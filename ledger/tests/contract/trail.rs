@@ -168,6 +168,8 @@ async fn receipts_are_listed_newest_first(world: World) {
     }
     let pending = ReceiptFilter { status: Some("pending".into()), ..ReceiptFilter::default() };
     assert_eq!(world.ledger.receipts().list(&pending, None, 9).await.unwrap().len(), 2);
+    let settled = ReceiptFilter { status: Some("settled".into()), ..ReceiptFilter::default() };
+    assert_eq!(world.ledger.receipts().list(&settled, None, 9).await.unwrap().len(), 4);
     world.ledger.settle(running, charge("0")).await.unwrap();
     world.ledger.settle(elsewhere, charge("0")).await.unwrap();
 }
