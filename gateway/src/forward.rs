@@ -216,7 +216,7 @@ fn refusal(last: Option<ProviderError>, case: &Case) -> Refusal {
             return Refusal::Rejected { status, code, message: error.message };
         }
         Class::Unsupported => {
-            return Refusal::Unsupported { param: None, message: error.message };
+            return Refusal::Unsupported { param: error.param, message: error.message };
         }
         Class::Timeout => Exhausted::Timeout,
         Class::Connect | Class::RateLimited => Exhausted::Unavailable,

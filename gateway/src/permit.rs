@@ -171,7 +171,7 @@ impl Permit {
                 // Findings that do not fit the text: a fault of ours, and nothing that was not cleared may leave.
                 return Err(Refusal::Internal);
             }
-            edits.extend(applied.text.map(|clean| (part.part, clean)));
+            edits.extend(applied.text.map(|clean| (part.part, still_json(&text.text, clean))));
         }
         if let Some((finding, place)) = blocked {
             let detector = match finding.detector == finding.kind.as_str() {
@@ -183,6 +183,38 @@ impl Permit {
         let request = if edits.is_empty() { asked.clone() } else { asked.with_texts(&edits) };
         Ok(Permit { targets: self.targets, obligations: self.obligations, request })
     }
+}
+
+/// Tool arguments are JSON within a text: a number that was masked there must become a string, or nobody can read them.
+fn still_json(before: &str, clean: String) -> String {
+    let is_json = |text: &str| {
+        matches!(text.trim_start().as_bytes().first(), Some(b'{' | b'['))
+            && serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok()
+    };
+    if !is_json(before) || is_json(&clean) {
+        return clean;
+    }
+    let mut quoted = String::with_capacity(clean.len() + 16);
+    let (mut in_string, mut rest) = (false, clean.as_str());
+    while let Some(c) = rest.chars().next() {
+        let mask = if in_string {
+            None
+        } else {
+            Kind::ALL.into_iter().map(safety::placeholder).find(|p| rest.starts_with(*p))
+        };
+        let taken = match (mask, c) {
+            (Some(mask), _) => mask.len(),
+            (None, '\\') if in_string => 1 + rest[1..].chars().next().map_or(0, char::len_utf8),
+            (None, c) => {
+                in_string ^= c == '"';
+                c.len_utf8()
+            }
+        };
+        let quote = if mask.is_some() { "\"" } else { "" };
+        quoted.extend([quote, &rest[..taken], quote]);
+        rest = &rest[taken..];
+    }
+    if is_json(&quoted) { quoted } else { clean }
 }
 
 impl<Request> Permit<Request> {
@@ -223,5 +255,26 @@ fn note(case: &mut Case, kind: Kind, place: &str, action: Action) {
             count: 1,
             action: action.as_str().to_owned(),
         }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn masked_arguments_stay_json_and_other_texts_stay_as_they_are() {
+        for (before, clean, expected) in [
+            (r#"{"n": 4111111111111111}"#, r#"{"n": [PAYMENT_CARD]}"#, r#"{"n": "[PAYMENT_CARD]"}"#),
+            (r#"{"n": "4111111111111111"}"#, r#"{"n": "[PAYMENT_CARD]"}"#, r#"{"n": "[PAYMENT_CARD]"}"#),
+            (
+                r#"{"a\"": [1, 4111111111111111]}"#,
+                r#"{"a\"": [1, [PAYMENT_CARD]]}"#,
+                r#"{"a\"": [1, "[PAYMENT_CARD]"]}"#,
+            ),
+            ("card 4111111111111111", "card [PAYMENT_CARD]", "card [PAYMENT_CARD]"),
+        ] {
+            assert_eq!(still_json(before, clean.to_owned()), expected);
+        }
     }
 }

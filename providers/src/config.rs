@@ -18,7 +18,7 @@ pub struct ProviderConfig {
     #[serde(default)]
     pub base_url: Option<String>,
     /// Where its key is.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "key_source")]
     pub api_key: Option<KeySource>,
     /// Where it computes: `us`, `eu`…; the catalogue's if absent.
     #[serde(default)]
@@ -57,6 +57,31 @@ pub struct ConfiguredModel {
     pub hidden_output: Option<bool>,
 }
 
+/// The usual slip is the key itself in this place: the error must not repeat it.
+fn key_source<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<KeySource>, D::Error> {
+    struct Source;
+    impl<'de> serde::de::Visitor<'de> for Source {
+        type Value = Option<KeySource>;
+
+        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("{ env: VARIABLE } or { file: PATH }")
+        }
+
+        fn visit_str<E: serde::de::Error>(self, _: &str) -> Result<Self::Value, E> {
+            Err(E::custom("a key must not stand in the configuration itself: use { env: VARIABLE } or { file: PATH }"))
+        }
+
+        fn visit_unit<E>(self) -> Result<Self::Value, E> {
+            Ok(None)
+        }
+
+        fn visit_map<A: serde::de::MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+            KeySource::deserialize(serde::de::value::MapAccessDeserializer::new(map)).map(Some)
+        }
+    }
+    deserializer.deserialize_any(Source)
+}
+
 /// Where a key is. Exactly one of the three.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -86,5 +111,23 @@ impl Fault {
     /// A fault at a place.
     pub fn new(path: impl Into<String>, message: impl Into<String>) -> Fault {
         Fault { path: path.into(), message: message.into() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_that_stands_in_the_file_is_refused_without_being_repeated() {
+        let read =
+            |key: &str| serde_yaml_ng::from_str::<ProviderConfig>(&format!("{{id: a, kind: openai, api_key: {key}}}"));
+        let error = read("sk-proj-canary").expect_err("a key").to_string();
+        assert!(error.contains("env") && !error.contains("canary"), "{error}");
+        assert_eq!(
+            read("{env: OPENAI_API_KEY}").expect("a source").api_key.and_then(|it| it.env).as_deref(),
+            Some("OPENAI_API_KEY")
+        );
+        assert!(read("null").expect("nothing").api_key.is_none());
     }
 }

@@ -31,6 +31,8 @@ pub fn router(app: Arc<App>, admin: Router) -> Router {
         .route("/v1/models/{*id}", get(models::one).fallback(wrong_method))
         // Whatever else begins like a provider's path is refused, never forwarded: it could not be metered.
         .route("/v1/{*rest}", any(unknown_route))
+        .route("/v1/", any(unknown_route))
+        .route("/v1", any(unknown_route))
         .route("/healthz", get(operations::healthz))
         .route("/readyz", get(operations::readyz))
         .route("/metrics", get(operations::metrics))
@@ -41,13 +43,17 @@ pub fn router(app: Arc<App>, admin: Router) -> Router {
         .layer(CatchPanicLayer::custom(move |_| panicked(&panicking)))
 }
 
-async fn unknown_route(State(app): State<Arc<App>>) -> Response<Body> {
-    refused(&app, Shape::OpenAi, &Refusal::UnknownRoute)
+async fn unknown_route(State(app): State<Arc<App>>, request: Request) -> Response<Body> {
+    refused(&app, shape_of(&request), &Refusal::UnknownRoute)
 }
 
 async fn wrong_method(State(app): State<Arc<App>>, request: Request) -> Response<Body> {
-    let shape = if request.uri().path() == "/v1/messages" { Shape::Anthropic } else { Shape::OpenAi };
-    refused(&app, shape, &Refusal::WrongMethod)
+    refused(&app, shape_of(&request), &Refusal::WrongMethod)
+}
+
+/// In whose words a refusal is told where no handler knows it.
+fn shape_of(request: &Request) -> Shape {
+    if request.uri().path().starts_with("/v1/messages") { Shape::Anthropic } else { Shape::OpenAi }
 }
 
 /// A refusal outside the pipeline.

@@ -34,11 +34,13 @@ pub async fn one(
     Path(id): Path<String>,
     headers: HeaderMap,
 ) -> Response<Body> {
-    let found =
-        known(&app, peer, &headers).and_then(|(snapshot, caller)| match names(&snapshot, &caller).contains(&id) {
+    let found = known(&app, peer, &headers).and_then(|(snapshot, caller)| {
+        let allowed = caller.credential.models.as_ref().is_none_or(|models| models.contains(&id));
+        match allowed && snapshot.resolve(&id).is_some() {
             true => Ok(model(&snapshot, &id)),
             false => Err(Refusal::UnknownModel { model: id }),
-        });
+        }
+    });
     match found {
         Ok(model) => answer(&app, &model),
         Err(refusal) => refused(&app, Shape::OpenAi, &refusal),
@@ -62,7 +64,13 @@ fn names(snapshot: &Snapshot, caller: &Caller) -> Vec<String> {
     let all = aliases.chain(snapshot.routes.fleet.models().iter().map(|target| target.name.clone()));
     match &caller.credential.models {
         None => all.collect(),
-        Some(allowed) => all.filter(|name| allowed.contains(name)).collect(),
+        Some(allowed) => {
+            let mut listed: Vec<String> = all.filter(|name| allowed.contains(name)).collect();
+            // What no catalogue lists can still be asked for by name.
+            let further = allowed.iter().filter(|name| !listed.contains(name) && snapshot.resolve(name).is_some());
+            listed.extend(further.cloned().collect::<Vec<_>>());
+            listed
+        }
     }
 }
 

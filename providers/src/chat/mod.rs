@@ -215,7 +215,8 @@ impl ChatRequest {
     }
 
     fn raw(&self, span: &Range<usize>) -> &str {
-        &self.text()[span.clone()]
+        // Only the piece is looked at: checking the whole body for each text would be quadratic.
+        std::str::from_utf8(&self.body[span.clone()]).expect("parse has checked it, and spans end between characters")
     }
 }
 

@@ -66,7 +66,7 @@ async fn a_first_target_that_is_down_costs_less_than_half_a_second() {
 
 #[tokio::test]
 async fn a_provider_that_does_not_answer_in_time_is_left() {
-    let deadlines = json!({"connect_ms": 500, "first_byte_ms": 300, "idle_ms": 300});
+    let deadlines = json!({"connect_ms": 500, "first_byte_ms": 300, "whole_ms": 300, "idle_ms": 300});
     let world = Setup::new().with(|config| config["deadlines"] = deadlines).start().await;
     let tenant = world.rich().await;
     world.first.always(Script::hangs());
