@@ -38,9 +38,12 @@ pub fn run_alfred(arguments: &[&str]) -> (i32, String, String) {
     (done.status.code().unwrap_or(-1), text(done.stdout), text(done.stderr))
 }
 
-/// The root of the repository.
+/// The root of the repository: the nearest folder above that has the suites' set-up. Found when asked, not when built: a cached
+/// build of one clone serves another.
 pub fn repository() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("qa lies in the repository").to_owned()
+    let here = std::env::current_dir().expect("tests run in a folder");
+    let root = here.ancestors().find(|folder| folder.join("qa/setup/install.sh").exists());
+    root.expect("tests run inside the repository").to_owned()
 }
 
 /// Something that `qa/setup/install.sh` makes under `${QA_CACHE:-$HOME/.cache/alfred}`.

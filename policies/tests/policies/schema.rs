@@ -8,7 +8,7 @@ use schemars::generate::SchemaSettings;
 fn check<T: schemars::JsonSchema>(name: &str) {
     let schema = SchemaSettings::draft2020_12().for_serialize().into_generator().into_root_schema_for::<T>();
     let text = format!("{}\n", serde_json::to_string_pretty(&schema).unwrap());
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/api").join(name);
+    let path = Path::new("../docs/api").join(name);
     if std::env::var_os("UPDATE").is_some() {
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(&path, text).unwrap();

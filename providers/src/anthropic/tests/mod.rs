@@ -4,7 +4,7 @@ mod answers;
 mod errors;
 mod requests;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
@@ -40,7 +40,7 @@ fn encode(request: &ChatRequest, headers: &[(HeaderName, HeaderValue)]) -> Resul
 }
 
 fn testdata(path: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("src/anthropic/testdata").join(path)
+    Path::new("src/anthropic/testdata").join(path)
 }
 
 fn given(path: &str) -> String {
