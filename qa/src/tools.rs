@@ -1,6 +1,6 @@
 //! Programs that the suites run: the gateway itself and what `qa/setup/install.sh` put into the cache folder.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 /// The `alfred` binary of this build: beside the test executables, or `ALFRED_BIN`.
