@@ -12,9 +12,9 @@ fn the_committed_document_is_the_one_that_the_code_writes() {
     let written = admin_api::openapi();
     if std::env::var_os("UPDATE").is_some() {
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-        std::fs::write(&path, &written).unwrap();
+        std::fs::write(path, &written).unwrap();
     }
-    let committed = std::fs::read_to_string(&path).unwrap_or_default();
+    let committed = std::fs::read_to_string(path).unwrap_or_default();
     assert!(committed == written, "docs/api/admin-openapi.json has drifted: run the tests of admin-api with UPDATE=1");
 }
 
