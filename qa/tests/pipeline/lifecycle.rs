@@ -54,6 +54,32 @@ async fn what_does_not_end_in_time_is_settled_at_shutdown() {
 }
 
 #[tokio::test]
+async fn a_call_that_still_waits_for_its_answer_at_shutdown_is_released_and_not_charged() {
+    let mut world = Setup::new().with(|config| config["deadlines"] = json!({"shutdown_ms": 300})).start().await;
+    let tenant = world.rich().await;
+    world.first.next(openai::chat("Too late", 10, 5).behind(Gate::new()));
+    let before = world.first.count();
+    let (pid, body) = (world.alfred().pid().to_string(), hello("chat"));
+    let answer = {
+        let asking = world.chat(&tenant.key, &body);
+        tokio::pin!(asking);
+        tokio::select! {
+            _ = &mut asking => panic!("answered before the gate was open"),
+            () = world.first.until("the provider is asked", |first| first.count() > before) => {}
+        }
+        let asked = std::process::Command::new("kill").args(["-TERM", &pid]).status();
+        assert!(asked.is_ok_and(|status| status.success()));
+        asking.await
+    };
+    assert_eq!(answer.status, 503, "{}", answer.text());
+    world.alfred().ended().await;
+    world.restart().await;
+    let receipt = world.receipt(answer.headers["x-request-id"].to_str().expect("printable")).await;
+    assert_eq!((receipt["status"].as_str(), usd(&receipt, "price_usd")), (Some("released"), 0), "{receipt}");
+    assert_eq!(usd(&world.wallet(&tenant.wallet).await, "held_usd"), 0);
+}
+
+#[tokio::test]
 async fn health_and_metrics_are_there_for_those_who_watch() {
     let world = World::start().await;
     let tenant = world.rich().await;

@@ -46,6 +46,24 @@ async fn a_client_that_leaves_early_pays_for_what_was_used_and_the_provider_is_l
 }
 
 #[tokio::test]
+async fn where_hanging_up_saves_nothing_the_usage_is_still_read_and_charged() {
+    let setup = Setup::new().with(|config| config["prices"]["first/test-chat"]["hidden_output"] = json!(true));
+    let world = setup.start().await;
+    let tenant = world.rich().await;
+    let gate = Gate::new();
+    world.first.next(openai::begin(&["Some words"]).then(Step::Wait(gate.clone())).and(openai::end(Some((10, 700)))));
+    let mut flow = world.stream(&tenant.key, &hello_stream("chat")).await;
+    flow.until("Some words").await;
+    let call = flow.headers["x-request-id"].to_str().expect("printable").to_owned();
+    drop(flow);
+    gate.open();
+    let receipt = world.receipt_when(&call, |receipt| receipt["status"] == "settled").await;
+    assert_eq!((receipt["output_tokens"].as_u64(), receipt["tokens_estimated"].as_bool()), (Some(700), Some(false)));
+    assert_eq!(usd(&receipt, "price_usd"), 10 * 1_000 + 700 * 2_000, "what nobody saw was billed: {receipt}");
+    world.assert_balanced(&tenant).await;
+}
+
+#[tokio::test]
 async fn a_client_that_leaves_before_the_answer_leaves_no_hold_behind() {
     let world = World::start().await;
     let tenant = world.rich().await;
