@@ -18,7 +18,7 @@ use crate::reply::{Answered, Head, Reply};
 
 /// Chunks that may wait for a slow client before the provider is made to wait too.
 const AHEAD: usize = 32;
-/// A frame larger than this ends the keeping of an answer, not the answer.
+/// An answer larger than this goes on, but is not kept.
 const MOST_KEPT: usize = 4 << 20;
 /// How long an answer is read on for its usage after its client has gone.
 const DRAIN: Duration = Duration::from_secs(120);
@@ -109,10 +109,11 @@ async fn relay(
             Some(event) => Some(Ok(event)),
             None => tokio::select! {
                 biased;
-                event = upstream.answer.next() => event,
+                // First the ends: a provider that always has more to say must not keep them from being seen.
                 () = &mut deadline => return relayed(Ending::DeadlinePassed, None, None, None),
                 () = app.stop_now.cancelled() => return relayed(Ending::ShutDown, None, None, None),
                 () = &mut patience, if left_early => return relayed(Ending::ClientLeft, None, None, None),
+                event = upstream.answer.next() => event,
                 () = gone(client) => {
                     if !upstream.bills_on {
                         return relayed(Ending::ClientLeft, None, None, None);
