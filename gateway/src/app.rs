@@ -176,7 +176,7 @@ impl App {
 
 fn refusal(error: ReserveError) -> Refusal {
     match error {
-        ReserveError::OverLimit(over) => Refusal::OverBudget(Box::new(over)),
+        ReserveError::OverLimit(over) | ReserveError::Held(over) => Refusal::OverBudget(Box::new(over)),
         ReserveError::Suspended { wallet } => Refusal::Suspended { wallet: wallet.to_string() },
         ReserveError::IdempotencyMismatch => Refusal::IdempotencyMismatch,
         ReserveError::IdempotencyInProgress => Refusal::IdempotencyInProgress,

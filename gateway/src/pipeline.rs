@@ -63,6 +63,8 @@ async fn admit(app: &Arc<App>, call: &mut Call, case: &mut Case) -> Result<Admit
         key: caller.credential.key,
         wallet: caller.credential.wallet,
         amount: quote.amount,
+        estimate: None,
+        patient: false,
         expires_at: case.at.after(app.deadlines.total() + ORPHAN_GRACE),
         claim: case.claim,
         record: case.record(Ending::Running, None),

@@ -29,7 +29,7 @@ pub(crate) enum Answer {
 }
 
 pub(crate) enum Taken {
-    New { warnings: Vec<SoftWarning> },
+    New { amount: Money, warnings: Vec<SoftWarning> },
     Replay(Id<Call>),
 }
 
@@ -38,7 +38,11 @@ pub(crate) enum Taken {
 struct Refusal {
     code: String,
     wallet: Id<Wallet>,
+    /// What did not fit.
     asked: Money,
+    /// What was ordered, where that is more.
+    #[serde(default)]
+    worst: Option<Money>,
     #[serde(default)]
     limit: Money,
     #[serde(default)]
@@ -56,6 +60,7 @@ impl Refusal {
             code: "wallet_suspended".into(),
             wallet,
             asked,
+            worst: None,
             limit: Money::ZERO,
             spent: Money::ZERO,
             held: Money::ZERO,
@@ -66,6 +71,8 @@ impl Refusal {
             ReserveError::Suspended { wallet } => Some(suspended(*wallet)),
             ReserveError::OverLimit(over) => Some(Refusal {
                 code: "budget_exceeded".into(),
+                asked: over.asked,
+                worst: Some(asked),
                 limit: over.limit,
                 spent: over.spent,
                 held: over.held,
@@ -125,8 +132,9 @@ impl<'a> Batch<'a> {
 
     fn reserve(&mut self, job: &ReserveJob) -> Result<Taken, ReserveError> {
         if let Some(hold) = self.loaded.holds.get(&job.call) {
-            let same = (hold.key, hold.wallet, hold.opened, hold.claim) == (job.key, job.wallet, job.amount, job.claim);
-            return if same { Ok(Taken::New { warnings: Vec::new() }) } else { Err(ReserveError::Conflict(job.call)) };
+            let same = (hold.key, hold.wallet, hold.asked, hold.claim) == (job.key, job.wallet, job.amount, job.claim);
+            let again = Taken::New { amount: hold.amount, warnings: Vec::new() };
+            return if same { Ok(again) } else { Err(ReserveError::Conflict(job.call)) };
         }
         if let Some(receipt) = self.loaded.receipts.get(&job.call) {
             return Err(told_before(receipt, job).unwrap_or(ReserveError::Conflict(job.call)));
@@ -138,8 +146,9 @@ impl<'a> Batch<'a> {
         {
             return Ok(Taken::Replay(first));
         }
-        match self.apply(&Op::Reserve { chain: &chain.wallets, amount: job.amount }) {
+        match self.apply(&Op::Reserve { chain: &chain.wallets, amount: job.amount, estimate: job.estimate }) {
             Ok(movement) => Ok(self.take(job, movement)),
+            Err(Denial::OverLimit(over)) if job.patient && over.is_held() => Err(ReserveError::Held(over)),
             Err(denial) => {
                 let error = refused(denial, job.amount);
                 self.block(job, &error);
@@ -162,7 +171,12 @@ impl<'a> Batch<'a> {
 
     fn take(&mut self, job: &ReserveJob, movement: Movement) -> Taken {
         let legs = legs_text(&movement.legs);
-        self.note(&job.entry, kind::RESERVE, &[]);
+        let held = movement.held_delta;
+        let mut members = vec![("amount_usd", money(held))];
+        if held != job.amount {
+            members.push(("worst_usd", money(job.amount)));
+        }
+        self.note(&job.entry, kind::RESERVE, &members);
         self.warn(job.org, job.key, job.call, &movement);
         self.write(&movement, job.wallet.to_string(), legs.clone(), Some(job.call));
         if let Some(claim) = &job.claim {
@@ -177,20 +191,23 @@ impl<'a> Batch<'a> {
             key: job.key,
             wallet: job.wallet,
             legs,
-            opened: job.amount,
-            amount: job.amount,
+            asked: job.amount,
+            opened: held,
+            amount: held,
             at: self.effect.at,
             expires_at: job.expires_at,
             claim: job.claim,
             record: job.record.clone(),
         };
         self.loaded.holds.insert(job.call, hold);
-        Taken::New { warnings: movement.warnings }
+        Taken::New { amount: held, warnings: movement.warnings }
     }
 
     fn block(&mut self, job: &ReserveJob, error: &ReserveError) {
         let Some(refusal) = Refusal::of(error, job.amount) else { return };
-        self.note(&job.entry, kind::BLOCK, &refusal_members(&refusal));
+        let mut members = refusal_members(&refusal);
+        members.push(("amount_usd", money(refusal.asked)));
+        self.note(&job.entry, kind::BLOCK, &members);
         let row = ReceiptRow {
             refusal: serde_json::to_string(&refusal).ok(),
             ..self.receipt(job.call, job.org, job.key, job.wallet, Status::Refused, &job.record)
@@ -253,7 +270,7 @@ impl<'a> Batch<'a> {
             }
             Err(denial) => {
                 let error = refused(denial, by);
-                if let Some(refusal) = Refusal::of(&error, by) {
+                if let Some(refusal) = Refusal::of(&error, by).filter(|_| !job.patient) {
                     let mut members = refusal_members(&refusal);
                     members.push(("step", audit::quoted("grow")));
                     self.note(&job.entry, kind::BLOCK, &members);
@@ -514,7 +531,8 @@ impl<'a> Batch<'a> {
 
 fn told_before(receipt: &ReceiptRow, job: &ReserveJob) -> Option<ReserveError> {
     let refusal: Refusal = serde_json::from_str(receipt.refusal.as_deref()?).ok()?;
-    let same = (receipt.key, receipt.wallet, refusal.asked) == (job.key, job.wallet, job.amount);
+    let ordered = refusal.worst.unwrap_or(refusal.asked);
+    let same = (receipt.key, receipt.wallet, ordered) == (job.key, job.wallet, job.amount);
     same.then(|| refusal.error())
 }
 

@@ -8,6 +8,7 @@ use crate::error::OverLimit;
 use crate::hold::SoftWarning;
 use crate::id::{Id, Wallet};
 use crate::money::Money;
+use crate::order::Estimate;
 use crate::window::{Period, Window};
 
 /// What a wallet allows.
@@ -55,8 +56,8 @@ pub struct Wallets {
 /// What is asked.
 #[derive(Debug, Clone)]
 pub enum Op<'a> {
-    /// Holds `amount` in every wallet of the chain.
-    Reserve { chain: &'a [Id<Wallet>], amount: Money },
+    /// Holds `amount` in every wallet of the chain, or by its estimate less.
+    Reserve { chain: &'a [Id<Wallet>], amount: Money, estimate: Option<Estimate> },
     /// Holds more where something is held already.
     Grow { legs: &'a [Leg], by: Money },
     /// Charges what was used, and frees the rest.
@@ -105,12 +106,13 @@ pub enum Denial {
 /// Decides an operation, and moves what it moves. A denied one moves nothing.
 pub fn apply(wallets: &mut Wallets, at: Timestamp, op: &Op<'_>) -> Result<Movement, Denial> {
     match *op {
-        Op::Reserve { chain, amount } => {
+        Op::Reserve { chain, amount, estimate } => {
             let mut legs = Vec::with_capacity(chain.len());
             for &wallet in chain {
                 let terms = wallets.terms.get(&wallet).ok_or(Denial::Unknown(wallet))?;
                 legs.push(Leg { wallet, window: terms.window.period(at) });
             }
+            let amount = wallets.ask(&legs, amount, estimate);
             wallets.admit(&legs, amount)?;
             let mut movement = wallets.move_all("reserve", legs, amount, Money::ZERO)?;
             wallets.warn(&mut movement);
@@ -158,6 +160,17 @@ fn minus(a: Money, b: Money) -> Result<Money, Denial> {
 }
 
 impl Wallets {
+    /// How much of a worst case is to be held: all of it where that is little, else what the call will likely need.
+    fn ask(&self, legs: &[Leg], worst: Money, estimate: Option<Estimate>) -> Money {
+        let Some(estimate) = estimate else { return worst };
+        let free = self.room(legs).nanos();
+        if worst.nanos() <= free / 100 {
+            return worst;
+        }
+        let least = if estimate.elastic { Money::ZERO } else { Money::from_nanos(free / 10) };
+        estimate.amount.max(least).min(worst)
+    }
+
     /// Nothing moves unless every wallet has room. One with nothing free admits no call, not even one that costs nothing.
     fn admit(&self, legs: &[Leg], amount: Money) -> Result<(), Denial> {
         for leg in legs {
@@ -398,7 +411,7 @@ mod tests {
                             let by_funds = !terms.prepaid || terms.funded.nanos() - ever(&book, *wallet) >= amount.max(1);
                             !terms.suspended && by_limit && by_funds
                         });
-                        let outcome = apply(&mut book, at, &Op::Reserve { chain, amount: nanos(amount) });
+                        let outcome = apply(&mut book, at, &Op::Reserve { chain, amount: nanos(amount), estimate: None });
                         obeys(&before, &book, &outcome);
                         prop_assert_eq!(outcome.is_ok(), free, "admitted exactly where all have room");
                         if let Ok(movement) = outcome {
@@ -489,13 +502,36 @@ mod tests {
     }
 
     #[test]
+    fn a_worst_case_that_would_freeze_a_wallet_is_held_by_its_estimate() {
+        let asked = |worst, estimate, elastic| (worst, Some(Estimate { amount: nanos(estimate), elastic }));
+        for (limit, (worst, estimate), held, why) in [
+            (10_000, (100, None), Some(100), "no estimate: the worst case"),
+            (10_000, asked(100, 7, true), Some(100), "a hundredth of what is free freezes nobody"),
+            (9_999, asked(100, 7, true), Some(7), "more than a hundredth"),
+            (9_999, asked(100, 700, true), Some(100), "never more than the worst case"),
+            (500, asked(400, 70, false), Some(70), "what is held must last, and the estimate is above a tenth"),
+            (500, asked(400, 30, false), Some(50), "at least a tenth of what is free"),
+            (500, asked(40, 30, false), Some(40), "never more than the worst case"),
+            (60, asked(400, 70, true), None, "an estimate that does not fit is refused, not shrunk"),
+            (60, asked(400, 70, false), None, "of whatever kind"),
+            (60, asked(400, 60, true), Some(60), "it just fits"),
+        ] {
+            let mut book = Wallets::default();
+            book.terms.insert(id(0), Terms { hard_limit: Some(nanos(limit)), ..Terms::default() });
+            let op = Op::Reserve { chain: &[id(0)], amount: nanos(worst), estimate };
+            let moved = apply(&mut book, START, &op).ok().map(|movement| movement.held_delta.nanos());
+            assert_eq!(moved, held, "{why}");
+        }
+    }
+
+    #[test]
     fn sums_that_cannot_be_told_are_refused_and_move_nothing() {
         let mut book = Wallets::default();
         book.terms.insert(id(0), Terms::default());
-        let whole = apply(&mut book, START, &Op::Reserve { chain: &[id(0)], amount: nanos(i64::MAX) })
+        let whole = apply(&mut book, START, &Op::Reserve { chain: &[id(0)], amount: nanos(i64::MAX), estimate: None })
             .expect("a wallet without limit");
         let before = book.clone();
-        let more = apply(&mut book, START, &Op::Reserve { chain: &[id(0)], amount: nanos(1) });
+        let more = apply(&mut book, START, &Op::Reserve { chain: &[id(0)], amount: nanos(1), estimate: None });
         assert!(matches!(more, Err(Denial::OverLimit(over)) if over.limit == Money::MAX), "{more:?}");
         assert_eq!(before.counters, book.counters);
         let op = Op::Settle { legs: &whole.legs, held: nanos(i64::MAX), price: nanos(i64::MAX) };

@@ -59,6 +59,9 @@ impl From<sqlx::migrate::MigrateError> for StoreError {
 pub enum ReserveError {
     #[error(transparent)]
     OverLimit(OverLimit),
+    /// A patient order that does not fit only because of what others hold. Nothing was written down.
+    #[error(transparent)]
+    Held(OverLimit),
     #[error("wallet {wallet} is suspended")]
     Suspended { wallet: Id<Wallet> },
     #[error("call {0} was made before with other content")]
@@ -90,6 +93,14 @@ pub struct OverLimit {
     pub window: Window,
     /// When the window ends, if it does.
     pub resets_at: Option<Timestamp>,
+}
+
+impl OverLimit {
+    /// Whether it would fit if nothing were held.
+    pub fn is_held(&self) -> bool {
+        let left = i128::from(self.limit.nanos()) - i128::from(self.spent.nanos());
+        left >= i128::from(self.asked.nanos().max(1))
+    }
 }
 
 /// Why nothing was given back.

@@ -156,8 +156,9 @@ impl Ledger {
 
     /// Sets money aside in every wallet of the chain, or in none. Durable when it returns, and so is a refusal.
     pub async fn reserve(&self, order: Order) -> Result<Reserved, ReserveError> {
-        if order.amount.is_negative() {
-            return Err(ReserveError::Amount(order.amount));
+        let amounts = [Some(order.amount), order.estimate.map(|estimate| estimate.amount)];
+        if let Some(wrong) = amounts.into_iter().flatten().find(|amount| amount.is_negative()) {
+            return Err(ReserveError::Amount(wrong));
         }
         self.admissible()?;
         let queue = &self.0.queue;
@@ -167,7 +168,6 @@ impl Ledger {
             .text("request_id", order.call)
             .text("key_id", order.key)
             .text("wallet_id", order.wallet)
-            .text("amount_usd", order.amount)
             .text("model", &order.record.model);
         let (reply, answer) = oneshot::channel();
         queue.push(Job::Reserve(ReserveJob {
@@ -176,6 +176,8 @@ impl Ledger {
             key: order.key,
             wallet: order.wallet,
             amount: order.amount,
+            estimate: order.estimate,
+            patient: order.patient,
             expires_at: order.expires_at,
             claim: order.claim,
             record: json(&order.record),
@@ -191,8 +193,17 @@ impl Ledger {
         answer
     }
 
-    /// Holds more for a call that is running. Refused, it leaves the hold as it was.
+    /// Holds more for a call that is running. Refused, it leaves the hold as it was, and a BLOCK entry.
     pub async fn grow(&self, hold: &mut Hold, by: Money) -> Result<(), ReserveError> {
+        self.grow_by(hold, by, false).await
+    }
+
+    /// The same, for whoever will ask again: a refusal is not written down.
+    pub async fn try_grow(&self, hold: &mut Hold, by: Money) -> Result<(), ReserveError> {
+        self.grow_by(hold, by, true).await
+    }
+
+    async fn grow_by(&self, hold: &mut Hold, by: Money, patient: bool) -> Result<(), ReserveError> {
         let to = hold.amount.plus(by).filter(|_| !by.is_negative()).ok_or(ReserveError::Amount(by))?;
         self.admissible()?;
         let room = self.0.queue.try_room().ok_or(ReserveError::Busy)?;
@@ -203,7 +214,8 @@ impl Ledger {
             .text("amount_usd", by)
             .text("held_usd", to);
         let (reply, answer) = oneshot::channel();
-        let job = GrowJob { call: hold.call, wallet: hold.wallet, from: hold.amount, to, entry, _room: room, reply };
+        let (call, wallet, from) = (hold.call, hold.wallet, hold.amount);
+        let job = GrowJob { call, wallet, from, to, patient, entry, _room: room, reply };
         self.0.queue.push(Job::Grow(job));
         let grown = answer.await.unwrap_or(Err(ReserveError::Store(StoreError::Closed)))?;
         hold.amount = grown.amount;

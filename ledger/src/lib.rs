@@ -32,7 +32,7 @@ pub use id::{Call, Id, IdError, Instance, JournalRow, Key, Kind, Operator, Org, 
 pub use key::{PresentedKey, ShownKey};
 pub use ledger::{Confirmed, Gauges, Ledger, Options};
 pub use money::{Money, MoneyError, NANOS_PER_USD};
-pub use order::{Charge, Claim, Fund, Order, Receipt, Refund, RefusedCall, Release, Reserved};
+pub use order::{Charge, Claim, Estimate, Fund, Order, Receipt, Refund, RefusedCall, Release, Reserved};
 pub use price::{Exact, Markup, MarkupError, Rates, Usage};
 pub use queue::Pending;
 pub use record::{AttemptRecord, CallRecord, FindingRecord};

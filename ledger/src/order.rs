@@ -16,11 +16,25 @@ pub struct Order {
     pub wallet: Id<Wallet>,
     /// The most that the tenant can be charged. A cache hit asks for nothing, and is still refused where nothing is free.
     pub amount: Money,
+    /// What the call will likely need, where holding the worst case would freeze money that others could use.
+    pub estimate: Option<Estimate>,
+    /// Refused only because of what others hold, the order is not written down: whoever made it will ask again.
+    pub patient: bool,
     /// When the hold counts as orphaned, whoever made it.
     pub expires_at: Timestamp,
     pub claim: Option<Claim>,
     /// What is known so far: goes into the audit entry, and into the receipt if nobody ever settles.
     pub record: CallRecord,
+}
+
+/// An upper estimate of what a call will be charged. Where the worst case is more than a hundredth of what is free, it
+/// decides what is held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Estimate {
+    pub amount: Money,
+    /// The hold can grow while the call runs: no more than the estimate is held. Otherwise what is held must last, so it is
+    /// at least a tenth of what is free.
+    pub elastic: bool,
 }
 
 /// A caller's Idempotency-Key, as hashes.

@@ -15,7 +15,7 @@ use crate::error::{FundError, RefundError, ReserveError, StoreError};
 use crate::hold::Hold;
 use crate::id::{Call, Id, JournalRow, Key, Org, Wallet};
 use crate::money::Money;
-use crate::order::{Claim, Receipt, Reserved};
+use crate::order::{Claim, Estimate, Receipt, Reserved};
 use crate::record::CallRecord;
 
 /// Something for the writer to do, with everything prepared that need not wait for its turn.
@@ -36,6 +36,8 @@ pub(crate) struct ReserveJob {
     pub key: Id<Key>,
     pub wallet: Id<Wallet>,
     pub amount: Money,
+    pub estimate: Option<Estimate>,
+    pub patient: bool,
     pub expires_at: Timestamp,
     pub claim: Option<Claim>,
     /// The call's record as JSON.
@@ -52,6 +54,8 @@ pub(crate) struct GrowJob {
     pub wallet: Id<Wallet>,
     pub from: Money,
     pub to: Money,
+    /// Refused, it is not written down.
+    pub patient: bool,
     pub entry: Entry,
     pub _room: OwnedSemaphorePermit,
     pub reply: oneshot::Sender<Result<Grown, ReserveError>>,

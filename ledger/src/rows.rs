@@ -127,6 +127,9 @@ pub(crate) struct HoldRow {
     pub key: Id<Key>,
     pub wallet: Id<Wallet>,
     pub legs: Arc<str>,
+    /// The worst case that was ordered.
+    pub asked: Money,
+    /// What was held at first.
     pub opened: Money,
     pub amount: Money,
     pub at: Timestamp,

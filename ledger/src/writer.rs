@@ -321,12 +321,12 @@ impl Writer {
 
     fn hand_over(&self, job: ReserveJob, taken: Result<Taken, ReserveError>) {
         let answer = match taken {
-            Ok(Taken::New { warnings }) => Ok(Reserved::New(Hold {
+            Ok(Taken::New { amount, warnings }) => Ok(Reserved::New(Hold {
                 call: job.call,
                 org: job.org,
                 key: job.key,
                 wallet: job.wallet,
-                amount: job.amount,
+                amount,
                 expires_at: job.expires_at,
                 warnings,
                 slot: Some(job.slot),

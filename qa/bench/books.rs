@@ -90,6 +90,8 @@ pub async fn run(name: &str, url: &str, callers: usize, span: Duration) -> Strin
                     key,
                     wallet,
                     amount: PRICE,
+                    estimate: None,
+                    patient: false,
                     expires_at: ledger.clock().now().after(Duration::from_secs(600)),
                     claim: None,
                     record: record.clone(),

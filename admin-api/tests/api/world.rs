@@ -202,6 +202,8 @@ impl World {
             key: key.id,
             wallet: key.wallet,
             amount: price,
+            estimate: None,
+            patient: false,
             expires_at: self.ledger.clock().now().after(Duration::from_secs(600)),
             claim: None,
             record: record.clone(),

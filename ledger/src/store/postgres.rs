@@ -190,7 +190,7 @@ async fn read_calls(db: &mut PgConnection, needs: &Needs, loaded: &mut Loaded) -
     }
     let mut calls: Vec<String> = needs.calls.iter().map(Id::to_string).collect();
     let rows = sqlx::query(
-        "SELECT call_id, org_id, key_id, wallet_id, legs, opened, amount, at, expires_at, claim, claim_body, record
+        "SELECT call_id, org_id, key_id, wallet_id, legs, opened, amount, at, expires_at, claim, claim_body, record, asked
            FROM holds WHERE call_id = ANY($1)",
     )
     .bind(&calls)
@@ -234,6 +234,7 @@ fn hold_row(row: &PgRow) -> Result<HoldRow, sqlx::Error> {
         key: id(row, "key_id")?,
         wallet: id(row, "wallet_id")?,
         legs: row.try_get::<&str, _>("legs")?.into(),
+        asked: money(row, "asked")?,
         opened: money(row, "opened")?,
         amount: money(row, "amount")?,
         at: time(row, "at")?,
@@ -400,9 +401,10 @@ const SAVE_NET: &str = "
     ), gone AS (
         DELETE FROM holds WHERE call_id = ANY($6)
     ), made AS (
-        INSERT INTO holds (call_id, org_id, key_id, wallet_id, legs, opened, amount, at, expires_at, claim, claim_body, record, owner)
+        INSERT INTO holds (call_id, org_id, key_id, wallet_id, legs, opened, amount, at, expires_at, claim, claim_body, record, asked, owner)
         SELECT *, $51 FROM unnest($7::text[], $8::text[], $9::text[], $10::text[], $11::text[], $12::bigint[], $13::bigint[],
-                                  $14::bigint[], $15::bigint[], $16::bytea[], $17::bytea[], $18::text[])
+                                  $14::bigint[], $15::bigint[], $16::bytea[], $17::bytea[], $18::text[],
+                                  $52::bigint[])
     ), receipt AS (
         INSERT INTO receipts (call_id, org_id, key_id, wallet_id, at, status, cost, price, overrun, refunded, review, held, legs,
                               reason, refusal, record)
@@ -481,6 +483,7 @@ async fn save_net(db: &mut PgConnection, loaded: &Loaded, effect: &Effect, owner
         .bind(audit.iter().map(|entry| entry.hash.as_slice()).collect::<Vec<&[u8]>>())
         .bind(effect.at.micros())
         .bind(owner)
+        .bind(column(&holds, |hold| hold.asked.nanos()))
         .execute(db)
         .await?;
     Ok(())

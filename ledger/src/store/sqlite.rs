@@ -183,8 +183,8 @@ impl SqliteStore {
             delete.execute([call.to_string()])?;
         }
         let mut insert = db.prepare_cached(
-            "INSERT INTO holds (call_id, org_id, key_id, wallet_id, legs, opened, amount, owner, at, expires_at, claim, claim_body, record)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
+            "INSERT INTO holds (call_id, org_id, key_id, wallet_id, legs, opened, amount, owner, at, expires_at, claim, claim_body, record, asked)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
         )?;
         for hold in loaded.holds.values() {
             match hold.mark {
@@ -234,7 +234,8 @@ impl SqliteStore {
             hold.expires_at.micros(),
             hold.claim.map(|claim| claim.name),
             hold.claim.map(|claim| claim.body),
-            &*hold.record
+            &*hold.record,
+            hold.asked.nanos()
         ])?;
         Ok(())
     }
@@ -262,7 +263,7 @@ impl SqliteStore {
 
 fn read_calls(db: &Connection, needs: &Needs, loaded: &mut Loaded) -> Result<(), StoreError> {
     let mut hold = db.prepare_cached(
-        "SELECT call_id, org_id, key_id, wallet_id, legs, opened, amount, at, expires_at, claim, claim_body, record
+        "SELECT call_id, org_id, key_id, wallet_id, legs, opened, amount, at, expires_at, claim, claim_body, record, asked
            FROM holds WHERE call_id = ?1",
     )?;
     let mut receipt = db.prepare_cached(
@@ -299,6 +300,7 @@ fn hold_row(row: &Row<'_>) -> Result<HoldRow, rusqlite::Error> {
         expires_at: time(row, 8)?,
         claim,
         record: text(row, 11)?,
+        asked: money(row, 12)?,
     })
 }
 

@@ -147,6 +147,8 @@ impl World {
             key: who.key,
             wallet: who.wallet,
             amount: usd(amount),
+            estimate: None,
+            patient: false,
             expires_at: self.clock.now().after(Duration::from_secs(660)),
             claim: None,
             record: CallRecord { kind: "chat.completions".into(), model: "gpt-4o".into(), ..CallRecord::default() },
