@@ -2,6 +2,8 @@
 
 pub(crate) mod audit;
 pub(crate) mod journal;
+mod memory;
+mod places;
 mod postgres;
 pub(crate) mod receipts;
 mod sqlite;
