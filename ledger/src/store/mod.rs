@@ -52,7 +52,6 @@ pub(crate) struct SqliteDatabase {
 }
 
 /// The writer's own connection: loads a batch under lock and saves it, each database in its best way.
-#[expect(clippy::large_enum_variant, reason = "there is one")]
 pub(crate) enum Store {
     Sqlite(sqlite::SqliteStore),
     Postgres(postgres::PostgresStore),
