@@ -57,6 +57,8 @@ struct Refusal {
     #[serde(default)]
     window: String,
     resets_at: Option<Timestamp>,
+    #[serde(default)]
+    closed: bool,
 }
 
 impl Refusal {
@@ -71,9 +73,11 @@ impl Refusal {
             held: Money::ZERO,
             window: String::new(),
             resets_at: None,
+            closed: false,
         };
         match error {
             ReserveError::Suspended { wallet } => Some(suspended(*wallet)),
+            ReserveError::Closed { wallet } => Some(Refusal { closed: true, ..suspended(*wallet) }),
             ReserveError::OverLimit(over) => Some(Refusal {
                 code: "budget_exceeded".into(),
                 asked: over.asked,
@@ -91,7 +95,8 @@ impl Refusal {
 
     fn error(&self) -> ReserveError {
         if self.code == "wallet_suspended" {
-            return ReserveError::Suspended { wallet: self.wallet };
+            let wallet = self.wallet;
+            return if self.closed { ReserveError::Closed { wallet } } else { ReserveError::Suspended { wallet } };
         }
         ReserveError::OverLimit(OverLimit {
             wallet: self.wallet,
@@ -152,7 +157,8 @@ impl<'a> Batch<'a> {
         {
             return Ok(Taken::Replay(first));
         }
-        match self.apply(&Op::Reserve { chain: &chain.wallets, amount: job.amount, estimate: job.estimate }) {
+        let (amount, estimate, downgraded) = (job.amount, job.estimate, job.downgraded);
+        match self.apply(&Op::Reserve { chain: &chain.wallets, amount, estimate, downgraded }) {
             Ok(movement) => Ok(self.take(job, name, movement)),
             Err(Denial::OverLimit(over)) if job.patient && over.is_held() => Err(ReserveError::Held(over)),
             Err(denial) => {
@@ -488,6 +494,7 @@ impl<'a> Batch<'a> {
         let movement =
             self.apply(&Op::Fund { wallet: job.wallet, amount: job.amount }).map_err(|denial| match denial {
                 Denial::Unknown(wallet) => FundError::UnknownWallet(wallet),
+                Denial::Closed(wallet) => FundError::Closed(wallet),
                 _ => FundError::Amount(job.amount),
             })?;
         self.note(&job.entry, kind::FUND, &[]);
@@ -581,6 +588,8 @@ fn refused(denial: Denial, amount: Money) -> ReserveError {
     match denial {
         Denial::OverLimit(over) => ReserveError::OverLimit(over),
         Denial::Suspended(wallet) => ReserveError::Suspended { wallet },
+        Denial::Closed(wallet) => ReserveError::Closed { wallet },
+        Denial::Downgrade(wallet) => ReserveError::Downgrade { wallet },
         Denial::Unknown(wallet) => ReserveError::UnknownWallet(wallet),
         Denial::TooLarge => ReserveError::Amount(amount),
     }

@@ -18,6 +18,7 @@ mod price;
 mod queue;
 mod record;
 mod rows;
+mod soft;
 mod store;
 mod tenants;
 mod verify;
@@ -37,6 +38,7 @@ pub use order::{Charge, Claim, Estimate, Fund, Order, Receipt, Refund, RefusedCa
 pub use price::{Exact, Markup, MarkupError, Rates, Usage};
 pub use queue::Pending;
 pub use record::{AttemptRecord, CallRecord, FindingRecord};
+pub use soft::{MOST_THRESHOLDS, Percent, SoftAction, Threshold, ThresholdError, Thresholds};
 pub use store::journal::{JournalEntry, Standing};
 pub use store::receipts::{ReceiptFilter, Receipts};
 pub use store::trail::{Export, Head, Trail, TrailFilter, TrailLine};
@@ -45,4 +47,4 @@ pub use tenants::{
     NewTeam, NewUser, NewWallet, OperatorCredential, OperatorRow, OrgRow, Overlap, Page, Rotation, TeamRow,
     TenantError, Tenants, UserRow, WalletChange, WalletKind, WalletRow, WalletStatus, kind as tenant_kind,
 };
-pub use window::{Window, WindowError};
+pub use window::{Calendar, Period, Window, WindowError, Zone, ZoneError};

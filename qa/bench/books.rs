@@ -92,6 +92,8 @@ pub async fn run(name: &str, url: &str, callers: usize, span: Duration) -> Strin
                     amount: PRICE,
                     estimate: None,
                     patient: false,
+                    downgraded: false,
+                    extra: Vec::new(),
                     expires_at: ledger.clock().now().after(Duration::from_secs(600)),
                     claim: None,
                     record: record.clone(),

@@ -11,8 +11,9 @@ use std::time::Duration;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgRow};
 use sqlx::{ConnectOptions as _, Connection as _, Executor as _, Row as _};
 
+use super::terms::TermsColumns;
 use crate::audit::{GENESIS, Hash};
-use crate::book::{Counter, Leg, Terms};
+use crate::book::{Counter, Leg};
 use crate::clock::Timestamp;
 use crate::error::StoreError;
 use crate::hold::Owner;
@@ -20,7 +21,7 @@ use crate::id::{Call, Id, Instance, Kind, Wallet};
 use crate::money::Money;
 use crate::order::Claim;
 use crate::rows::{Chain, ChainId, ClaimRow, Effect, HoldRow, Loaded, Mark, Needs, ReceiptRow, RefundRow, Status};
-use crate::window::{Period, Window};
+use crate::window::Period;
 
 pub(crate) struct PostgresStore {
     options: PgConnectOptions,
@@ -179,22 +180,28 @@ async fn lock_wallets(db: &mut PgConnection, loaded: &mut Loaded) -> Result<(), 
         return Ok(());
     }
     let rows = sqlx::query(
-        "SELECT id, status, hard_limit, soft_limit, window_kind, funding, funded FROM wallets
+        "SELECT id, status, hard_limit, soft_limit, window_kind, funding, funded, closed_at, thresholds, soft_action,
+                time_zone, anchor FROM wallets
           WHERE id = ANY($1) ORDER BY id FOR NO KEY UPDATE",
     )
     .bind(all.iter().map(Id::to_string).collect::<Vec<_>>())
     .fetch_all(&mut *db)
     .await?;
     for row in &rows {
-        let window: &str = row.try_get("window_kind")?;
-        let terms = Terms {
-            suspended: row.try_get::<&str, _>("status")? != "active",
-            hard_limit: row.try_get::<Option<i64>, _>("hard_limit")?.map(Money::from_nanos),
-            soft_limit: row.try_get::<Option<i64>, _>("soft_limit")?.map(Money::from_nanos),
-            window: window.parse::<Window>().map_err(|error| sqlx::Error::Decode(error.into()))?,
-            prepaid: row.try_get::<&str, _>("funding")? == "prepaid",
-            funded: money(row, "funded")?,
+        let columns = TermsColumns {
+            status: row.try_get("status")?,
+            closed_at: row.try_get("closed_at")?,
+            hard_limit: row.try_get("hard_limit")?,
+            soft_limit: row.try_get("soft_limit")?,
+            thresholds: row.try_get("thresholds")?,
+            soft_action: row.try_get("soft_action")?,
+            window_kind: row.try_get("window_kind")?,
+            time_zone: row.try_get("time_zone")?,
+            anchor: row.try_get("anchor")?,
+            funding: row.try_get("funding")?,
+            funded: row.try_get("funded")?,
         };
+        let terms = columns.read().map_err(|error| sqlx::Error::Decode(error.into()))?;
         loaded.wallets.terms.insert(id(row, "id")?, terms);
     }
     Ok(())

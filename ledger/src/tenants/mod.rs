@@ -19,6 +19,8 @@ use crate::ledger::Ledger;
 use crate::store::Database;
 use crate::store::tenants::Change;
 
+pub(crate) use wallet::words;
+
 pub use credential::{Credential, CredentialSet, Overlap};
 pub use key::{DEFAULT_OVERLAP, KeyRow, LONGEST_OVERLAP, NewKey, Rotation};
 pub use operator::{OperatorCredential, OperatorRow};

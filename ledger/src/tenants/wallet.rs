@@ -34,6 +34,8 @@ macro_rules! words {
     };
 }
 
+pub(crate) use words;
+
 words! {
     /// Whose money a wallet stands for. More kinds will come.
     WalletKind {

@@ -149,6 +149,8 @@ impl World {
             amount: usd(amount),
             estimate: None,
             patient: false,
+            downgraded: false,
+            extra: Vec::new(),
             expires_at: self.clock.now().after(Duration::from_secs(660)),
             claim: None,
             record: CallRecord { kind: "chat.completions".into(), model: "gpt-4o".into(), ..CallRecord::default() },
