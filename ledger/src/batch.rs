@@ -21,7 +21,7 @@ use crate::queue::{ExpireJob, FundJob, GrowJob, Grown, Job, RefundJob, RefuseJob
 use crate::rows::{
     AlertRow, ChainId, ClaimRow, Effect, HoldRow, Line, Loaded, Mark, ReceiptRow, RefundRow, Status, legs_text,
 };
-use crate::window::Window;
+use crate::window::{Calendar, Window};
 
 /// What each job is told once the batch is durable.
 pub(crate) enum Answer {
@@ -547,7 +547,7 @@ impl<'a> Batch<'a> {
                 .text("used_usd", warning.used);
             self.note(&entry, kind::WARN, &[]);
             let leg = movement.legs.iter().find(|leg| leg.wallet == warning.wallet);
-            let window = leg.map_or(Window::None.period(self.effect.at), |leg| leg.window);
+            let window = leg.map_or(Calendar::default().period(self.effect.at), |leg| leg.window);
             let content =
                 json!({ "limit_usd": warning.soft_limit, "used_usd": warning.used, "window": window.kind().as_str() });
             self.alert(org, warning.wallet, alert::SOFT_LIMIT, (window.key(), warning.soft_limit), content);
@@ -561,7 +561,8 @@ impl<'a> Batch<'a> {
             "limit_usd": over.limit, "spent_usd": over.spent, "held_usd": over.held, "window": over.window.as_str(),
             "resets_at": over.resets_at.map(|at| at.to_string()),
         });
-        let window = over.window.period(self.effect.at).key();
+        let calendar = self.loaded.wallets.terms.get(&over.wallet).map_or_else(Calendar::default, |terms| terms.window);
+        let window = calendar.period(self.effect.at).key();
         self.alert(org, over.wallet, alert::HARD_LIMIT, (window, over.limit), content);
     }
 
