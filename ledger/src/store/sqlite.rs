@@ -326,14 +326,16 @@ fn read_calls(db: &Connection, memory: &Memory, needs: &Needs, loaded: &mut Load
 
 fn read_chain(db: &Connection, name: ChainId) -> Result<Option<Chain>, StoreError> {
     let mut members = db.prepare_cached(
-        "SELECT c.wallet_id, w.org_id FROM chain_members c JOIN wallets w ON w.id = c.wallet_id
+        "SELECT c.wallet_id, w.org_id, w.parent_id IS NULL FROM chain_members c JOIN wallets w ON w.id = c.wallet_id
           WHERE c.chain = ?1 ORDER BY c.depth",
     )?;
-    let members =
-        members.query_map([name.to_string()], |row| Ok((id(row, 0)?, id(row, 1)?)))?.collect::<Result<Vec<_>, _>>()?;
-    let Some(&(_, org)) = members.first() else { return Ok(None) };
-    let wallets = members.into_iter().map(|(wallet, _)| wallet).collect();
-    Ok(Some(Chain { org, wallets, new: false }))
+    let members = members
+        .query_map([name.to_string()], |row| Ok((id(row, 0)?, id(row, 1)?, row.get::<_, bool>(2)?)))?
+        .collect::<Result<Vec<_>, _>>()?;
+    let Some(&(_, org, _)) = members.first() else { return Ok(None) };
+    let roots = members.iter().filter(|(_, _, root)| *root).map(|(wallet, ..)| *wallet).collect();
+    let wallets = members.into_iter().map(|(wallet, ..)| wallet).collect();
+    Ok(Some(Chain { org, wallets, roots, new: false }))
 }
 
 fn read_orgs(db: &Connection, wallets: &[Id<Wallet>]) -> Result<HashMap<Id<Wallet>, Id<Org>>, StoreError> {
