@@ -43,8 +43,9 @@ pub use store::journal::{JournalEntry, Standing};
 pub use store::receipts::{ReceiptFilter, Receipts};
 pub use store::trail::{Export, Head, Trail, TrailFilter, TrailLine};
 pub use tenants::{
-    Credential, CredentialSet, DEFAULT_OVERLAP, Funding, KeyRow, LONGEST_CHAIN, LONGEST_OVERLAP, Mark, NewKey, NewOrg,
-    NewTeam, NewUser, NewWallet, OperatorCredential, OperatorRow, OrgRow, Overlap, Page, Rotation, TeamRow,
-    TenantError, Tenants, UserRow, WalletChange, WalletKind, WalletRow, WalletStatus, kind as tenant_kind,
+    Anchor, Coverage, Credential, CredentialSet, DEFAULT_OVERLAP, Funding, KeyRow, LONGEST_CHAIN, LONGEST_OVERLAP,
+    Mark, NewKey, NewOrg, NewTeam, NewUser, NewWallet, OperatorCredential, OperatorRow, OrgRow, Overlap, Page,
+    Rotation, Scope, Tags, TeamRow, TenantError, Tenants, UserRow, WalletChange, WalletKind, WalletRow, WalletStatus,
+    kind as tenant_kind,
 };
 pub use window::{Calendar, Period, Window, WindowError, Zone, ZoneError};

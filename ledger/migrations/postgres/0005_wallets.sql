@@ -13,6 +13,7 @@ ALTER TABLE wallets ADD COLUMN closed_at BIGINT;
 -- organisation) that `scope` covers hold money in it too. `scope` is {"models": […], "tags": {…}}.
 ALTER TABLE wallets ADD COLUMN scope TEXT;
 ALTER TABLE wallets ADD COLUMN under_id TEXT REFERENCES wallets (id);
+CREATE INDEX wallets_of_scope ON wallets (id) WHERE kind = 'scope';
 
 -- What an admin says of the calls of a key, as a JSON object of texts.
 ALTER TABLE keys ADD COLUMN tags TEXT;
