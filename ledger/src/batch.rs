@@ -391,7 +391,7 @@ impl<'a> Batch<'a> {
             Resolution::Settle { price } => (*price, Status::Settled),
             Resolution::Release { .. } | Resolution::GiveBack => (Money::ZERO, Status::Released),
         };
-        let op = Op::Adjust { legs: &legs, booked: was.price, price, refunded: was.refunded };
+        let op = Op::Adjust { legs: &legs, booked: was.price, overrun: was.overrun, price, refunded: was.refunded };
         let movement = self.apply(&op).map_err(|_| StoreError::Corrupt(format!("receipt of {}", was.call)))?;
         let members = [
             ("overrun_usd", money(movement.overrun)),
@@ -515,7 +515,7 @@ impl<'a> Batch<'a> {
 
     /// Every movement has its row in the journal.
     fn write(&mut self, movement: &Movement, chain: String, legs: Arc<str>, call: Option<Id<Call>>) {
-        self.effect.overrun = self.effect.overrun.plus(movement.overrun).unwrap_or(Money::MAX);
+        self.effect.overrun = self.effect.overrun.plus(movement.overrun_delta).unwrap_or(Money::MAX);
         self.effect.journal.push(Line {
             id: Id::new(self.effect.at, self.entropy.bytes()),
             kind: movement.kind,
@@ -525,7 +525,7 @@ impl<'a> Batch<'a> {
             held_delta: movement.held_delta,
             spent_delta: movement.spent_delta,
             funded_delta: movement.funded_delta,
-            overrun: movement.overrun,
+            overrun: movement.overrun_delta,
         });
     }
 

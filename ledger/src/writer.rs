@@ -269,7 +269,8 @@ impl Writer {
     fn count(&self, overrun: Money) {
         let tally = &self.desk.queue.tally;
         tally.batches.fetch_add(1, Ordering::Relaxed);
-        tally.overrun.fetch_add(overrun.nanos(), Ordering::Relaxed);
+        // A correction may take some back from the account; what this process booked is still what it booked.
+        tally.overrun.fetch_add(overrun.nanos().max(0), Ordering::Relaxed);
     }
 
     async fn undone(&mut self, error: StoreError) -> Failure {
