@@ -6,6 +6,7 @@
 
 mod audit;
 mod body;
+mod charges;
 mod document;
 mod effect;
 mod keys;
@@ -102,6 +103,10 @@ fn guarded() -> OpenApiRouter<AdminState> {
         .routes(routes!(requests::list))
         .routes(routes!(requests::get))
         .routes(routes!(requests::refund))
+        .routes(routes!(requests::correct))
+        .routes(routes!(requests::confirm))
+        .routes(routes!(requests::amendments))
+        .routes(routes!(charges::create))
         .routes(routes!(audit::list))
         .routes(routes!(audit::export))
 }
