@@ -61,7 +61,11 @@ impl From<ChargeError> for Problem {
             ChargeError::OverLimit(over) => Problem::Refused { code: "budget_exceeded", detail: told(&over) },
             ChargeError::Suspended { wallet } => Problem::Refused {
                 code: "wallet_suspended",
-                detail: format!("{wallet} is not active; nothing was charged"),
+                detail: format!("{wallet} is suspended; nothing was charged"),
+            },
+            ChargeError::Closed { wallet } => Problem::Refused {
+                code: "wallet_closed",
+                detail: format!("{wallet} is closed for good; nothing was charged"),
             },
             ChargeError::UnknownWallet(id) => {
                 Problem::Member { member: "wallet_id".into(), detail: format!("there is no {id}") }

@@ -15,6 +15,7 @@ mod operator;
 mod orgs;
 mod page;
 mod problem;
+mod reconcile;
 mod requests;
 mod teams;
 mod users;
@@ -107,6 +108,7 @@ fn guarded() -> OpenApiRouter<AdminState> {
         .routes(routes!(requests::confirm))
         .routes(routes!(requests::amendments))
         .routes(routes!(charges::create))
+        .routes(routes!(reconcile::create))
         .routes(routes!(audit::list))
         .routes(routes!(audit::export))
 }

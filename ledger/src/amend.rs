@@ -45,7 +45,9 @@ impl Batch<'_> {
                 }
                 return Err(match denial {
                     Denial::OverLimit(over) => ChargeError::OverLimit(over),
-                    Denial::Suspended(wallet) => ChargeError::Suspended { wallet },
+                    // No plan is asked of a charge, so that none is too dear.
+                    Denial::Suspended(wallet) | Denial::Downgrade(wallet) => ChargeError::Suspended { wallet },
+                    Denial::Closed(wallet) => ChargeError::Closed { wallet },
                     Denial::Unknown(wallet) => ChargeError::UnknownWallet(wallet),
                     Denial::TooLarge => ChargeError::Amount(job.price),
                 });

@@ -40,6 +40,8 @@ pub enum ChargeError {
     OverLimit(OverLimit),
     #[error("wallet {wallet} is suspended")]
     Suspended { wallet: Id<Wallet> },
+    #[error("wallet {wallet} is closed")]
+    Closed { wallet: Id<Wallet> },
     #[error("wallet {0} is not known")]
     UnknownWallet(Id<Wallet>),
     #[error("key {0} is not one of this wallet")]

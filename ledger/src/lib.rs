@@ -46,6 +46,7 @@ pub use store::charges::{Amended, Amendment};
 pub use store::journal::{JournalEntry, Standing};
 pub use store::receipts::{ReceiptFilter, Receipts};
 pub use store::trail::{Export, Head, Trail, TrailFilter, TrailLine};
+pub use store::usage::{Place as UsagePlace, Used};
 pub use tenants::{
     Anchor, Coverage, Credential, CredentialSet, DEFAULT_OVERLAP, Funding, KeyRow, LONGEST_CHAIN, LONGEST_OVERLAP,
     Mark, NewKey, NewOrg, NewTeam, NewUser, NewWallet, OperatorCredential, OperatorRow, OrgRow, Overlap, Page,

@@ -11,6 +11,7 @@ mod sqlite;
 pub(crate) mod tenants;
 pub(crate) mod terms;
 pub(crate) mod trail;
+pub(crate) mod usage;
 
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
