@@ -1,6 +1,6 @@
 //! Wallets' own calendars and thresholds, wallets beside the chains, and how a wallet ends: the same on both databases.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use ledger::{
@@ -295,16 +295,16 @@ async fn scopes_are_those_in_force_with_the_keys_they_are_about(world: World) {
         let set = world.ledger.tenants().credentials().await.unwrap();
         assert_eq!(set.scopes, world.ledger.tenants().scopes().await.unwrap());
         let covers = |scope: &&ledger::Scope| scope.covers((org, leaf), &["gpt-4o-mini"], &BTreeMap::new());
-        set.scopes.iter().filter(covers).map(|scope| scope.wallet).collect::<Vec<_>>()
+        set.scopes.iter().filter(covers).map(|scope| scope.wallet).collect::<BTreeSet<_>>()
     };
-    assert_eq!(covering(leaf).await, [wide, narrow]);
-    assert_eq!(covering(beside).await, [wide]);
+    assert_eq!(covering(leaf).await, BTreeSet::from([wide, narrow]));
+    assert_eq!(covering(beside).await, BTreeSet::from([wide]));
     let other = WalletChange { models: Some(vec!["claude*".into()]), ..WalletChange::default() };
     change(&world, wide, other).await.unwrap();
-    assert_eq!(covering(leaf).await, [narrow]);
+    assert_eq!(covering(leaf).await, BTreeSet::from([narrow]));
     let close = WalletChange { status: Some(WalletStatus::Closed), ..WalletChange::default() };
     change(&world, narrow, close).await.unwrap();
-    assert_eq!(covering(leaf).await, [], "closed, it is over");
+    assert_eq!(covering(leaf).await, BTreeSet::new(), "closed, it is over");
 }
 
 async fn a_wallet_closes_when_nothing_is_in_flight_and_for_good(world: World) {
