@@ -6,6 +6,7 @@
 
 mod audit;
 mod body;
+mod charges;
 mod document;
 mod effect;
 mod keys;
@@ -14,6 +15,7 @@ mod operator;
 mod orgs;
 mod page;
 mod problem;
+mod reconcile;
 mod requests;
 mod teams;
 mod users;
@@ -102,6 +104,11 @@ fn guarded() -> OpenApiRouter<AdminState> {
         .routes(routes!(requests::list))
         .routes(routes!(requests::get))
         .routes(routes!(requests::refund))
+        .routes(routes!(requests::correct))
+        .routes(routes!(requests::confirm))
+        .routes(routes!(requests::amendments))
+        .routes(routes!(charges::create))
+        .routes(routes!(reconcile::create))
         .routes(routes!(audit::list))
         .routes(routes!(audit::export))
 }

@@ -201,6 +201,7 @@ impl Case {
             claims: self.claims.clone(),
             team: credential.and_then(|c| c.team),
             user: credential.and_then(|c| c.user),
+            charge: None,
         }
     }
 }

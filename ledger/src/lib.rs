@@ -1,9 +1,11 @@
 //! The system of record: who may spend, what was held, what was spent, what happened.
 
 pub mod alert;
+mod amend;
 pub mod audit;
 mod batch;
 pub mod book;
+mod charge;
 mod clock;
 mod entropy;
 mod error;
@@ -26,6 +28,7 @@ mod window;
 mod writer;
 
 pub use audit::{Actor, Entry};
+pub use charge::{ChargeError, ConfirmError, CorrectError, Correction, NewCharge};
 pub use clock::{Clock, Timestamp, TimestampError};
 pub use entropy::Entropy;
 pub use error::{FundError, OverLimit, RefundError, ReserveError, StoreError, Unready};
@@ -37,11 +40,13 @@ pub use money::{Money, MoneyError, NANOS_PER_USD};
 pub use order::{Charge, Claim, Estimate, Fund, Order, Receipt, Refund, RefusedCall, Release, Reserved};
 pub use price::{Exact, Markup, MarkupError, Rates, Usage};
 pub use queue::Pending;
-pub use record::{AttemptRecord, CallRecord, FindingRecord};
+pub use record::{AttemptRecord, CallRecord, ChargeRecord, FindingRecord};
 pub use soft::{MOST_THRESHOLDS, Percent, SoftAction, Threshold, ThresholdError, Thresholds};
+pub use store::charges::{Amended, Amendment};
 pub use store::journal::{JournalEntry, Standing};
 pub use store::receipts::{ReceiptFilter, Receipts};
 pub use store::trail::{Export, Head, Trail, TrailFilter, TrailLine};
+pub use store::usage::{Place as UsagePlace, Used};
 pub use tenants::{
     Anchor, Coverage, Credential, CredentialSet, DEFAULT_OVERLAP, Funding, KeyRow, LONGEST_CHAIN, LONGEST_OVERLAP,
     Mark, NewKey, NewOrg, NewTeam, NewUser, NewWallet, OperatorCredential, OperatorRow, OrgRow, Overlap, Page,

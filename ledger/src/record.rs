@@ -63,6 +63,18 @@ pub struct CallRecord {
     pub team: Option<Id<Team>>,
     #[serde(skip_serializing_if = "is_default")]
     pub user: Option<Id<User>>,
+    /// Of a charge that was booked by API: what for.
+    #[serde(skip_serializing_if = "is_default")]
+    pub charge: Option<ChargeRecord>,
+}
+
+/// Why something that did not come through the gateway was charged, in the words of who booked it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChargeRecord {
+    pub reason: String,
+    /// The system that asked for it, and its name for it there.
+    pub source: String,
+    pub reference: String,
 }
 
 /// One try of one target.

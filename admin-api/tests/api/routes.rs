@@ -119,6 +119,20 @@ async fn example(world: &World, operation: &str, org: &str) -> Option<&'static s
             let call = world.charged(&key, "0.5").await;
             ("POST", format!("/requests/{call}/refund"), json!({"reason": "a test"}), "REFUND")
         }
+        "correct_request" => {
+            let call = world.charged(&world.key(&world.wallet(org, json!({})).await).await, "0.5").await;
+            let body = json!({"reason": "a test", "price_usd": "0.4", "cost_usd": "0.3"});
+            ("POST", format!("/requests/{call}/correct"), body, "ADJUST")
+        }
+        "confirm_request" => {
+            let call = world.expired(&world.key(&world.wallet(org, json!({})).await).await, "0.5").await;
+            ("POST", format!("/requests/{call}/confirm"), Value::Null, "CONFIRM")
+        }
+        "create_charge" => {
+            let body = json!({"wallet_id": world.wallet(org, json!({})).await, "price_usd": "1", "reason": "a test",
+                              "source": "tests", "reference": "1"});
+            ("POST", "/charges".into(), body, "CHARGE")
+        }
         _ => return None,
     };
     let before = world.house.refreshes.load(Ordering::SeqCst);

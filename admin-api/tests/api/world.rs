@@ -216,6 +216,26 @@ impl World {
         call.to_string()
     }
 
+    /// A call of this key whose process was lost, so that so much was charged without its word; its id.
+    pub async fn expired(&self, key: &str, usd: &str) -> String {
+        let key = self.ledger.tenants().key(key.parse().unwrap()).await.unwrap();
+        let order = Order {
+            call: self.ledger.new_id(),
+            org: key.org,
+            key: key.id,
+            wallet: key.wallet,
+            amount: usd.parse().unwrap(),
+            estimate: None,
+            patient: false,
+            expires_at: self.ledger.clock().now(),
+            claim: None,
+            record: CallRecord { model: "gpt-4o".into(), ..CallRecord::default() },
+        };
+        let Reserved::New(hold) = self.ledger.reserve(order).await.unwrap() else { panic!("a replay") };
+        self.ledger.expire_orphans().await.unwrap();
+        hold.call().to_string()
+    }
+
     /// Whether the gateway would let this key in.
     pub async fn opens(&self, secret: &str) -> bool {
         let presented = PresentedKey::parse(secret).expect("well-formed");

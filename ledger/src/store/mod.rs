@@ -1,6 +1,7 @@
 //! All SQL. Here: the two databases, how they are opened, and one way to say one text to both.
 
 pub(crate) mod audit;
+pub(crate) mod charges;
 pub(crate) mod journal;
 mod memory;
 mod places;
@@ -10,6 +11,7 @@ mod sqlite;
 pub(crate) mod tenants;
 pub(crate) mod terms;
 pub(crate) mod trail;
+pub(crate) mod usage;
 
 use std::path::{Path, PathBuf};
 use std::str::FromStr;

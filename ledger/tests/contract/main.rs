@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "unwrap belongs to tests")]
 
 mod books;
+mod charges;
 mod idempotency;
 mod money;
 mod orphans;
