@@ -20,6 +20,7 @@ mod meter;
 mod parse;
 mod permit;
 mod pipeline;
+mod pricing;
 mod quote;
 mod recall;
 mod refusal;
