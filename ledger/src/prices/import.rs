@@ -93,7 +93,14 @@ impl Prices<'_> {
                 continue;
             }
             let id = self.ledger.new_id();
-            let new = NewPrice { id, org: how.org, target, effective_from, rates: offer.rates, source: source.clone() };
+            let new = NewPrice {
+                id,
+                org: how.org,
+                target,
+                effective_from: Some(effective_from),
+                rates: offer.rates,
+                source: source.clone(),
+            };
             if let Err(TenantError::Invalid { field, message }) = check_price(&new) {
                 done.skipped.push(Skipped { name: offer.name, reason: format!("{field} {message}") });
                 continue;

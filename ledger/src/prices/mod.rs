@@ -31,8 +31,8 @@ pub struct NewPrice {
     pub org: Option<Id<Org>>,
     /// `provider/model`, or a pattern with `*`; the provider by its id in the configuration, or by its kind.
     pub target: String,
-    /// From the past on, it corrects: what was charged already stays until it is re-rated.
-    pub effective_from: Timestamp,
+    /// Now, unless said. From the past on, it corrects: what was charged already stays until it is re-rated.
+    pub effective_from: Option<Timestamp>,
     pub rates: Rates,
     /// Where it is known from, in a line.
     pub source: String,
@@ -268,7 +268,7 @@ fn content(new: &NewPrice) -> [u8; 32] {
 
 fn listed(new: NewPrice, created_at: Timestamp) -> PriceRow {
     let NewPrice { id, org, target, effective_from, rates, source } = new;
-    PriceRow { id, org, target, effective_from, rates, source, created_at }
+    PriceRow { id, org, target, effective_from: effective_from.unwrap_or(created_at), rates, source, created_at }
 }
 
 fn created(row: &PriceRow, actor: &Actor) -> Entry {
