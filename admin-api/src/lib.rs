@@ -57,6 +57,11 @@ pub trait Refresh: Send + Sync {
         true
     }
 
+    /// What else a target is called: by the kind of its provider, whatever the configuration calls that.
+    fn goes_by(&self, _target: &str) -> Option<String> {
+        None
+    }
+
     /// Counts a failed verification against the address that `request` came from. Where that address has had too many,
     /// says how long it has to wait (answered 429). A valid key is never asked about.
     fn failed_verification(&self, request: &http::request::Parts) -> Option<Duration>;
@@ -119,6 +124,7 @@ fn guarded() -> OpenApiRouter<AdminState> {
         .routes(routes!(prices::create, prices::list))
         .routes(routes!(prices::get))
         .routes(routes!(prices::import))
+        .routes(routes!(prices::rerate))
         .routes(routes!(prices::set_markup, prices::markups))
         .routes(routes!(audit::list))
         .routes(routes!(audit::export))

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use axum::Json as Answer;
 use axum::extract::State;
 use http::StatusCode;
-use ledger::prices::{Import, MarkupRow, PriceRow};
+use ledger::prices::{Import, MarkupRow, PriceRow, Rerate};
 use ledger::{Id, Org, Price, Timestamp};
 use serde::Deserialize;
 use utoipa::IntoParams;
@@ -17,7 +17,9 @@ use crate::operator::Caller;
 use crate::page::{Asked, Cursor, Limit, Listed, Wanted};
 use crate::problem::Problem;
 use crate::wire::Named;
-use crate::wire::prices::{ImportedBody, MarkupBody, NewMarkup, NewPrice, OrgPricing, PriceBody};
+use crate::wire::prices::{
+    ImportedBody, MarkupBody, NewMarkup, NewPrice, OrgPricing, PriceBody, RerateBody, RerateRequest,
+};
 
 /// Add a price to the list
 ///
@@ -134,6 +136,25 @@ fn mapping(text: &str) -> Result<BTreeMap<String, String>, Problem> {
         name: "providers".into(),
         detail: "must be pairs such as perplexity=pplx with commas between".into(),
     })
+}
+
+/// Bring what was charged to a price
+///
+/// Corrects every settled call of the price's target that began in the period and was charged otherwise, newest first and
+/// up to 1,000 in one go; `next_cursor` says where to go on. Doing it again changes nothing. Calls that the configuration's
+/// price was charged for are left as they are.
+#[utoipa::path(post, path = "/prices/{id}/rerate", tag = "prices", operation_id = "rerate_price",
+    params(("id" = String, Path, description = "`prc_…`")), request_body = RerateRequest,
+    responses((status = 200, body = RerateBody)))]
+pub(crate) async fn rerate(
+    State(state): State<AdminState>,
+    caller: Caller,
+    Named(price): Named<Price>,
+    Json(body): Json<RerateRequest>,
+) -> Result<Answer<RerateBody>, Problem> {
+    let asked = Rerate { price, from: body.from, to: body.to, cursor: body.cursor };
+    let goes_by = |target: &str| state.refresh.goes_by(target);
+    Ok(Answer(state.ledger.prices().rerate(asked, &goes_by, &caller.actor()).await?.into()))
 }
 
 /// Set a markup

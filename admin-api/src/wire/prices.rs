@@ -1,7 +1,7 @@
 //! Prices, markups and what is done about targets without a price, on the wire.
 
-use ledger::prices::{Imported, MarkupRow, NewlyPriced, PriceRow, Skipped};
-use ledger::{Classes, Discount, Id, LongContext, Markup, MarkupRule, Money, Org, Price, Rates, Team, Timestamp};
+use ledger::prices::{Imported, MarkupRow, NewlyPriced, PriceRow, Rerated, Skipped};
+use ledger::{Call, Classes, Discount, Id, LongContext, Markup, MarkupRule, Money, Org, Price, Rates, Team, Timestamp};
 use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
@@ -369,6 +369,61 @@ impl From<Imported> for ImportedBody {
             imported: imported.into_iter().map(told).collect(),
             unchanged,
             skipped: skipped.into_iter().map(left).collect(),
+        }
+    }
+}
+
+/// Which calls to bring to a price.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RerateRequest {
+    /// The first moment of the period.
+    #[schema(value_type = String, format = DateTime)]
+    pub from: Timestamp,
+    /// The first moment after the period.
+    #[schema(value_type = String, format = DateTime)]
+    pub to: Timestamp,
+    /// `next_cursor` of the go before.
+    #[schema(value_type = Option<String>)]
+    pub cursor: Option<Id<Call>>,
+}
+
+/// What came of one go.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Rerated)]
+pub(crate) struct RerateBody {
+    /// Settled calls of the period that the price is meant for.
+    pub examined: u64,
+    pub corrected: u64,
+    /// They were charged this much already.
+    pub unchanged: u64,
+    /// Another price of the list is in force for them.
+    pub outranked: u64,
+    /// Charged by the configuration's price, which comes before the list, or by a version that named no price.
+    pub left: u64,
+    /// What tenants are charged more, or less.
+    #[schema(value_type = String)]
+    pub price_delta_usd: Money,
+    /// What the platform's cost is more, or less.
+    #[schema(value_type = String)]
+    pub cost_delta_usd: Money,
+    /// Give this as `cursor` to go on; null at the end.
+    #[schema(value_type = Option<String>, required)]
+    pub next_cursor: Option<Id<Call>>,
+}
+
+impl From<Rerated> for RerateBody {
+    fn from(done: Rerated) -> Self {
+        let Rerated { examined, corrected, unchanged, outranked, left, price_delta, cost_delta, next } = done;
+        RerateBody {
+            examined,
+            corrected,
+            unchanged,
+            outranked,
+            left,
+            price_delta_usd: price_delta,
+            cost_delta_usd: cost_delta,
+            next_cursor: next,
         }
     }
 }

@@ -5,6 +5,7 @@ mod book;
 mod community;
 mod import;
 mod pattern;
+mod rerate;
 
 use crate::audit::{Actor, Entry};
 use crate::clock::Timestamp;
@@ -20,6 +21,7 @@ use crate::tenants::{Mark, Page, TenantError, check};
 
 pub use book::{Listed, PriceBook};
 pub use import::{Import, Imported, NewlyPriced, Skipped};
+pub use rerate::{Rerate, Rerated};
 
 const LONGEST_SOURCE: usize = 200;
 
@@ -87,6 +89,7 @@ pub struct OrgPricing {
 /// Kinds of audit entries about prices.
 pub mod kind {
     pub const PRICE_CREATED: &str = "PRICE_CREATED";
+    pub const PRICE_RERATED: &str = "PRICE_RERATED";
     pub const PRICES_IMPORTED: &str = "PRICES_IMPORTED";
     pub const MARKUP_SET: &str = "MARKUP_SET";
     pub const ORG_PRICING_SET: &str = "ORG_PRICING_SET";
