@@ -231,6 +231,8 @@ impl World {
             amount: usd.parse().unwrap(),
             estimate: None,
             patient: false,
+            downgraded: false,
+            extra: Vec::new(),
             expires_at: self.ledger.clock().now(),
             claim: None,
             record: CallRecord { model: "gpt-4o".into(), ..CallRecord::default() },

@@ -260,6 +260,6 @@ proptest! {
         let plain = Exact::of(usage.all_input(), rates.dearest_input())
             .plus(Exact::of(usage.all_output(), rates.dearest_output()));
         let fees = rates.exact(&Usage { requests: 1, ..Usage::default() });
-        prop_assert!(rates.long_context.len() > 0 || rates.exact(&usage) <= plain.plus(fees));
+        prop_assert!(!rates.long_context.is_empty() || rates.exact(&usage) <= plain.plus(fees));
     }
 }

@@ -257,7 +257,7 @@ fn scaled(raw: &str, shift: i32) -> Option<(Money, bool)> {
     let (nanos, is_exact) = match u32::try_from(power) {
         Ok(power) => (number.checked_mul(10u128.checked_pow(power)?)?, true),
         Err(_) => match 10u128.checked_pow(power.unsigned_abs()) {
-            Some(divisor) => (number.div_ceil(divisor), number % divisor == 0),
+            Some(divisor) => (number.div_ceil(divisor), number.is_multiple_of(divisor)),
             None => (1, false),
         },
     };

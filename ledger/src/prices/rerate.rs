@@ -2,7 +2,7 @@
 
 use sha2::{Digest, Sha256};
 
-use super::{Listed, PriceBook, PriceRow, Prices, kind, pattern};
+use super::{PriceBook, PriceRow, Prices, kind, pattern};
 use crate::audit::{Actor, Entry};
 use crate::charge::{CorrectError, Correction};
 use crate::clock::Timestamp;
@@ -176,7 +176,7 @@ fn judge(
     if record.price_version.is_empty() || record.price_version.starts_with("config:") {
         return Verdict::Left;
     }
-    if !book.price(receipt.org, &names, began).is_some_and(|Listed { version: it, .. }| **it == *version) {
+    if book.price(receipt.org, &names, began).is_none_or(|listed| *listed.version != *version) {
         return Verdict::Outranked;
     }
     let answered = price.rates.exact(&record.usage);
@@ -189,8 +189,8 @@ fn judge(
     if record.price_version == version || receipt.price.plus(receipt.overrun) == Some(new) {
         return Verdict::Unchanged;
     }
-    let failed = record.attempts.iter().filter(|attempt| attempt.outcome != ANSWERED).map(|attempt| attempt.cost);
-    match failed.fold(Some(own), |sum, cost| sum?.plus(cost)) {
+    let mut failed = record.attempts.iter().filter(|attempt| attempt.outcome != ANSWERED).map(|attempt| attempt.cost);
+    match failed.try_fold(own, Money::plus) {
         Some(cost) => Verdict::Correct { cost, price: new },
         None => Verdict::Left,
     }
