@@ -3,7 +3,7 @@
 use qa::check::{refused, usd};
 use qa::upstream::{Script, openai};
 use qa::world::{World, hello};
-use serde_json::json;
+use serde_json::{Value, json};
 
 #[tokio::test]
 async fn a_price_a_markup_and_a_default_are_in_force_at_once_and_receipts_name_where_the_price_is_from() {
@@ -56,25 +56,28 @@ async fn a_price_a_markup_and_a_default_are_in_force_at_once_and_receipts_name_w
 async fn a_price_corrected_later_corrects_what_was_charged_and_the_books_still_balance() {
     let world = World::start().await;
     let tenant = world.rich().await;
-    let wrong = json!({"target": "first/unpriced", "rates": {"input": "1", "output": "2"}, "source": "a slip"});
-    world.admin("POST", "/prices", wrong).await;
+    let slip = json!({"target": "first/unpriced", "rates": {"input": "1", "output": "2"}, "source": "a slip"});
+    let slip = world.admin("POST", "/prices", slip).await;
     world.first.next(openai::chat("word", 1_000, 500));
     let answer = world.chat(&tenant.key, &hello("unpriced")).await.expect(200);
     let call = answer.must("x-request-id").to_owned();
-    let before = world.receipt(&call).await;
-    assert_eq!(usd(&before, "price_usd"), 2_000_000);
-    let right = json!({"target": "first/unpriced", "rates": {"input": "2", "output": "2"}, "source": "the price page",
-                       "effective_from": "2020-01-01T00:00:00Z"});
-    let late = world.admin("POST", "/prices", right.clone()).await;
-    let period = json!({"from": "2020-01-01T00:00:00Z", "to": "2100-01-01T00:00:00Z"});
-    let path = |price: &serde_json::Value| format!("/prices/{}/rerate", price["id"].as_str().expect("an id"));
-    let done = world.admin("POST", &path(&late), period.clone()).await;
-    assert_eq!((&done["corrected"], &done["outranked"]), (&json!(0), &json!(1)), "the slip holds from its own time on");
-    let mut right = right;
-    right["effective_from"] = before["created_at"].clone();
-    let _ = world.admin("POST", "/prices", right.clone()).await;
-    right["effective_from"] = json!("2100-01-01T00:00:00Z");
-    let listed = world.list("/prices?target=first/unpriced").await;
-    assert_eq!(listed.len(), 3, "nothing is changed in place");
+    assert_eq!(usd(&world.receipt(&call).await, "price_usd"), 2_000_000);
+    let right = json!({"target": "openai/unpriced", "rates": {"input": "2", "output": "2"}, "source": "the price page",
+                       "effective_from": slip["effective_from"]});
+    let period = json!({"from": slip["effective_from"], "to": "2100-01-01T00:00:00Z"});
+    let path = |price: &Value| format!("/prices/{}/rerate", price["id"].as_str().expect("an id"));
+    let by_kind = world.admin("POST", "/prices", right.clone()).await;
+    let done = world.admin("POST", &path(&by_kind), period.clone()).await;
+    assert_eq!((&done["corrected"], &done["outranked"]), (&json!(0), &json!(1)), "the target's own name comes first");
+    let mut own = right;
+    own["target"] = json!("first/unpriced");
+    let own = world.admin("POST", "/prices", own).await;
+    for (corrected, unchanged) in [(1, 0), (0, 1)] {
+        let done = world.admin("POST", &path(&own), period.clone()).await;
+        assert_eq!((&done["corrected"], &done["unchanged"]), (&json!(corrected), &json!(unchanged)), "{done}");
+    }
+    let after = world.receipt(&call).await;
+    assert_eq!((usd(&after, "price_usd"), &after["price_version"]), (3_000_000, &own["id"]));
+    assert_eq!(usd(&world.wallet(&tenant.wallet).await, "spent_usd"), 3_000_000);
     world.assert_balanced(&tenant).await;
 }
