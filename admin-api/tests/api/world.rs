@@ -52,6 +52,10 @@ impl Refresh for House {
         self.operators.read().unwrap().clone()
     }
 
+    fn serves(&self, target: &str) -> bool {
+        !target.starts_with("nowhere/")
+    }
+
     fn failed_verification(&self, _: &Parts) -> Option<Duration> {
         self.failures.fetch_add(1, Ordering::SeqCst);
         self.throttles.load(Ordering::SeqCst).then_some(Duration::from_secs(7))
@@ -227,6 +231,8 @@ impl World {
             amount: usd.parse().unwrap(),
             estimate: None,
             patient: false,
+            downgraded: false,
+            extra: Vec::new(),
             expires_at: self.ledger.clock().now(),
             claim: None,
             record: CallRecord { model: "gpt-4o".into(), ..CallRecord::default() },
