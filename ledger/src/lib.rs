@@ -27,6 +27,7 @@ mod verify;
 mod window;
 mod writer;
 
+pub use alert::AlertRow;
 pub use audit::{Actor, Entry};
 pub use clock::{Clock, Timestamp, TimestampError};
 pub use entropy::Entropy;
