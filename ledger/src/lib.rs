@@ -24,6 +24,7 @@ mod soft;
 mod store;
 mod tenants;
 mod verify;
+mod watch;
 mod window;
 mod writer;
 
@@ -43,6 +44,8 @@ pub use queue::Pending;
 pub use record::{AttemptRecord, CallRecord, FindingRecord};
 pub use soft::{MOST_THRESHOLDS, Percent, SoftAction, Threshold, ThresholdError, Thresholds};
 pub use store::journal::{JournalEntry, Standing};
+pub use store::outbox::{AlertFilter, Delivery, DeliveryState, Due, ListedAlert, Outbox};
+pub use store::pace::BreakerRow;
 pub use store::receipts::{ReceiptFilter, Receipts};
 pub use store::trail::{Export, Head, Trail, TrailFilter, TrailLine};
 pub use tenants::{

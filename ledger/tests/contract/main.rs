@@ -6,6 +6,8 @@ mod books;
 mod idempotency;
 mod money;
 mod orphans;
+mod outbox;
+mod pace;
 mod postgres;
 mod tenants;
 mod trail;
