@@ -4,6 +4,7 @@
 //! who is asking ([`operator`]), the change being in force before the answer leaves ([`effect`]), and problem
 //! documents for whatever no route takes.
 
+mod alerts;
 mod audit;
 mod body;
 mod document;
@@ -96,12 +97,15 @@ fn guarded() -> OpenApiRouter<AdminState> {
         .routes(routes!(wallets::get, wallets::change))
         .routes(routes!(wallets::fund))
         .routes(routes!(wallets::entries))
+        .routes(routes!(wallets::set_breaker))
         .routes(routes!(keys::create, keys::list))
         .routes(routes!(keys::get, keys::change, keys::revoke))
         .routes(routes!(keys::rotate))
         .routes(routes!(requests::list))
         .routes(routes!(requests::get))
         .routes(routes!(requests::refund))
+        .routes(routes!(alerts::list))
+        .routes(routes!(alerts::redeliver))
         .routes(routes!(audit::list))
         .routes(routes!(audit::export))
 }
