@@ -229,6 +229,8 @@ impl World {
             amount: "1".parse().unwrap(),
             estimate: None,
             patient: false,
+            extra: Vec::new(),
+            downgraded: false,
             expires_at: self.ledger.clock().now().after(Duration::from_secs(600)),
             claim: None,
             record: CallRecord::default(),
