@@ -11,6 +11,7 @@ use providers::{
 
 use crate::app::App;
 use crate::case::{Case, millis};
+use crate::cover::Cover;
 use crate::meter::Meter;
 use crate::quote::{Offer, Quote};
 use crate::recall::place;
@@ -23,6 +24,8 @@ pub struct Upstream {
     /// As it was when the call was priced.
     pub markup: Markup,
     pub bills_on: bool,
+    /// What a hold covers of this answer.
+    pub cover: Cover,
     pub request: ChatRequest,
     /// What was read already, to be relayed first.
     pub begun: VecDeque<ChatEvent>,
@@ -144,6 +147,7 @@ async fn attempt(
         rates: offer.rates,
         markup: offer.markup,
         bills_on: offer.bills_on,
+        cover: offer.cover.clone(),
         request: request.clone(),
         begun,
         answer,
@@ -159,7 +163,7 @@ async fn begin(
     request: &ChatRequest,
     meter: &mut Meter,
 ) -> Result<(Answer, VecDeque<ChatEvent>), ProviderError> {
-    let mut answer = app.outbound.send(&offer.target, request, offer.cap).await?;
+    let mut answer = app.outbound.send(&offer.target, request, offer.cover.cap()).await?;
     let mut begun = VecDeque::new();
     while let Some(event) = answer.next().await {
         let event = event?;

@@ -9,6 +9,7 @@ mod case;
 mod close;
 pub mod commands;
 pub mod config;
+mod cover;
 mod demo;
 mod door;
 mod forward;

@@ -6,6 +6,7 @@ use ledger::{Exact, Markup, Money, Rates};
 use providers::Target;
 
 use crate::cache::Stored;
+use crate::cover::Cover;
 use crate::permit::Cleared;
 use crate::refusal::Refusal;
 use crate::snapshot::Snapshot;
@@ -17,8 +18,8 @@ const UNKNOWN_CAP: u64 = 4_096;
 pub struct Offer {
     pub target: Arc<Target>,
     pub rates: Rates,
-    /// Per choice.
-    pub cap: u64,
+    /// What a hold covers here, under the cap that is sent.
+    pub cover: Cover,
     /// What was sent is billed to its end, whoever hangs up: by a provider that goes on, or in tokens that nobody sees.
     pub bills_on: bool,
     /// As it is for this call, from hold to settlement.
@@ -52,13 +53,9 @@ pub fn quote(snapshot: &Snapshot, permit: Cleared, stored: Option<Arc<Stored>>) 
         let output = cap.checked_mul(request.choices()).ok_or_else(too_much)?;
         let worst = rates.worst(input_bound, output).with_markup(snapshot.routes.markup);
         dearest = if worst > dearest { worst } else { dearest };
-        offers.push(Offer {
-            target: Arc::clone(target),
-            rates,
-            cap,
-            bills_on: snapshot.bills_on(target),
-            markup: snapshot.routes.markup,
-        });
+        let (markup, bills_on) = (snapshot.routes.markup, snapshot.bills_on(target));
+        let cover = Cover::new(rates, markup, input_bound, request.choices(), cap, !bills_on);
+        offers.push(Offer { target: Arc::clone(target), rates, cover, bills_on, markup });
     }
     if offers.is_empty() {
         return Err(Refusal::Unpriced { model: request.model().to_owned() });
