@@ -12,6 +12,7 @@ pub mod config;
 mod cover;
 mod demo;
 mod door;
+mod estimator;
 mod forward;
 mod housekeeper;
 mod http;
