@@ -100,9 +100,14 @@ impl Patience {
         Patience { wait, waiting: AtomicUsize::new(0), lines: Mutex::default() }
     }
 
+    /// How many wait.
+    pub fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::SeqCst)
+    }
+
     /// Something in this organisation is no longer held.
     pub fn freed(&self, org: Id<Org>) {
-        if self.waiting.load(Ordering::SeqCst) == 0 {
+        if self.waiting() == 0 {
             return;
         }
         for line in self.lines().values().filter(|line| line.org == org) {
@@ -117,7 +122,7 @@ impl Patience {
 
     /// A place in the line that this wallet is in already.
     fn join_behind(&self, org: Id<Org>, wallet: Id<Wallet>) -> Option<Place<'_>> {
-        if self.waiting.load(Ordering::SeqCst) == 0 {
+        if self.waiting() == 0 {
             return None;
         }
         let mut lines = self.lines();
@@ -133,7 +138,7 @@ impl Patience {
         org: Id<Org>,
         wallet: Id<Wallet>,
     ) -> Option<Place<'_>> {
-        if self.waiting.load(Ordering::SeqCst) >= MOST_WAITING {
+        if self.waiting() >= MOST_WAITING {
             return None;
         }
         self.waiting.fetch_add(1, Ordering::SeqCst);
