@@ -9,6 +9,7 @@ use axum::body::Body;
 use ledger::{AttemptRecord, CallRecord, Claim, Credential, Exact, FindingRecord, Id, SoftWarning, Timestamp};
 use providers::{Shape, Target};
 use tokio::sync::OwnedSemaphorePermit;
+use tokio_util::sync::CancellationToken;
 
 use crate::authenticate::Presented;
 use crate::limits::RateState;
@@ -26,6 +27,8 @@ pub struct Call {
     pub tags: Vec<String>,
     pub content_length: Option<u64>,
     pub body: Body,
+    /// Nobody waits for an answer any more.
+    pub gone: CancellationToken,
 }
 
 /// Who asks, whatever the credential was.
@@ -119,7 +122,7 @@ pub struct Case {
     pub tried: u32,
     pub target: Option<Arc<Target>>,
     pub first_byte: Option<Duration>,
-    /// Time spent waiting for providers: what is left of the total is ours.
+    /// Time spent waiting for providers, or for money that others hold: what is left of the total is ours.
     pub upstream: Duration,
     /// The Idempotency-Key's claim: the answer is kept for whoever repeats it.
     pub claim: Option<Claim>,

@@ -55,13 +55,16 @@ pub async fn settle(
     if let Some(caller) = &case.caller {
         let tokens = usage.input.saturating_add(usage.cached_input).saturating_add(usage.cache_write);
         app.limits.spend(caller, tokens.saturating_add(usage.output), app.clock().now());
+        if complete {
+            app.estimates.get().learn(caller.credential.key, &upstream.target.name, usage.output);
+        }
     }
     let mut record = case.record(ending, None);
     record.usage = usage;
     app.telemetry.used(&upstream.target, &usage, upstream.asked_at.elapsed());
     // A sum beyond what can be told is charged as far as hold and room go: the ledger never books above that.
     let charge = Charge { cost: cost.unwrap_or(Money::MAX), price: price.unwrap_or(Money::MAX), record };
-    let receipt = in_time(app, app.ledger.settle(hold, charge)).await;
+    let receipt = in_time(app, case, app.ledger.settle(hold, charge)).await;
     app.telemetry.closed(case, ending.as_str());
     case.resolved = true;
     let counted = Usage {
@@ -74,9 +77,13 @@ pub async fn settle(
 }
 
 /// Waits for the ledger, but not for ever. The ledger owns the settlement already and makes it durable on its own.
-async fn in_time(app: &App, pending: ledger::Pending<Receipt>) -> Option<Receipt> {
+async fn in_time(app: &App, case: &Case, pending: ledger::Pending<Receipt>) -> Option<Receipt> {
     let began = std::time::Instant::now();
-    match tokio::time::timeout(PATIENCE, pending).await {
+    let resolved = tokio::time::timeout(PATIENCE, pending).await;
+    if let Some(caller) = &case.caller {
+        app.patience.freed(caller.credential.org);
+    }
+    match resolved {
         Ok(Ok(receipt)) => {
             app.telemetry.receipt_lag(began.elapsed());
             Some(receipt)
@@ -95,11 +102,15 @@ async fn in_time(app: &App, pending: ledger::Pending<Receipt>) -> Option<Receipt
 
 /// Gives the hold back when no target answered. What failed attempts cost is the platform's.
 pub async fn release(app: &Arc<App>, hold: Hold, case: &mut Case, refusal: &Refusal) {
-    let record = case.record(Ending::ProviderFailed, Some(refusal.code()));
+    let ending = match refusal {
+        Refusal::OverBudget(_) | Refusal::Suspended { .. } => Ending::Refused,
+        _ => Ending::ProviderFailed,
+    };
+    let record = case.record(ending, Some(refusal.code()));
     let cost = case.failed_cost.rounded_up().unwrap_or(Money::MAX);
     let why = Release { reason: refusal.code().to_owned(), cost, record };
     case.resolved = true;
-    if in_time(app, app.ledger.release(hold, why)).await.is_none() {
+    if in_time(app, case, app.ledger.release(hold, why)).await.is_none() {
         tracing::warn!(call = %case.id, "a release is late");
     }
 }
@@ -110,7 +121,7 @@ pub async fn cached(app: &Arc<App>, stored: Arc<Stored>, hold: Hold, mut case: C
     record.target = Some(stored.target.clone());
     let charge = Charge { cost: case.failed_cost.rounded_up().unwrap_or(Money::ZERO), price: Money::ZERO, record };
     // Durable before the answer: a hit that cannot be booked is not given.
-    let receipt = in_time(app, app.ledger.settle(hold, charge)).await;
+    let receipt = in_time(app, &case, app.ledger.settle(hold, charge)).await;
     case.resolved = true;
     if receipt.is_none() {
         return refuse(app, case, Refusal::LedgerUnavailable);

@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::hash::Hash;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ledger::{Id, Key};
 
@@ -18,6 +18,17 @@ const UNKNOWN: u64 = 1_024;
 /// A window takes a KiB, and less while it fills: all together stay below 12 MiB.
 const MOST_PAIRS: usize = 8_192;
 const MOST_MODELS: usize = 1_024;
+
+/// The estimator of a process. Every call asks it once and tells it once, in microseconds.
+#[derive(Default)]
+pub struct Estimates(Mutex<Estimator>);
+
+impl Estimates {
+    pub fn get(&self) -> MutexGuard<'_, Estimator> {
+        // Numbers cannot be left half-written.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 /// Outputs of recent calls, by key and model and by model.
 pub struct Estimator {

@@ -4,16 +4,14 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ledger::{AttemptRecord, Exact, Markup, Money, Rates};
-use providers::{
-    Answer, ChatEvent, ChatRequest, Class, Demand, Outcome, Plan, ProviderError, Retry, Target, Why, plan,
-};
+use ledger::{AttemptRecord, Exact, Hold, Markup, Money, Rates};
+use providers::{Answer, ChatEvent, ChatRequest, Class, Outcome, ProviderError, Retry, Target};
 
 use crate::app::App;
 use crate::case::{Case, millis};
 use crate::cover::Cover;
 use crate::meter::Meter;
-use crate::quote::{Offer, Quote};
+use crate::quote::{Offer, Quote, too_much};
 use crate::recall::place;
 use crate::refusal::{Exhausted, Refusal};
 
@@ -24,7 +22,7 @@ pub struct Upstream {
     /// As it was when the call was priced.
     pub markup: Markup,
     pub bills_on: bool,
-    /// What a hold covers of this answer.
+    /// What a hold covers of this answer, under the cap that was sent.
     pub cover: Cover,
     pub request: ChatRequest,
     /// What was read already, to be relayed first.
@@ -49,15 +47,9 @@ impl Upstream {
     }
 }
 
-/// Walks the plan.
-pub async fn forward(app: &Arc<App>, quote: Quote, case: &mut Case) -> Result<Upstream, Refusal> {
-    let Quote { permit, offers, .. } = quote;
-    let targets: Vec<_> = offers.iter().map(|offer| Arc::clone(&offer.target)).collect();
-    let demand = Demand { targets: &targets, features: permit.request.features(), input: case.input_tokens };
-    let plan = plan(&demand, &app.health.view(app.millis()), app.millis());
-    if let Some(incapable) = incapable(&plan) {
-        return Err(incapable);
-    }
+/// Walks the plan. A target is asked only when the hold covers what was estimated, at its rates.
+pub async fn forward(app: &Arc<App>, quote: Quote, hold: &mut Hold, case: &mut Case) -> Result<Upstream, Refusal> {
+    let Quote { permit, offers, plan, output, .. } = quote;
     for aside in &plan.set_aside {
         case.attempts.push(skipped(&aside.target, aside.why.as_str()));
     }
@@ -69,9 +61,19 @@ pub async fn forward(app: &Arc<App>, quote: Quote, case: &mut Case) -> Result<Up
             case.attempts.push(skipped(target, "unwell"));
             continue;
         }
+        let cover = match afford(app, offer, output, hold, is_last).await {
+            Ok(cover) => cover,
+            Err(refusal) => {
+                case.attempts.push(skipped(target, "over_budget"));
+                if is_last {
+                    return Err(refusal);
+                }
+                continue;
+            }
+        };
         // One more try on the same target only where a pooled connection turned out to be dead: nothing was asked yet.
         for again in [false, true] {
-            match attempt(app, offer, &permit.request, case).await {
+            match attempt(app, offer, &cover, &permit.request, case).await {
                 Ok(mut upstream) => {
                     case.target = Some(Arc::clone(&upstream.target));
                     upstream.keep = place(&permit, case);
@@ -95,10 +97,20 @@ pub async fn forward(app: &Arc<App>, quote: Quote, case: &mut Case) -> Result<Up
     Err(refusal(last, case))
 }
 
+/// Lets the hold cover a target, if it does not yet. Where it cannot grow later, what it covers becomes the cap.
+async fn afford(app: &App, offer: &Offer, output: u64, hold: &mut Hold, is_last: bool) -> Result<Cover, Refusal> {
+    let cover = &offer.cover;
+    let needed = cover.amount(output.min(cover.whole())).ok_or_else(too_much)?;
+    // Only a refusal that ends the call is written down.
+    app.cover(hold, needed, !is_last).await?;
+    Ok(if cover.elastic() { cover.clone() } else { cover.capped_by(hold.amount()) })
+}
+
 /// Asks one target, and reads until the first content is at hand.
 async fn attempt(
     app: &Arc<App>,
     offer: &Offer,
+    cover: &Cover,
     request: &ChatRequest,
     case: &mut Case,
 ) -> Result<Upstream, ProviderError> {
@@ -107,7 +119,7 @@ async fn attempt(
     let mut meter = Meter::default();
     let mut ours = false;
     let begun = tokio::select! {
-        begun = begin(app, offer, request, &mut meter) => begun,
+        begun = begin(app, offer, cover, request, &mut meter) => begun,
         () = tokio::time::sleep(left) => {
             ours = true;
             Err(ProviderError::new(Class::Timeout, "the call's total deadline passed"))
@@ -147,7 +159,7 @@ async fn attempt(
         rates: offer.rates,
         markup: offer.markup,
         bills_on: offer.bills_on,
-        cover: offer.cover.clone(),
+        cover: cover.clone(),
         request: request.clone(),
         begun,
         answer,
@@ -160,10 +172,11 @@ async fn attempt(
 async fn begin(
     app: &App,
     offer: &Offer,
+    cover: &Cover,
     request: &ChatRequest,
     meter: &mut Meter,
 ) -> Result<(Answer, VecDeque<ChatEvent>), ProviderError> {
-    let mut answer = app.outbound.send(&offer.target, request, offer.cover.cap()).await?;
+    let mut answer = app.outbound.send(&offer.target, request, cover.cap()).await?;
     let mut begun = VecDeque::new();
     while let Some(event) = answer.next().await {
         let event = event?;
@@ -181,17 +194,6 @@ async fn begin(
         }
     }
     Err(ProviderError::broken("the answer ended before it began"))
-}
-
-/// Nobody in the plan can do what is asked: waiting will not help.
-fn incapable(plan: &Plan) -> Option<Refusal> {
-    let (param, what) = match plan.set_aside.first()?.why {
-        Why::Images => ("messages", "it takes no images"),
-        Why::Tools => ("tools", "it takes no tools"),
-        Why::Unwell => return None,
-    };
-    let same = plan.targets.is_empty() && plan.set_aside.iter().all(|aside| aside.why != Why::Unwell);
-    same.then(|| Refusal::Unsupported { param: Some(param.to_owned()), message: what.to_owned() })
 }
 
 /// A target that was not asked, and why.

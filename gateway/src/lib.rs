@@ -20,6 +20,7 @@ mod limits;
 mod listen;
 mod meter;
 mod parse;
+mod patience;
 mod permit;
 mod pipeline;
 mod quote;

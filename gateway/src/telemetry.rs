@@ -45,6 +45,7 @@ impl Telemetry {
         describe_counter!("alfred_late_settlements_total", "answers that left before their settlement was durable");
         describe_gauge!("alfred_queue_depth", "operations that wait for the ledger");
         describe_gauge!("alfred_holds_in_flight", "holds that are not resolved yet");
+        describe_gauge!("alfred_calls_waiting_for_money", "calls that wait for what others hold");
         Ok(Telemetry {
             prometheus,
             known,
@@ -111,11 +112,12 @@ impl Telemetry {
     }
 
     /// The page that Prometheus reads.
-    pub fn render(&self, gauges: &ledger::Gauges) -> String {
+    pub fn render(&self, gauges: &ledger::Gauges, waiting: usize) -> String {
         #[expect(clippy::cast_precision_loss, reason = "gauges are read by people and plotters")]
         {
             gauge!("alfred_queue_depth").set(gauges.queue_depth as f64);
             gauge!("alfred_holds_in_flight").set(gauges.holds_in_flight as f64);
+            gauge!("alfred_calls_waiting_for_money").set(waiting as f64);
         }
         let mut page = self.prometheus.render();
         // Exact, from the ledger's own integer: a float counter would lose nano-dollars.

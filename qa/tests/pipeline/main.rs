@@ -5,6 +5,7 @@ mod budget;
 mod cache;
 mod failover;
 mod headers;
+mod holds;
 mod idempotency;
 mod keys;
 mod lifecycle;
