@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use ledger::{Clock, Confirmed, Hold, Ledger, Money, Order, OverLimit, ReserveError, Reserved, StoreError, Timestamp};
 use policies::PolicySet;
-use providers::{Deadlines, Health, Outbound};
+use providers::{Calibration, Deadlines, Health, Outbound};
 use safety::{Action, Actions, Kind, Scanner};
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
@@ -37,6 +37,8 @@ pub struct App {
     pub limits: Door,
     pub outbound: Outbound,
     pub health: Health,
+    /// How the targets' own counts compare with ours.
+    pub calibration: Calibration,
     /// How long answers have been lately.
     pub estimates: Estimates,
     /// Calls that wait for money that others hold.
@@ -95,6 +97,7 @@ impl App {
                 idle: millis(deadlines.idle_ms),
             }),
             health: Health::new(),
+            calibration: Calibration::new(),
             estimates: Estimates::default(),
             patience: Patience::new(config.holds.patience()),
             telemetry,

@@ -54,6 +54,8 @@ pub enum Ending {
     ClientLeft,
     /// The call's total deadline passed.
     DeadlinePassed,
+    /// Its wallet could hold no more for the rest of the answer.
+    OutOfMoney,
     /// The gateway was shut down before the end.
     ShutDown,
     /// No target answered.
@@ -72,6 +74,7 @@ impl Ending {
             Ending::UpstreamBroke => "upstream_broke",
             Ending::ClientLeft => "client_left",
             Ending::DeadlinePassed => "deadline_passed",
+            Ending::OutOfMoney => "out_of_money",
             Ending::ShutDown => "shut_down",
             Ending::ProviderFailed => "provider_failed",
             Ending::Refused => "refused",

@@ -44,9 +44,10 @@ pub async fn settle(
     ending: Ending,
     complete: bool,
 ) -> Settled {
-    let usage = upstream.usage(complete);
-    let answered = upstream.rates.exact(&usage);
-    let price = answered.with_markup(upstream.markup).rounded_up();
+    let billed = upstream.usage(complete);
+    let usage = charged(upstream, billed, &hold);
+    let answered = upstream.rates.exact(&billed);
+    let price = upstream.rates.exact(&usage).with_markup(upstream.markup).rounded_up();
     let cost = answered.plus(case.failed_cost).rounded_up();
     if let Some(attempt) = case.attempts.last_mut() {
         attempt.cost = answered.rounded_up().unwrap_or(Money::MAX);
@@ -74,6 +75,17 @@ pub async fn settle(
         output: usage.output,
     };
     Settled { receipt, counted }
+}
+
+/// What the tenant is charged for. Of a count of ours nothing that did not go out, nor what it is above the hold: it is good to a
+/// hundredth, and so far an answer may go on when there is no more money.
+fn charged(upstream: &Upstream, billed: ledger::Usage, hold: &Hold) -> ledger::Usage {
+    if !billed.estimated {
+        return billed;
+    }
+    let held = if upstream.cover.is_whole(hold.amount()) { u64::MAX } else { upstream.cover.tokens(hold.amount()) };
+    let output = billed.output.min(upstream.meter.relayed().unwrap_or(u64::MAX)).min(held);
+    ledger::Usage { output, ..billed }
 }
 
 /// Waits for the ledger, but not for ever. The ledger owns the settlement already and makes it durable on its own.

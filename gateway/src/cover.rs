@@ -62,6 +62,11 @@ impl Cover {
         self.elastic
     }
 
+    /// Whether `held` is all that it takes: nothing has to grow any more, and nothing is ever cut.
+    pub fn is_whole(&self, held: Money) -> bool {
+        !self.elastic || self.amount(self.whole()).is_some_and(|amount| amount <= held)
+    }
+
     /// The same with a cap that `held` covers: never above what was asked, and at least 1.
     #[must_use]
     pub fn capped_by(&self, held: Money) -> Cover {

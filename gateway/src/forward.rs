@@ -42,7 +42,7 @@ pub struct Keep {
 
 impl Upstream {
     /// What was used, all told. `complete`: the provider has said its last word.
-    pub fn usage(&self, complete: bool) -> ledger::Usage {
+    pub fn usage(&mut self, complete: bool) -> ledger::Usage {
         self.meter.usage(&self.target, &self.request, complete)
     }
 }
@@ -73,7 +73,7 @@ pub async fn forward(app: &Arc<App>, quote: Quote, hold: &mut Hold, case: &mut C
         };
         // One more try on the same target only where a pooled connection turned out to be dead: nothing was asked yet.
         for again in [false, true] {
-            match attempt(app, offer, &cover, &permit.request, case).await {
+            match attempt(app, offer, &cover, hold.amount(), &permit.request, case).await {
                 Ok(mut upstream) => {
                     case.target = Some(Arc::clone(&upstream.target));
                     upstream.keep = place(&permit, case);
@@ -111,6 +111,7 @@ async fn attempt(
     app: &Arc<App>,
     offer: &Offer,
     cover: &Cover,
+    held: Money,
     request: &ChatRequest,
     case: &mut Case,
 ) -> Result<Upstream, ProviderError> {
@@ -119,7 +120,7 @@ async fn attempt(
     let mut meter = Meter::default();
     let mut ours = false;
     let begun = tokio::select! {
-        begun = begin(app, offer, cover, request, &mut meter) => begun,
+        begun = begin(app, offer, cover, held, request, &mut meter) => begun,
         () = tokio::time::sleep(left) => {
             ours = true;
             Err(ProviderError::new(Class::Timeout, "the call's total deadline passed"))
@@ -173,10 +174,16 @@ async fn begin(
     app: &App,
     offer: &Offer,
     cover: &Cover,
+    held: Money,
     request: &ChatRequest,
     meter: &mut Meter,
 ) -> Result<(Answer, VecDeque<ChatEvent>), ProviderError> {
-    let mut answer = app.outbound.send(&offer.target, request, cover.cap()).await?;
+    // A hold that is to grow must see the tokens come, whatever the caller wants to see.
+    let gathers = !request.stream() && !cover.is_whole(held);
+    let mut answer = match gathers {
+        true => app.outbound.gather(&offer.target, request, cover.cap()).await?,
+        false => app.outbound.send(&offer.target, request, cover.cap()).await?,
+    };
     let mut begun = VecDeque::new();
     while let Some(event) = answer.next().await {
         let event = event?;

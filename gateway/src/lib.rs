@@ -14,6 +14,7 @@ mod demo;
 mod door;
 mod estimator;
 mod forward;
+mod growth;
 mod housekeeper;
 mod http;
 mod limits;

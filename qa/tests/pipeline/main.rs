@@ -4,6 +4,7 @@ mod admission;
 mod budget;
 mod cache;
 mod failover;
+mod growth;
 mod headers;
 mod holds;
 mod idempotency;
