@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 
+use crate::alert;
 use crate::audit::{self, Actor, Entry, kind};
 use crate::book::{self, Denial, Leg, Movement, Op};
 use crate::clock::Timestamp;
@@ -15,7 +18,9 @@ use crate::life::CLAIM_MICROS;
 use crate::money::Money;
 use crate::order::Claim;
 use crate::queue::{ExpireJob, FundJob, GrowJob, Grown, Job, RefundJob, RefuseJob, ReserveJob, Resolution, ResolveJob};
-use crate::rows::{ClaimRow, Effect, HoldRow, Line, Loaded, Mark, ReceiptRow, RefundRow, Status, legs_text};
+use crate::rows::{
+    AlertRow, ChainId, ClaimRow, Effect, HoldRow, Line, Loaded, Mark, ReceiptRow, RefundRow, Status, legs_text,
+};
 use crate::window::Window;
 
 /// What each job is told once the batch is durable.
@@ -139,7 +144,8 @@ impl<'a> Batch<'a> {
         if let Some(receipt) = self.loaded.receipts.get(&job.call) {
             return Err(told_before(receipt, job).unwrap_or(ReserveError::Conflict(job.call)));
         }
-        let chain = self.loaded.chains.get(&job.wallet).filter(|chain| chain.org == job.org).cloned();
+        let name = ChainId::of(job.wallet, &job.extra);
+        let chain = self.loaded.chains.get(&name).filter(|chain| chain.org == job.org).cloned();
         let Some(chain) = chain else { return Err(ReserveError::UnknownWallet(job.wallet)) };
         if let Some(claim) = &job.claim
             && let Some(first) = self.claimed(job.key, claim)?
@@ -147,7 +153,7 @@ impl<'a> Batch<'a> {
             return Ok(Taken::Replay(first));
         }
         match self.apply(&Op::Reserve { chain: &chain.wallets, amount: job.amount, estimate: job.estimate }) {
-            Ok(movement) => Ok(self.take(job, movement)),
+            Ok(movement) => Ok(self.take(job, name, movement)),
             Err(Denial::OverLimit(over)) if job.patient && over.is_held() => Err(ReserveError::Held(over)),
             Err(denial) => {
                 let error = refused(denial, job.amount);
@@ -169,7 +175,7 @@ impl<'a> Batch<'a> {
         if row.charged { Ok(Some(row.call)) } else { Err(ReserveError::IdempotencyInProgress) }
     }
 
-    fn take(&mut self, job: &ReserveJob, movement: Movement) -> Taken {
+    fn take(&mut self, job: &ReserveJob, chain: ChainId, movement: Movement) -> Taken {
         let legs = legs_text(&movement.legs);
         let held = movement.held_delta;
         let mut members = vec![("amount_usd", money(held))];
@@ -178,7 +184,7 @@ impl<'a> Batch<'a> {
         }
         self.note(&job.entry, kind::RESERVE, &members);
         self.warn(job.org, job.key, job.call, &movement);
-        self.write(&movement, job.wallet.to_string(), legs.clone(), Some(job.call));
+        self.write(&movement, chain.to_string(), legs.clone(), Some(job.call));
         if let Some(claim) = &job.claim {
             let row = ClaimRow { body: claim.body, call: job.call, charged: false, at: self.effect.at };
             self.loaded.claims.insert((job.key, claim.name), row);
@@ -190,6 +196,7 @@ impl<'a> Batch<'a> {
             org: job.org,
             key: job.key,
             wallet: job.wallet,
+            chain,
             legs,
             asked: job.amount,
             opened: held,
@@ -205,6 +212,7 @@ impl<'a> Batch<'a> {
 
     fn block(&mut self, job: &ReserveJob, error: &ReserveError) {
         let Some(refusal) = Refusal::of(error, job.amount) else { return };
+        self.alert_limit(job.org, error);
         let mut members = refusal_members(&refusal);
         members.push(("amount_usd", money(refusal.asked)));
         self.note(&job.entry, kind::BLOCK, &members);
@@ -231,6 +239,7 @@ impl<'a> Batch<'a> {
             org,
             key,
             wallet,
+            chain: ChainId::leaf(wallet),
             at: self.effect.at,
             status,
             cost: Money::ZERO,
@@ -254,14 +263,14 @@ impl<'a> Batch<'a> {
         if hold.amount != job.from {
             return Err(ReserveError::Conflict(job.call));
         }
-        let (org, key, wallet, legs) = (hold.org, hold.key, hold.wallet, hold.legs.clone());
+        let (org, key, chain, legs) = (hold.org, hold.key, hold.chain, hold.legs.clone());
         let by = job.to.minus(job.from).ok_or(ReserveError::Amount(job.to))?;
-        let moved = self.legs(wallet, &legs).map_err(ReserveError::Store)?;
+        let moved = self.legs(chain, &legs).map_err(ReserveError::Store)?;
         match self.apply(&Op::Grow { legs: &moved, by }) {
             Ok(movement) => {
                 self.note(&job.entry, kind::GROW, &[]);
                 self.warn(org, key, job.call, &movement);
-                self.write(&movement, wallet.to_string(), legs, Some(job.call));
+                self.write(&movement, chain.to_string(), legs, Some(job.call));
                 if let Some(hold) = self.loaded.holds.get_mut(&job.call) {
                     hold.amount = job.to;
                     hold.mark = if hold.mark == Mark::New { Mark::New } else { Mark::Changed };
@@ -270,6 +279,9 @@ impl<'a> Batch<'a> {
             }
             Err(denial) => {
                 let error = refused(denial, by);
+                if !job.patient {
+                    self.alert_limit(org, &error);
+                }
                 if let Some(refusal) = Refusal::of(&error, by).filter(|_| !job.patient) {
                     let mut members = refusal_members(&refusal);
                     members.push(("step", audit::quoted("grow")));
@@ -304,7 +316,7 @@ impl<'a> Batch<'a> {
     }
 
     fn resolve_hold(&mut self, job: &ResolveJob, hold: &HoldRow) -> Result<ReceiptRow, StoreError> {
-        let legs = self.legs(hold.wallet, &hold.legs)?;
+        let legs = self.legs(hold.chain, &hold.legs)?;
         let (op, status) = match &job.how {
             Resolution::Settle { price } => {
                 (Op::Settle { legs: &legs, held: hold.amount, price: *price }, Status::Settled)
@@ -319,6 +331,7 @@ impl<'a> Batch<'a> {
             cost: job.cost,
             price: movement.price,
             overrun: movement.overrun,
+            chain: hold.chain,
             legs: hold.legs.clone(),
             reason: reason(&job.how),
             ..self.receipt(hold.call, hold.org, hold.key, hold.wallet, status, record)
@@ -339,7 +352,7 @@ impl<'a> Batch<'a> {
 
     // The hold is gone; its receipt is there; its claim stays with what was charged.
     fn finish(&mut self, hold: &HoldRow, movement: &Movement, receipt: ReceiptRow) {
-        self.write(movement, hold.wallet.to_string(), hold.legs.clone(), Some(hold.call));
+        self.write(movement, hold.chain.to_string(), hold.legs.clone(), Some(hold.call));
         self.loaded.holds.remove(&hold.call);
         if hold.mark != Mark::New {
             self.effect.holds_gone.push(hold.call);
@@ -367,7 +380,7 @@ impl<'a> Batch<'a> {
 
     /// The word of a process that was thought lost: the true price replaces the full one.
     fn adjust(&mut self, job: &ResolveJob, was: ReceiptRow) -> Result<ReceiptRow, StoreError> {
-        let legs = self.legs(was.wallet, &was.legs)?;
+        let legs = self.legs(was.chain, &was.legs)?;
         let (price, status) = match &job.how {
             Resolution::Settle { price } => (*price, Status::Settled),
             Resolution::Release { .. } | Resolution::GiveBack => (Money::ZERO, Status::Released),
@@ -380,7 +393,7 @@ impl<'a> Batch<'a> {
             ("was_usd", money(was.price)),
         ];
         self.note(&job.entry, kind::ADJUST, &members);
-        self.write(&movement, was.wallet.to_string(), was.legs.clone(), Some(was.call));
+        self.write(&movement, was.chain.to_string(), was.legs.clone(), Some(was.call));
         let receipt = ReceiptRow {
             mark: if was.mark == Mark::New { Mark::New } else { Mark::Changed },
             at: self.effect.at,
@@ -404,12 +417,13 @@ impl<'a> Batch<'a> {
 
     fn expire(&mut self, job: &ExpireJob) -> Result<(), StoreError> {
         let Some(hold) = self.loaded.holds.get(&job.call).cloned() else { return Ok(()) }; // resolved meanwhile
-        let legs = self.legs(hold.wallet, &hold.legs)?;
+        let legs = self.legs(hold.chain, &hold.legs)?;
         let movement = self.apply(&Op::Expire { legs: &legs, held: hold.amount }).map_err(|_| corrupt(&hold))?;
         let receipt = ReceiptRow {
             price: movement.price,
             held: hold.amount,
             review: true,
+            chain: hold.chain,
             legs: hold.legs.clone(),
             ..self.receipt(hold.call, hold.org, hold.key, hold.wallet, Status::Expired, &hold.record)
         };
@@ -449,11 +463,11 @@ impl<'a> Batch<'a> {
         if amount > refundable || amount <= Money::ZERO {
             return Err(RefundError::TooMuch { asked: amount, refundable });
         }
-        let legs = self.legs(was.wallet, &was.legs)?;
+        let legs = self.legs(was.chain, &was.legs)?;
         let corrupt = |_| StoreError::Corrupt(format!("receipt of {}", was.call));
         let movement = self.apply(&Op::Refund { legs: &legs, amount }).map_err(corrupt)?;
         self.note(&job.entry, kind::REFUND, &[("amount_usd", money(amount))]);
-        self.write(&movement, was.wallet.to_string(), was.legs.clone(), Some(was.call));
+        self.write(&movement, was.chain.to_string(), was.legs.clone(), Some(was.call));
         let row = RefundRow { call: job.call, asked: job.amount, amount, reason: job.reason.clone() };
         self.loaded.refunds.insert(job.id, row.clone());
         self.effect.refunds.push((job.id, row));
@@ -487,9 +501,9 @@ impl<'a> Batch<'a> {
         book::apply(&mut self.loaded.wallets, self.effect.at, op)
     }
 
-    fn legs(&self, wallet: Id<Wallet>, text: &str) -> Result<Vec<Leg>, StoreError> {
-        let chain = self.loaded.chains.get(&wallet);
-        chain.ok_or_else(|| StoreError::Corrupt(format!("chain of {wallet}")))?.legs(text)
+    fn legs(&self, chain: ChainId, text: &str) -> Result<Vec<Leg>, StoreError> {
+        let found = self.loaded.chains.get(&chain);
+        found.ok_or_else(|| StoreError::Corrupt(format!("chain {chain}")))?.legs(text)
     }
 
     /// Every movement has its row in the journal.
@@ -525,6 +539,33 @@ impl<'a> Batch<'a> {
                 .text("soft_limit_usd", warning.soft_limit)
                 .text("used_usd", warning.used);
             self.note(&entry, kind::WARN, &[]);
+            let leg = movement.legs.iter().find(|leg| leg.wallet == warning.wallet);
+            let window = leg.map_or(Window::None.period(self.effect.at), |leg| leg.window);
+            let content =
+                json!({ "limit_usd": warning.soft_limit, "used_usd": warning.used, "window": window.kind().as_str() });
+            self.alert(org, warning.wallet, alert::SOFT_LIMIT, (window.key(), warning.soft_limit), content);
+        }
+    }
+
+    /// The first call that a limit refuses in a window is worth telling; the next ones are not.
+    fn alert_limit(&mut self, org: Id<Org>, error: &ReserveError) {
+        let ReserveError::OverLimit(over) = error else { return };
+        let content = json!({
+            "limit_usd": over.limit, "spent_usd": over.spent, "held_usd": over.held, "window": over.window.as_str(),
+            "resets_at": over.resets_at.map(|at| at.to_string()),
+        });
+        let window = over.window.period(self.effect.at).key();
+        self.alert(org, over.wallet, alert::HARD_LIMIT, (window, over.limit), content);
+    }
+
+    /// Into the outbox, once: what is told is named by what it is about.
+    fn alert(&mut self, org: Id<Org>, wallet: Id<Wallet>, kind: &'static str, about: (i64, Money), content: Value) {
+        let text = format!("{kind} {wallet} {} {}", about.0, about.1.nanos());
+        let digest: [u8; 32] = Sha256::digest(text.as_bytes()).into();
+        let id = Id::from_uuid(uuid::Uuid::from_slice(digest.split_at(16).0).unwrap_or_default());
+        if self.effect.alerts.iter().all(|other| other.id != id) {
+            let content = content.to_string();
+            self.effect.alerts.push(AlertRow { id, org, wallet: Some(wallet), kind, content });
         }
     }
 }

@@ -1,10 +1,12 @@
 //! Randomness, handed in. The system's is read here and nowhere else.
 
+use std::cell::RefCell;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use sha2::{Digest, Sha256};
+use zeroize::Zeroize;
 
 /// Where random bytes come from: the system, or a seed.
 #[derive(Clone)]
@@ -28,11 +30,10 @@ impl Entropy {
     }
 
     /// Fresh random bytes.
-    #[expect(clippy::disallowed_methods, reason = "the one place that reads the system's randomness")]
     pub fn bytes<const N: usize>(&self) -> [u8; N] {
         let mut bytes = [0; N];
         match &self.0 {
-            Source::System => getrandom::fill(&mut bytes).expect("the system gives randomness once it has booted"),
+            Source::System => draw(&mut bytes),
             Source::Seeded { seed, drawn } => {
                 for chunk in bytes.chunks_mut(32) {
                     let turn = drawn.fetch_add(1, Ordering::SeqCst);
@@ -44,6 +45,41 @@ impl Entropy {
         }
         bytes
     }
+}
+
+/// Asking the system for ten bytes costs as much as asking for a page of them, so each thread keeps some. What is handed
+/// out is wiped from the store at once.
+struct Store {
+    bytes: [u8; STORE],
+    left: usize,
+}
+
+const STORE: usize = 1_024;
+
+thread_local! {
+    static KEPT: RefCell<Store> = const { RefCell::new(Store { bytes: [0; STORE], left: 0 }) };
+}
+
+fn draw(out: &mut [u8]) {
+    if out.len() > STORE / 4 {
+        return fill(out);
+    }
+    KEPT.with_borrow_mut(|store| {
+        if store.left < out.len() {
+            fill(&mut store.bytes);
+            store.left = STORE;
+        }
+        let from = store.left - out.len();
+        let taken = &mut store.bytes[from..store.left];
+        out.copy_from_slice(taken);
+        taken.zeroize();
+        store.left = from;
+    });
+}
+
+#[expect(clippy::disallowed_methods, reason = "the one place that reads the system's randomness")]
+fn fill(out: &mut [u8]) {
+    getrandom::fill(out).expect("the system gives randomness once it has booted");
 }
 
 impl fmt::Debug for Entropy {

@@ -8,6 +8,7 @@ use crate::clock::Timestamp;
 use crate::id::{Call, Id, Instance, Key, Org, Wallet};
 use crate::money::Money;
 use crate::queue::Queue;
+use crate::rows::ChainId;
 
 /// Who answers for a hold until it is resolved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,6 +32,7 @@ pub struct Hold {
     pub(crate) org: Id<Org>,
     pub(crate) key: Id<Key>,
     pub(crate) wallet: Id<Wallet>,
+    pub(crate) chain: ChainId,
     pub(crate) amount: Money,
     pub(crate) expires_at: Timestamp,
     pub(crate) warnings: Vec<SoftWarning>,

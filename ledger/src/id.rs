@@ -43,6 +43,8 @@ kinds! {
     Instance = "ins_";
     /// A row of the journal.
     JournalRow = "jrn_";
+    /// Something that somebody should be told.
+    Alert = "alr_";
 }
 
 /// An identifier of a `K`. A team's never fits where a key's is wanted.

@@ -175,6 +175,7 @@ impl Ledger {
             org: order.org,
             key: order.key,
             wallet: order.wallet,
+            extra: Vec::new(),
             amount: order.amount,
             estimate: order.estimate,
             patient: order.patient,
@@ -214,8 +215,8 @@ impl Ledger {
             .text("amount_usd", by)
             .text("held_usd", to);
         let (reply, answer) = oneshot::channel();
-        let (call, wallet, from) = (hold.call, hold.wallet, hold.amount);
-        let job = GrowJob { call, wallet, from, to, patient, entry, _room: room, reply };
+        let (call, chain, from) = (hold.call, hold.chain, hold.amount);
+        let job = GrowJob { call, chain, from, to, patient, entry, _room: room, reply };
         self.0.queue.push(Job::Grow(job));
         let grown = answer.await.unwrap_or(Err(ReserveError::Store(StoreError::Closed)))?;
         hold.amount = grown.amount;
@@ -252,7 +253,7 @@ impl Ledger {
         let (reply, answer) = oneshot::channel();
         self.0.queue.push(Job::Resolve(ResolveJob {
             call: hold.call,
-            wallet: hold.wallet,
+            chain: hold.chain,
             how,
             cost,
             record: json(&record),
@@ -319,7 +320,7 @@ impl Ledger {
         self.0.queue.push(Job::Refund(RefundJob {
             id: refund.id,
             call: refund.call,
-            wallet: receipt.wallet,
+            chain: receipt.chain,
             amount: refund.amount,
             reason: refund.reason,
             entry,

@@ -1,5 +1,6 @@
 //! The system of record: who may spend, what was held, what was spent, what happened.
 
+pub mod alert;
 pub mod audit;
 mod batch;
 pub mod book;
@@ -28,7 +29,7 @@ pub use clock::{Clock, Timestamp, TimestampError};
 pub use entropy::Entropy;
 pub use error::{FundError, OverLimit, RefundError, ReserveError, StoreError, Unready};
 pub use hold::{Hold, Owner, SoftWarning};
-pub use id::{Call, Id, IdError, Instance, JournalRow, Key, Kind, Operator, Org, Team, User, Wallet};
+pub use id::{Alert, Call, Id, IdError, Instance, JournalRow, Key, Kind, Operator, Org, Team, User, Wallet};
 pub use key::{PresentedKey, ShownKey};
 pub use ledger::{Confirmed, Gauges, Ledger, Options};
 pub use money::{Money, MoneyError, NANOS_PER_USD};

@@ -296,7 +296,7 @@ pub(crate) async fn expire_orphans(
         ),
     };
     let sql = format!(
-        "SELECT h.call_id, h.org_id, h.key_id, h.wallet_id FROM holds h WHERE {orphaned} ORDER BY h.call_id LIMIT {BATCH}"
+        "SELECT h.call_id, h.org_id, h.key_id, h.wallet_id, h.chain FROM holds h WHERE {orphaned} ORDER BY h.call_id LIMIT {BATCH}"
     );
     let mut expired = 0_usize;
     loop {
@@ -312,7 +312,8 @@ pub(crate) async fn expire_orphans(
                 .text("key_id", row.id::<Key>("key_id")?)
                 .text("wallet_id", wallet);
             let (reply, answer) = oneshot::channel();
-            queue.push(Job::Expire(ExpireJob { call, wallet, entry, reply }));
+            let chain = row.get::<String>("chain")?.parse()?;
+            queue.push(Job::Expire(ExpireJob { call, chain, entry, reply }));
             answers.push(answer);
         }
         for answer in answers {

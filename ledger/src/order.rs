@@ -6,6 +6,7 @@ use crate::hold::Hold;
 use crate::id::{Call, Id, JournalRow, Key, Org, Wallet};
 use crate::money::Money;
 use crate::record::CallRecord;
+use crate::rows::ChainId;
 
 /// Money to be set aside for a call, in the key's wallet and all above it.
 #[derive(Debug, Clone)]
@@ -112,6 +113,7 @@ pub struct Receipt {
     pub call: Id<Call>,
     pub org: Id<Org>,
     pub wallet: Id<Wallet>,
+    pub(crate) chain: ChainId,
     pub key: Id<Key>,
     pub at: Timestamp,
     /// `settled`, `released`, `expired`, `refused`, or `pending` while the money is held.

@@ -17,6 +17,7 @@ use crate::id::{Call, Id, JournalRow, Key, Org, Wallet};
 use crate::money::Money;
 use crate::order::{Claim, Estimate, Receipt, Reserved};
 use crate::record::CallRecord;
+use crate::rows::ChainId;
 
 /// Something for the writer to do, with everything prepared that need not wait for its turn.
 pub(crate) enum Job {
@@ -35,6 +36,8 @@ pub(crate) struct ReserveJob {
     pub org: Id<Org>,
     pub key: Id<Key>,
     pub wallet: Id<Wallet>,
+    /// Wallets beside the chain that the call has to satisfy too.
+    pub extra: Vec<Id<Wallet>>,
     pub amount: Money,
     pub estimate: Option<Estimate>,
     pub patient: bool,
@@ -51,7 +54,7 @@ pub(crate) struct ReserveJob {
 
 pub(crate) struct GrowJob {
     pub call: Id<Call>,
-    pub wallet: Id<Wallet>,
+    pub chain: ChainId,
     pub from: Money,
     pub to: Money,
     /// Refused, it is not written down.
@@ -69,7 +72,7 @@ pub(crate) struct Grown {
 /// A settlement or a release.
 pub(crate) struct ResolveJob {
     pub call: Id<Call>,
-    pub wallet: Id<Wallet>,
+    pub chain: ChainId,
     pub how: Resolution,
     pub cost: Money,
     pub record: Arc<str>,
@@ -115,7 +118,7 @@ pub(crate) struct RefuseJob {
 pub(crate) struct RefundJob {
     pub id: Id<JournalRow>,
     pub call: Id<Call>,
-    pub wallet: Id<Wallet>,
+    pub chain: ChainId,
     pub amount: Option<Money>,
     pub reason: String,
     pub entry: Entry,
@@ -135,7 +138,7 @@ pub(crate) struct FundJob {
 
 pub(crate) struct ExpireJob {
     pub call: Id<Call>,
-    pub wallet: Id<Wallet>,
+    pub chain: ChainId,
     pub entry: Entry,
     pub reply: oneshot::Sender<Result<(), StoreError>>,
 }
@@ -302,7 +305,7 @@ impl Queue {
 
     /// Releases a hold whose maker left before it was made.
     pub fn give_back(&self, hold: &mut Hold) {
-        self.push(give_back(hold.call, hold.org, hold.key, hold.wallet, hold.slot.take()));
+        self.push(give_back(hold.call, hold.org, hold.key, (hold.wallet, hold.chain), hold.slot.take()));
     }
 }
 
@@ -311,7 +314,7 @@ pub(crate) fn give_back(
     call: Id<Call>,
     org: Id<Org>,
     key: Id<Key>,
-    wallet: Id<Wallet>,
+    (wallet, chain): (Id<Wallet>, ChainId),
     slot: Option<OwnedSemaphorePermit>,
 ) -> Job {
     let entry = Entry::new(Some(org), kind::RELEASE, Actor::System)
@@ -321,7 +324,7 @@ pub(crate) fn give_back(
         .text("reason", "caller_left");
     Job::Resolve(ResolveJob {
         call,
-        wallet,
+        chain,
         how: Resolution::GiveBack,
         cost: Money::ZERO,
         record: "".into(),

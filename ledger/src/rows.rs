@@ -2,13 +2,17 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fmt;
+use std::str::FromStr;
 use std::sync::Arc;
+
+use sha2::{Digest, Sha256};
 
 use crate::audit::{Hash, Sealed};
 use crate::book::{Leg, Wallets};
 use crate::clock::Timestamp;
 use crate::error::StoreError;
-use crate::id::{Call, Id, JournalRow, Key, Org, Wallet};
+use crate::id::{Alert, Call, Id, JournalRow, Key, Org, Wallet};
 use crate::money::Money;
 use crate::order::Claim;
 use crate::queue::Job;
@@ -17,8 +21,9 @@ use crate::window::Period;
 /// What must be loaded, under lock, before a batch can be decided.
 #[derive(Debug, Default)]
 pub(crate) struct Needs {
-    /// Leaves of the chains.
-    pub wallets: BTreeSet<Id<Wallet>>,
+    pub chains: BTreeSet<ChainId>,
+    /// Mixes that a call may be the first to use, by the wallet that they begin with and those beside its chain.
+    pub mixes: BTreeMap<ChainId, (Id<Wallet>, Vec<Id<Wallet>>)>,
     pub calls: Vec<Id<Call>>,
     pub claims: Vec<(Id<Key>, [u8; 32])>,
     pub refunds: Vec<Id<JournalRow>>,
@@ -31,29 +36,39 @@ impl Needs {
     pub fn of(jobs: &[Job]) -> Needs {
         let mut needs = Needs::default();
         for job in jobs {
-            let (entry, wallet, call) = match job {
+            let (entry, chain, call) = match job {
                 Job::Reserve(job) => {
                     needs.claims.extend(job.claim.map(|claim| (job.key, claim.name)));
-                    (&job.entry, Some(job.wallet), Some(job.call))
+                    let chain = ChainId::of(job.wallet, &job.extra);
+                    if !job.extra.is_empty() {
+                        needs.chains.insert(ChainId::leaf(job.wallet));
+                        needs.mixes.entry(chain).or_insert_with(|| {
+                            // In one order whoever tells them: what is stored of a call names them by their place.
+                            let mut extra = job.extra.clone();
+                            extra.sort_unstable();
+                            (job.wallet, extra)
+                        });
+                    }
+                    (&job.entry, Some(chain), Some(job.call))
                 }
-                Job::Grow(job) => (&job.entry, Some(job.wallet), Some(job.call)),
-                Job::Resolve(job) => (&job.entry, Some(job.wallet), Some(job.call)),
+                Job::Grow(job) => (&job.entry, Some(job.chain), Some(job.call)),
+                Job::Resolve(job) => (&job.entry, Some(job.chain), Some(job.call)),
                 Job::Record(job) => (&job.entry, None, None),
                 Job::Refuse(job) => (&job.entry, None, Some(job.call)),
                 Job::Refund(job) => {
                     needs.refunds.push(job.id);
-                    (&job.entry, Some(job.wallet), Some(job.call))
+                    (&job.entry, Some(job.chain), Some(job.call))
                 }
                 Job::Fund(job) => {
                     needs.fundings.push((job.source.clone(), job.reference.clone()));
-                    (&job.entry, Some(job.wallet), None)
+                    (&job.entry, Some(ChainId::leaf(job.wallet)), None)
                 }
-                Job::Expire(job) => (&job.entry, Some(job.wallet), Some(job.call)),
+                Job::Expire(job) => (&job.entry, Some(job.chain), Some(job.call)),
             };
             if !needs.heads.contains(entry.chain.as_ref()) {
                 needs.heads.insert(entry.chain.clone());
             }
-            needs.wallets.extend(wallet);
+            needs.chains.extend(chain);
             needs.calls.extend(call);
         }
         needs
@@ -64,8 +79,8 @@ impl Needs {
 #[derive(Default)]
 pub(crate) struct Loaded {
     pub revision: i64,
-    /// From each leaf up to its root. A leaf that is not there is not known.
-    pub chains: HashMap<Id<Wallet>, Arc<Chain>>,
+    /// A chain that is not there is not known.
+    pub chains: HashMap<ChainId, Arc<Chain>>,
     pub wallets: Wallets,
     /// In the order of their ids, which is the order in which they are cheap to write.
     pub holds: BTreeMap<Id<Call>, HoldRow>,
@@ -76,11 +91,85 @@ pub(crate) struct Loaded {
     pub heads: HashMap<Cow<'static, str>, (i64, Hash)>,
 }
 
-/// A wallet and all above it. Never changes once made.
+/// The wallets that a call holds money in. Never changes once made.
 #[derive(Debug)]
 pub(crate) struct Chain {
     pub org: Id<Org>,
+    /// From the leaf up to its root, then those beside it.
     pub wallets: Vec<Id<Wallet>>,
+    /// No call has used it yet, so it is not stored.
+    pub new: bool,
+}
+
+/// Names a chain: a wallet with all above it, or that with further wallets beside it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct ChainId {
+    mixed: bool,
+    id: uuid::Uuid,
+}
+
+impl ChainId {
+    /// The wallet and all above it.
+    pub fn leaf(wallet: Id<Wallet>) -> ChainId {
+        ChainId { mixed: false, id: wallet.uuid() }
+    }
+
+    /// The same with wallets beside it, in whatever order they are told.
+    pub fn of(leaf: Id<Wallet>, extra: &[Id<Wallet>]) -> ChainId {
+        if extra.is_empty() {
+            return ChainId::leaf(leaf);
+        }
+        let mut sorted = extra.to_vec();
+        sorted.sort_unstable();
+        sorted.dedup();
+        let mut hash = Sha256::new().chain_update(leaf.uuid().as_bytes());
+        for wallet in &sorted {
+            hash.update(wallet.uuid().as_bytes());
+        }
+        let digest: [u8; 32] = hash.finalize().into();
+        let (id, _) = digest.split_at(16);
+        ChainId { mixed: true, id: uuid::Uuid::from_slice(id).unwrap_or_default() }
+    }
+}
+
+impl fmt::Display for ChainId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.mixed {
+            false => Id::<Wallet>::from_uuid(self.id).fmt(f),
+            true => write!(f, "mix_{}", self.id.simple()),
+        }
+    }
+}
+
+impl FromStr for ChainId {
+    type Err = StoreError;
+
+    fn from_str(text: &str) -> Result<ChainId, StoreError> {
+        let corrupt = || StoreError::Corrupt(format!("chain {text:?}"));
+        match text.strip_prefix("mix_") {
+            None => text.parse().map(ChainId::leaf).map_err(|_| corrupt()),
+            Some(digits) => {
+                let id = uuid::Uuid::try_parse(digits).map_err(|_| corrupt())?;
+                Ok(ChainId { mixed: true, id })
+            }
+        }
+    }
+}
+
+impl Chain {
+    /// A chain with wallets beside it; nothing if one of them is not of the same organisation.
+    pub fn mixed(&self, extra: &[Id<Wallet>], orgs: &HashMap<Id<Wallet>, Id<Org>>) -> Option<Chain> {
+        let mut wallets = self.wallets.clone();
+        for wallet in extra {
+            if orgs.get(wallet) != Some(&self.org) {
+                return None;
+            }
+            if !wallets.contains(wallet) {
+                wallets.push(*wallet);
+            }
+        }
+        Some(Chain { org: self.org, wallets, new: true })
+    }
 }
 
 impl Chain {
@@ -126,6 +215,7 @@ pub(crate) struct HoldRow {
     pub org: Id<Org>,
     pub key: Id<Key>,
     pub wallet: Id<Wallet>,
+    pub chain: ChainId,
     pub legs: Arc<str>,
     /// The worst case that was ordered.
     pub asked: Money,
@@ -145,6 +235,7 @@ pub(crate) struct ReceiptRow {
     pub org: Id<Org>,
     pub key: Id<Key>,
     pub wallet: Id<Wallet>,
+    pub chain: ChainId,
     pub at: Timestamp,
     pub status: Status,
     pub cost: Money,
@@ -229,4 +320,17 @@ pub(crate) struct Effect {
     pub refunds: Vec<(Id<JournalRow>, RefundRow)>,
     pub overrun: Money,
     pub audit: Vec<Sealed>,
+    /// What somebody should be told, sent from there by whoever delivers.
+    pub alerts: Vec<AlertRow>,
+}
+
+/// A row of the outbox.
+#[derive(Debug, Clone)]
+pub(crate) struct AlertRow {
+    pub id: Id<Alert>,
+    pub org: Id<Org>,
+    pub wallet: Option<Id<Wallet>>,
+    pub kind: &'static str,
+    /// Ids and amounts, as JSON.
+    pub content: String,
 }

@@ -22,7 +22,7 @@ use crate::money::Money;
 use crate::order::{Receipt, Reserved};
 use crate::queue::{Job, Queue, ReserveJob, give_back};
 use crate::record::CallRecord;
-use crate::rows::{Needs, ReceiptRow};
+use crate::rows::{ChainId, Needs, ReceiptRow};
 use crate::store::receipts::read_record;
 use crate::store::{Database, Store};
 
@@ -326,6 +326,7 @@ impl Writer {
                 org: job.org,
                 key: job.key,
                 wallet: job.wallet,
+                chain: ChainId::of(job.wallet, &job.extra),
                 amount,
                 expires_at: job.expires_at,
                 warnings,
@@ -357,7 +358,8 @@ impl Writer {
             Job::Reserve(job) => {
                 if doubtful {
                     // It may be there although nobody will be told: take it back as soon as the database answers.
-                    self.desk.queue.push(give_back(job.call, job.org, job.key, job.wallet, Some(job.slot)));
+                    let chain = ChainId::of(job.wallet, &job.extra);
+                    self.desk.queue.push(give_back(job.call, job.org, job.key, (job.wallet, chain), Some(job.slot)));
                 }
                 let _ = job.reply.send(Err(ReserveError::Store(error.clone())));
             }
@@ -376,6 +378,7 @@ fn receipt(row: ReceiptRow, record: CallRecord) -> Receipt {
         call: row.call,
         org: row.org,
         wallet: row.wallet,
+        chain: row.chain,
         key: row.key,
         at: row.at,
         status: row.status.as_str().to_owned(),

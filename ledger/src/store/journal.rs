@@ -1,6 +1,6 @@
 //! A wallet's journal and its live counters, for reading.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use super::{Database, values};
 use crate::clock::Timestamp;
@@ -27,43 +27,98 @@ pub struct JournalEntry {
     pub call: Option<Id<Call>>,
 }
 
-/// The journal of a wallet, oldest first, after `cursor`.
+/// The journal of a wallet, oldest first, after `cursor`. No more is read than a page of each of its chains.
 pub(crate) async fn entries(
     database: &Database,
     wallet: Id<Wallet>,
     cursor: Option<i64>,
     limit: u32,
 ) -> Result<Vec<JournalEntry>, StoreError> {
-    let rows = database
-        .rows(
-            "SELECT j.seq, j.id, j.at, j.kind, j.legs, j.call_id, j.held_delta, j.spent_delta, j.funded_delta, c.depth
-               FROM journal j JOIN chain_members c ON c.chain = j.chain
-              WHERE c.wallet_id = $1 AND j.seq > $2
-              ORDER BY j.seq LIMIT $3",
-            values![wallet, cursor.unwrap_or(0), i64::from(limit)],
-        )
-        .await?;
-    rows.iter()
-        .map(|row| {
-            let (legs, depth): (String, i64) = (row.get("legs")?, row.get("depth")?);
-            let leg = usize::try_from(depth).ok().and_then(|depth| legs.split(',').nth(depth));
-            let window = leg
-                .and_then(|leg| Period::from_key(leg.parse().ok()?))
-                .ok_or_else(|| StoreError::Corrupt("journal legs".into()))?;
-            Ok(JournalEntry {
-                seq: row.get("seq")?,
-                id: row.id("id")?,
-                at: row.time("at")?,
-                kind: row.get("kind")?,
-                held_delta: row.money("held_delta")?,
-                spent_delta: row.money("spent_delta")?,
-                funded_delta: row.money("funded_delta")?,
-                window: window.kind(),
-                window_start: window.start(),
-                call: row.maybe_id("call_id")?,
-            })
-        })
-        .collect()
+    let (after, limit) = (cursor.unwrap_or(0), i64::from(limit));
+    let places = match database {
+        Database::Postgres(_) => database.rows(OF_CHAINS, values![wallet, after, limit]).await?,
+        Database::Sqlite(_) => placed(database, wallet, after, limit).await?,
+    };
+    let mut depths = places
+        .iter()
+        .map(|row| Ok((row.get::<i64>("seq")?, row.get::<i64>("depth")?)))
+        .collect::<Result<BTreeMap<_, _>, StoreError>>()?;
+    while depths.len() > usize::try_from(limit).unwrap_or(usize::MAX) {
+        depths.pop_last();
+    }
+    let mut entries = Vec::with_capacity(depths.len());
+    let all: Vec<i64> = depths.keys().copied().collect();
+    for some in all.chunks(250) {
+        let sql = format!(
+            "SELECT seq, id, at, kind, legs, call_id, held_delta, spent_delta, funded_delta FROM journal
+              WHERE seq IN ({}) ORDER BY seq",
+            some.iter().map(i64::to_string).collect::<Vec<_>>().join(", ")
+        );
+        for row in &database.rows(sql, values![]).await? {
+            let depth = depths.get(&row.get::<i64>("seq")?).copied().unwrap_or_default();
+            entries.push(entry(row, depth)?);
+        }
+    }
+    Ok(entries)
+}
+
+/// A page of each chain that the wallet is in, and of those the first.
+const OF_CHAINS: &str = "SELECT p.seq, c.depth FROM chain_members c
+     CROSS JOIN LATERAL (SELECT seq FROM journal j WHERE j.chain = c.chain AND j.seq > $2 ORDER BY j.seq LIMIT $3) p
+     WHERE c.wallet_id = $1 ORDER BY p.seq LIMIT $3";
+
+/// The same in SQLite, which has no lateral joins, and whose newest rows have no place yet.
+async fn placed(
+    database: &Database,
+    wallet: Id<Wallet>,
+    after: i64,
+    limit: i64,
+) -> Result<Vec<super::Row>, StoreError> {
+    const CHAINS: usize = 100;
+    // What is placed while this reads is found twice rather than never.
+    let row = database.row("SELECT seq FROM placed WHERE name = 'journal'", values![]).await?;
+    let reached: i64 = row.map_or(Ok(0), |row| row.get("seq"))?;
+    let chains = database.rows("SELECT chain, depth FROM chain_members WHERE wallet_id = $1", values![wallet]).await?;
+    let mut places = Vec::new();
+    for chains in chains.chunks(CHAINS) {
+        let (mut selects, mut bound) = (Vec::new(), values![after, limit]);
+        for chain in chains {
+            bound.push(chain.get::<String>("chain")?.into());
+            let (name, depth) = (bound.len(), chain.get::<i64>("depth")?);
+            selects.push(format!(
+                "SELECT * FROM (SELECT seq, {depth} AS depth FROM journal_places WHERE chain = ${name} AND seq > $1
+                   ORDER BY seq LIMIT $2)"
+            ));
+        }
+        let sql = format!("{} ORDER BY seq LIMIT $2", selects.join(" UNION ALL "));
+        places.extend(database.rows(sql, bound).await?);
+    }
+    if places.len() < usize::try_from(limit).unwrap_or(usize::MAX) {
+        let sql = "SELECT j.seq, c.depth FROM journal j JOIN chain_members c ON c.chain = j.chain AND c.wallet_id = $1
+                    WHERE j.seq > $2 ORDER BY j.seq LIMIT $3";
+        places.extend(database.rows(sql, values![wallet, reached.max(after), limit]).await?);
+    }
+    Ok(places)
+}
+
+fn entry(row: &super::Row, depth: i64) -> Result<JournalEntry, StoreError> {
+    let legs: String = row.get("legs")?;
+    let leg = usize::try_from(depth).ok().and_then(|depth| legs.split(',').nth(depth));
+    let window = leg
+        .and_then(|leg| Period::from_key(leg.parse().ok()?))
+        .ok_or_else(|| StoreError::Corrupt("journal legs".into()))?;
+    Ok(JournalEntry {
+        seq: row.get("seq")?,
+        id: row.id("id")?,
+        at: row.time("at")?,
+        kind: row.get("kind")?,
+        held_delta: row.money("held_delta")?,
+        spent_delta: row.money("spent_delta")?,
+        funded_delta: row.money("funded_delta")?,
+        window: window.kind(),
+        window_start: window.start(),
+        call: row.maybe_id("call_id")?,
+    })
 }
 
 /// Where a wallet stands now.

@@ -2,6 +2,8 @@
 
 pub(crate) mod audit;
 pub(crate) mod journal;
+mod memory;
+mod places;
 mod postgres;
 pub(crate) mod receipts;
 mod sqlite;
@@ -50,7 +52,6 @@ pub(crate) struct SqliteDatabase {
 }
 
 /// The writer's own connection: loads a batch under lock and saves it, each database in its best way.
-#[expect(clippy::large_enum_variant, reason = "there is one")]
 pub(crate) enum Store {
     Sqlite(sqlite::SqliteStore),
     Postgres(postgres::PostgresStore),

@@ -19,14 +19,14 @@ use crate::hold::Owner;
 use crate::id::{Call, Id, Instance, Kind, Wallet};
 use crate::money::Money;
 use crate::order::Claim;
-use crate::rows::{Chain, ClaimRow, Effect, HoldRow, Loaded, Mark, Needs, ReceiptRow, RefundRow, Status};
+use crate::rows::{Chain, ChainId, ClaimRow, Effect, HoldRow, Loaded, Mark, Needs, ReceiptRow, RefundRow, Status};
 use crate::window::{Period, Window};
 
 pub(crate) struct PostgresStore {
     options: PgConnectOptions,
     connection: Option<PgConnection>,
     /// Chains never change, so they are kept.
-    chains: HashMap<Id<Wallet>, Arc<Chain>>,
+    chains: HashMap<ChainId, Arc<Chain>>,
     owner: String,
 }
 
@@ -82,7 +82,7 @@ impl PostgresStore {
             self.chains.clear();
         }
         let missing: Vec<String> =
-            needs.wallets.iter().filter(|leaf| !self.chains.contains_key(*leaf)).map(Id::to_string).collect();
+            needs.chains.iter().filter(|name| !self.chains.contains_key(*name)).map(ChainId::to_string).collect();
         if !missing.is_empty()
             && let Some(db) = self.connection.as_mut()
         {
@@ -93,17 +93,32 @@ impl PostgresStore {
             .bind(&missing)
             .fetch_all(db)
             .await?;
-            let mut found: HashMap<Id<Wallet>, Chain> = HashMap::new();
+            let mut found: HashMap<ChainId, Chain> = HashMap::new();
             for row in &rows {
                 let org = id(row, "org_id")?;
-                let chain = found.entry(id(row, "chain")?).or_insert_with(|| Chain { org, wallets: Vec::new() });
-                chain.wallets.push(id(row, "wallet_id")?);
+                let new_chain = || Chain { org, wallets: Vec::new(), new: false };
+                found.entry(chain(row)?).or_insert_with(new_chain).wallets.push(id(row, "wallet_id")?);
             }
-            self.chains.extend(found.into_iter().map(|(leaf, chain)| (leaf, Arc::new(chain))));
+            self.chains.extend(found.into_iter().map(|(name, chain)| (name, Arc::new(chain))));
         }
-        for leaf in &needs.wallets {
-            if let Some(chain) = self.chains.get(leaf) {
-                loaded.chains.insert(*leaf, chain.clone());
+        for name in &needs.chains {
+            if let Some(chain) = self.chains.get(name) {
+                loaded.chains.insert(*name, chain.clone());
+            }
+        }
+        for (name, (leaf, extra)) in &needs.mixes {
+            if loaded.chains.contains_key(name) {
+                continue;
+            }
+            let Some(db) = self.connection.as_mut() else { continue };
+            let rows = sqlx::query("SELECT id, org_id FROM wallets WHERE id = ANY($1)")
+                .bind(column(extra, Id::to_string))
+                .fetch_all(db)
+                .await?;
+            let orgs = rows.iter().map(|row| Ok((id(row, "id")?, id(row, "org_id")?)));
+            let orgs = orgs.collect::<Result<HashMap<_, _>, sqlx::Error>>()?;
+            if let Some(chain) = loaded.chains.get(&ChainId::leaf(*leaf)).and_then(|leaf| leaf.mixed(extra, &orgs)) {
+                loaded.chains.insert(*name, Arc::new(chain));
             }
         }
         Ok(())
@@ -122,6 +137,7 @@ impl PostgresStore {
         let owner = self.owner.clone();
         let db = self.connected().await?;
         within(async {
+            save_chains(db, loaded).await?;
             save_rare(db, loaded, effect).await?;
             save_net(db, loaded, effect, &owner).await
         })
@@ -190,7 +206,7 @@ async fn read_calls(db: &mut PgConnection, needs: &Needs, loaded: &mut Loaded) -
     }
     let mut calls: Vec<String> = needs.calls.iter().map(Id::to_string).collect();
     let rows = sqlx::query(
-        "SELECT call_id, org_id, key_id, wallet_id, legs, opened, amount, at, expires_at, claim, claim_body, record, asked
+        "SELECT call_id, org_id, key_id, wallet_id, legs, opened, amount, at, expires_at, claim, claim_body, record, asked, chain
            FROM holds WHERE call_id = ANY($1)",
     )
     .bind(&calls)
@@ -209,7 +225,7 @@ async fn read_calls(db: &mut PgConnection, needs: &Needs, loaded: &mut Loaded) -
     }
     let rows = sqlx::query(
         "SELECT call_id, org_id, key_id, wallet_id, at, status, cost, price, overrun, refunded, review, held, legs, reason,
-                refusal, record
+                refusal, record, chain
            FROM receipts WHERE call_id = ANY($1)",
     )
     .bind(&calls)
@@ -233,6 +249,7 @@ fn hold_row(row: &PgRow) -> Result<HoldRow, sqlx::Error> {
         org: id(row, "org_id")?,
         key: id(row, "key_id")?,
         wallet: id(row, "wallet_id")?,
+        chain: chain(row)?,
         legs: row.try_get::<&str, _>("legs")?.into(),
         asked: money(row, "asked")?,
         opened: money(row, "opened")?,
@@ -251,6 +268,7 @@ fn receipt_row(row: &PgRow) -> Result<ReceiptRow, sqlx::Error> {
         org: id(row, "org_id")?,
         key: id(row, "key_id")?,
         wallet: id(row, "wallet_id")?,
+        chain: chain(row)?,
         at: time(row, "at")?,
         status: Status::parse(row.try_get("status")?).map_err(|error| sqlx::Error::Decode(error.into()))?,
         cost: money(row, "cost")?,
@@ -401,16 +419,17 @@ const SAVE_NET: &str = "
     ), gone AS (
         DELETE FROM holds WHERE call_id = ANY($6)
     ), made AS (
-        INSERT INTO holds (call_id, org_id, key_id, wallet_id, legs, opened, amount, at, expires_at, claim, claim_body, record, asked, owner)
+        INSERT INTO holds (call_id, org_id, key_id, wallet_id, legs, opened, amount, at, expires_at, claim, claim_body, record, asked,
+                           chain, owner)
         SELECT *, $51 FROM unnest($7::text[], $8::text[], $9::text[], $10::text[], $11::text[], $12::bigint[], $13::bigint[],
                                   $14::bigint[], $15::bigint[], $16::bytea[], $17::bytea[], $18::text[],
-                                  $52::bigint[])
+                                  $52::bigint[], $53::text[])
     ), receipt AS (
         INSERT INTO receipts (call_id, org_id, key_id, wallet_id, at, status, cost, price, overrun, refunded, review, held, legs,
-                              reason, refusal, record)
+                              reason, refusal, record, chain)
         SELECT * FROM unnest($19::text[], $20::text[], $21::text[], $22::text[], $23::bigint[], $24::text[], $25::bigint[],
                              $26::bigint[], $27::bigint[], $28::bigint[], $29::bigint[], $30::bigint[], $31::text[],
-                             $32::text[], $33::text[], $34::text[])
+                             $32::text[], $33::text[], $34::text[], $54::text[])
     ), line AS (
         INSERT INTO journal (at, id, kind, chain, legs, call_id, held_delta, spent_delta, funded_delta, overrun)
         SELECT $50, * FROM unnest($35::text[], $36::text[], $37::text[], $38::text[], $39::text[], $40::bigint[], $41::bigint[],
@@ -484,6 +503,8 @@ async fn save_net(db: &mut PgConnection, loaded: &Loaded, effect: &Effect, owner
         .bind(effect.at.micros())
         .bind(owner)
         .bind(column(&holds, |hold| hold.asked.nanos()))
+        .bind(column(&holds, |hold| hold.chain.to_string()))
+        .bind(column(&receipts, |receipt| receipt.chain.to_string()))
         .execute(db)
         .await?;
     Ok(())
@@ -491,6 +512,27 @@ async fn save_net(db: &mut PgConnection, loaded: &Loaded, effect: &Effect, owner
 
 fn column<T, V>(rows: &[T], value: impl Fn(&T) -> V) -> Vec<V> {
     rows.iter().map(value).collect()
+}
+
+/// Chains that a call of this batch is the first to use.
+async fn save_chains(db: &mut PgConnection, loaded: &Loaded) -> Result<(), sqlx::Error> {
+    for (name, chain) in loaded.chains.iter().filter(|(_, chain)| chain.new) {
+        let used = |hold: &HoldRow| hold.mark == Mark::New && hold.chain == *name;
+        let charged = |receipt: &ReceiptRow| receipt.mark == Mark::New && receipt.chain == *name;
+        if !loaded.holds.values().any(used) && !loaded.receipts.values().any(charged) {
+            continue;
+        }
+        sqlx::query(
+            "INSERT INTO chain_members (chain, wallet_id, depth)
+             SELECT $1, * FROM unnest($2::text[], $3::bigint[]) ON CONFLICT DO NOTHING",
+        )
+        .bind(name.to_string())
+        .bind(column(&chain.wallets, Id::to_string))
+        .bind((0_i64..).take(chain.wallets.len()).collect::<Vec<_>>())
+        .execute(&mut *db)
+        .await?;
+    }
+    Ok(())
 }
 
 /// What few batches write, row by row.
@@ -551,6 +593,21 @@ async fn save_rare(db: &mut PgConnection, loaded: &Loaded, effect: &Effect) -> R
             .execute(&mut *db)
             .await?;
     }
+    if !effect.alerts.is_empty() {
+        let alerts = &effect.alerts;
+        sqlx::query(
+            "INSERT INTO alerts (at, id, org_id, wallet_id, kind, content)
+             SELECT $1, * FROM unnest($2::text[], $3::text[], $4::text[], $5::text[], $6::text[]) ON CONFLICT DO NOTHING",
+        )
+        .bind(effect.at.micros())
+        .bind(column(alerts, |alert| alert.id.to_string()))
+        .bind(column(alerts, |alert| alert.org.to_string()))
+        .bind(column(alerts, |alert| alert.wallet.map(|wallet| wallet.to_string())))
+        .bind(column(alerts, |alert| alert.kind.to_owned()))
+        .bind(column(alerts, |alert| alert.content.clone()))
+        .execute(&mut *db)
+        .await?;
+    }
     if effect.overrun != Money::ZERO {
         sqlx::query("UPDATE accounts SET amount = amount + $1 WHERE name = 'overrun'")
             .bind(effect.overrun.nanos())
@@ -607,6 +664,10 @@ async fn save_claims(db: &mut PgConnection, loaded: &Loaded, effect: &Effect) ->
 fn id<K: Kind>(row: &PgRow, column: &str) -> Result<Id<K>, sqlx::Error> {
     let text: &str = row.try_get(column)?;
     text.parse().map_err(|error: crate::id::IdError| sqlx::Error::Decode(error.into()))
+}
+
+fn chain(row: &PgRow) -> Result<ChainId, sqlx::Error> {
+    row.try_get::<&str, _>("chain")?.parse().map_err(|error: StoreError| sqlx::Error::Decode(error.into()))
 }
 
 fn money(row: &PgRow, column: &str) -> Result<Money, sqlx::Error> {

@@ -26,10 +26,16 @@ pub struct ReceiptFilter {
     pub review: bool,
 }
 
-const RECEIPTS: &str = "SELECT call_id, org_id, wallet_id, key_id, at, status, cost, price, overrun, refunded,
+const RECEIPTS: &str = "SELECT call_id, org_id, wallet_id, chain, key_id, at, status, cost, price, overrun, refunded,
     CAST(0 AS BIGINT) AS held, review, reason, record FROM receipts";
+// SQLite: by owner, in the order of the calls.
+const RECEIPTS_PLACED: &str =
+    "SELECT call_id, org_id, wallet_id, chain, key_id, at, status, cost, price, overrun, refunded,
+    CAST(0 AS BIGINT) AS held, review, reason, record
+    FROM (SELECT owner AS place_owner, call_id AS place FROM receipt_places) p CROSS JOIN receipts";
 // A hold is a receipt that is not written yet.
-const HOLDS: &str = "SELECT call_id, org_id, wallet_id, key_id, at, 'pending' AS status, CAST(0 AS BIGINT) AS cost,
+const HOLDS: &str =
+    "SELECT call_id, org_id, wallet_id, chain, key_id, at, 'pending' AS status, CAST(0 AS BIGINT) AS cost,
     CAST(0 AS BIGINT) AS price, CAST(0 AS BIGINT) AS overrun, CAST(0 AS BIGINT) AS refunded, amount AS held,
     CAST(0 AS BIGINT) AS review, CAST(NULL AS TEXT) AS reason, record FROM holds";
 
@@ -74,7 +80,28 @@ async fn list(
         if filter.review {
             wheres.push("review = 1".to_owned());
         }
-        found.extend(page(database, RECEIPTS, wheres, values).await?);
+        let owner = match (filter.wallet, filter.key, filter.org) {
+            _ if filter.review => None, // few, and with an index of their own
+            (Some(wallet), ..) => Some(wallet.to_string()),
+            (None, Some(key), _) => wallet_of(database, key).await?,
+            (None, None, org) => org.map(|org| org.to_string()),
+        };
+        match (database, owner) {
+            (Database::Sqlite(_), Some(owner)) => {
+                // The newest first: what is placed between the two reads is then found twice rather than never.
+                let (mut newest, also) = (wheres.clone(), values.clone());
+                newest.push("seq > (SELECT seq FROM placed WHERE name = 'receipts')".to_owned());
+                found.extend(page(database, &format!("{RECEIPTS} NOT INDEXED"), newest, also).await?);
+                values.push(owner.into());
+                let places = format!("{RECEIPTS_PLACED} ON p.place_owner = ${} AND call_id = p.place", values.len());
+                if let Some(cursor) = cursor {
+                    values.push(cursor.into());
+                    wheres.push(format!("p.place < ${}", values.len()));
+                }
+                found.extend(page_by(database, &places, wheres, values, "p.place").await?);
+            }
+            _ => found.extend(page(database, RECEIPTS, wheres, values).await?),
+        }
     }
     Ok(found.into_values().rev().take(limit as usize).collect())
 }
@@ -103,13 +130,28 @@ fn conditions(filter: &ReceiptFilter, cursor: Option<Id<Call>>, limit: u32) -> (
     (wheres, values)
 }
 
+async fn wallet_of(database: &Database, key: Id<Key>) -> Result<Option<String>, StoreError> {
+    let row = database.row("SELECT wallet_id FROM keys WHERE id = $1", values![key]).await?;
+    row.map(|row| row.get("wallet_id")).transpose()
+}
+
 async fn page(
     database: &Database,
     select: &str,
     wheres: Vec<String>,
     values: Vec<Value>,
 ) -> Result<Vec<(Id<Call>, Receipt)>, StoreError> {
-    let sql = format!("{select} WHERE {} ORDER BY call_id DESC LIMIT $1", wheres.join(" AND "));
+    page_by(database, select, wheres, values, "call_id").await
+}
+
+async fn page_by(
+    database: &Database,
+    select: &str,
+    wheres: Vec<String>,
+    values: Vec<Value>,
+    order: &str,
+) -> Result<Vec<(Id<Call>, Receipt)>, StoreError> {
+    let sql = format!("{select} WHERE {} ORDER BY {order} DESC LIMIT $1", wheres.join(" AND "));
     let rows = database.rows(sql, values).await?;
     rows.iter().map(|row| read(row).map(|receipt| (receipt.call, receipt))).collect()
 }
@@ -130,6 +172,7 @@ fn read(row: &Row) -> Result<Receipt, StoreError> {
         call: row.id("call_id")?,
         org: row.id("org_id")?,
         wallet: row.id("wallet_id")?,
+        chain: row.get::<String>("chain")?.parse()?,
         key: row.id("key_id")?,
         at: row.time("at")?,
         status,

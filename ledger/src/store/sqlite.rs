@@ -10,15 +10,17 @@ use rusqlite::{Connection, OptionalExtension, Row, Statement, params};
 use tokio::sync::OwnedMutexGuard;
 
 use super::SqliteDatabase;
+use super::memory::Memory;
+use super::places::{Places, place_all};
 use crate::audit::Hash;
 use crate::book::{Counter, Leg, Terms};
 use crate::clock::Timestamp;
 use crate::error::StoreError;
 use crate::hold::Owner;
-use crate::id::{Id, Instance, Kind, Wallet};
+use crate::id::{Id, Instance, Kind, Org, Wallet};
 use crate::money::Money;
 use crate::order::Claim;
-use crate::rows::{Chain, ClaimRow, Effect, HoldRow, Loaded, Mark, Needs, ReceiptRow, RefundRow, Status};
+use crate::rows::{Chain, ChainId, ClaimRow, Effect, HoldRow, Loaded, Mark, Needs, ReceiptRow, RefundRow, Status};
 use crate::window::Window;
 
 pub(crate) struct SqliteStore {
@@ -26,7 +28,9 @@ pub(crate) struct SqliteStore {
     gate: Arc<tokio::sync::Mutex<()>>,
     turn: Option<OwnedMutexGuard<()>>,
     /// Chains never change, so they are kept.
-    chains: HashMap<Id<Wallet>, Arc<Chain>>,
+    chains: HashMap<ChainId, Arc<Chain>>,
+    memory: Memory,
+    places: Places,
     owner: String,
 }
 
@@ -47,7 +51,19 @@ impl SqliteStore {
         // makes the little that is left of one, and the log begins anew.
         connection.pragma_update(None, "wal_autocheckpoint", 16_000)?;
         let owner = Owner::Instance(instance).to_text();
-        Ok(SqliteStore { connection, gate: database.gate.clone(), turn: None, chains: HashMap::new(), owner })
+        // Not a batch's work: what an earlier process left is placed before anybody waits for this one.
+        connection.execute_batch("BEGIN IMMEDIATE")?;
+        place_all(&connection)?;
+        connection.execute_batch("COMMIT")?;
+        Ok(SqliteStore {
+            connection,
+            gate: database.gate.clone(),
+            turn: None,
+            chains: HashMap::new(),
+            memory: Memory::default(),
+            places: Places::default(),
+            owner,
+        })
     }
 
     /// Waits for its turn, then begins and reads what the batch needs.
@@ -60,13 +76,15 @@ impl SqliteStore {
         self.connection.execute_batch("BEGIN IMMEDIATE")?;
         let mut loaded = Loaded::default();
         self.read_chains(needs, &mut loaded)?;
+        self.read_holds()?;
         let db = &self.connection;
         let revision: String = db
             .prepare_cached("SELECT value FROM meta WHERE name = 'config_revision'")?
             .query_row([], |row| row.get(0))?;
         loaded.revision = revision.parse().map_err(|_| StoreError::Corrupt("config revision".into()))?;
-        read_calls(db, needs, &mut loaded)?;
-        read_wallets(db, at, &mut loaded)?;
+        self.memory.at(loaded.revision);
+        read_calls(db, &self.memory, needs, &mut loaded)?;
+        read_wallets(db, &mut self.memory, at, &mut loaded)?;
         for (key, name) in &needs.claims {
             let mut find =
                 db.prepare_cached("SELECT body, call_id, state, at FROM claims WHERE key_id = ?1 AND name = ?2")?;
@@ -111,23 +129,37 @@ impl SqliteStore {
         if self.chains.len() > KEPT_CHAINS {
             self.chains.clear();
         }
-        for leaf in &needs.wallets {
-            if !self.chains.contains_key(leaf) {
-                let mut members = self.connection.prepare_cached(
-                    "SELECT c.wallet_id, w.org_id FROM chain_members c JOIN wallets w ON w.id = c.wallet_id
-                      WHERE c.chain = ?1 ORDER BY c.depth",
-                )?;
-                let members = members
-                    .query_map([leaf.to_string()], |row| Ok((id(row, 0)?, id(row, 1)?)))?
-                    .collect::<Result<Vec<_>, _>>()?;
-                let Some(&(_, org)) = members.first() else { continue };
-                let wallets = members.into_iter().map(|(wallet, _)| wallet).collect();
-                self.chains.insert(*leaf, Arc::new(Chain { org, wallets }));
+        for name in &needs.chains {
+            if !self.chains.contains_key(name)
+                && let Some(chain) = read_chain(&self.connection, *name)?
+            {
+                self.chains.insert(*name, Arc::new(chain));
             }
-            if let Some(chain) = self.chains.get(leaf) {
-                loaded.chains.insert(*leaf, chain.clone());
+            if let Some(chain) = self.chains.get(name) {
+                loaded.chains.insert(*name, chain.clone());
             }
         }
+        for (name, (leaf, extra)) in &needs.mixes {
+            if loaded.chains.contains_key(name) {
+                continue;
+            }
+            let orgs = read_orgs(&self.connection, extra)?;
+            let Some(chain) = loaded.chains.get(&ChainId::leaf(*leaf)).and_then(|leaf| leaf.mixed(extra, &orgs)) else {
+                continue;
+            };
+            loaded.chains.insert(*name, Arc::new(chain));
+        }
+        Ok(())
+    }
+
+    /// Holds that are open, all of them, unless they are known.
+    fn read_holds(&mut self) -> Result<(), StoreError> {
+        if self.memory.holds().is_some() {
+            return Ok(());
+        }
+        let mut all = self.connection.prepare_cached(HOLDS)?;
+        let rows = all.query_map([], hold_row)?.collect::<Result<Vec<_>, _>>()?;
+        self.memory.read_holds(rows.into_iter());
         Ok(())
     }
 
@@ -141,6 +173,7 @@ impl SqliteStore {
     /// Writes what changed.
     pub fn save(&mut self, loaded: &Loaded, effect: &Effect) -> Result<(), StoreError> {
         let db = &self.connection;
+        save_chains(db, loaded)?;
         save_wallets(db, loaded)?;
         self.save_calls(loaded, effect)?;
         save_claims(db, loaded, effect)?;
@@ -173,7 +206,12 @@ impl SqliteStore {
             db.prepare_cached("UPDATE accounts SET amount = amount + ?1 WHERE name = 'overrun'")?
                 .execute([effect.overrun.nanos()])?;
         }
-        save_audit(db, loaded, effect)
+        save_alerts(db, effect)?;
+        save_audit(db, loaded, effect)?;
+        let receipts = loaded.receipts.values().filter(|receipt| receipt.mark == Mark::New).count();
+        self.places.advance(db, effect.journal.len(), receipts)?;
+        self.memory.stage(loaded, effect);
+        Ok(())
     }
 
     fn save_calls(&self, loaded: &Loaded, effect: &Effect) -> Result<(), StoreError> {
@@ -183,8 +221,9 @@ impl SqliteStore {
             delete.execute([call.to_string()])?;
         }
         let mut insert = db.prepare_cached(
-            "INSERT INTO holds (call_id, org_id, key_id, wallet_id, legs, opened, amount, owner, at, expires_at, claim, claim_body, record, asked)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
+            "INSERT INTO holds (call_id, org_id, key_id, wallet_id, legs, opened, amount, owner, at, expires_at, claim, claim_body, record,
+                                asked, chain)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
         )?;
         for hold in loaded.holds.values() {
             match hold.mark {
@@ -235,7 +274,8 @@ impl SqliteStore {
             hold.claim.map(|claim| claim.name),
             hold.claim.map(|claim| claim.body),
             &*hold.record,
-            hold.asked.nanos()
+            hold.asked.nanos(),
+            hold.chain.to_string()
         ])?;
         Ok(())
     }
@@ -243,8 +283,9 @@ impl SqliteStore {
     /// Makes it durable, and lets others write.
     pub fn commit(&mut self) -> Result<(), StoreError> {
         let done = self.connection.execute_batch("COMMIT");
-        if done.is_err() {
-            self.undo();
+        match done {
+            Ok(()) => self.memory.keep(),
+            Err(_) => self.undo(),
         }
         self.turn = None;
         Ok(done?)
@@ -252,6 +293,8 @@ impl SqliteStore {
 
     /// Undoes what was not committed, and lets others write.
     pub fn undo(&mut self) {
+        self.memory.forget();
+        self.places.forget();
         if !self.connection.is_autocommit()
             && let Err(error) = self.connection.execute_batch("ROLLBACK")
         {
@@ -261,23 +304,78 @@ impl SqliteStore {
     }
 }
 
-fn read_calls(db: &Connection, needs: &Needs, loaded: &mut Loaded) -> Result<(), StoreError> {
-    let mut hold = db.prepare_cached(
-        "SELECT call_id, org_id, key_id, wallet_id, legs, opened, amount, at, expires_at, claim, claim_body, record, asked
-           FROM holds WHERE call_id = ?1",
-    )?;
+const HOLDS: &str =
+    "SELECT call_id, org_id, key_id, wallet_id, legs, opened, amount, at, expires_at, claim, claim_body,
+    record, asked, chain FROM holds";
+
+fn read_calls(db: &Connection, memory: &Memory, needs: &Needs, loaded: &mut Loaded) -> Result<(), StoreError> {
     let mut receipt = db.prepare_cached(
         "SELECT call_id, org_id, key_id, wallet_id, at, status, cost, price, overrun, refunded, review, held, legs, reason,
-                refusal, record
+                refusal, record, chain
            FROM receipts WHERE call_id = ?1",
     )?;
     for call in &needs.calls {
-        let text = call.to_string();
-        if let Some(row) = hold.query_row([&text], hold_row).optional()? {
-            loaded.holds.insert(*call, row);
-        } else if let Some(row) = receipt.query_row([&text], |row| Ok(receipt_row(row))).optional()? {
+        if let Some(row) = memory.holds().and_then(|holds| holds.get(call)) {
+            loaded.holds.insert(*call, row.clone());
+        } else if let Some(row) = receipt.query_row([&call.to_string()], |row| Ok(receipt_row(row))).optional()? {
             loaded.receipts.insert(*call, row?);
         }
+    }
+    Ok(())
+}
+
+fn read_chain(db: &Connection, name: ChainId) -> Result<Option<Chain>, StoreError> {
+    let mut members = db.prepare_cached(
+        "SELECT c.wallet_id, w.org_id FROM chain_members c JOIN wallets w ON w.id = c.wallet_id
+          WHERE c.chain = ?1 ORDER BY c.depth",
+    )?;
+    let members =
+        members.query_map([name.to_string()], |row| Ok((id(row, 0)?, id(row, 1)?)))?.collect::<Result<Vec<_>, _>>()?;
+    let Some(&(_, org)) = members.first() else { return Ok(None) };
+    let wallets = members.into_iter().map(|(wallet, _)| wallet).collect();
+    Ok(Some(Chain { org, wallets, new: false }))
+}
+
+fn read_orgs(db: &Connection, wallets: &[Id<Wallet>]) -> Result<HashMap<Id<Wallet>, Id<Org>>, StoreError> {
+    let mut org = db.prepare_cached("SELECT org_id FROM wallets WHERE id = ?1")?;
+    let mut orgs = HashMap::new();
+    for wallet in wallets {
+        let found = org.query_row([wallet.to_string()], |row| id(row, 0)).optional()?;
+        orgs.extend(found.map(|org| (*wallet, org)));
+    }
+    Ok(orgs)
+}
+
+/// Chains that a call of this batch is the first to use.
+fn save_chains(db: &Connection, loaded: &Loaded) -> Result<(), StoreError> {
+    for (name, chain) in loaded.chains.iter().filter(|(_, chain)| chain.new) {
+        let used = |hold: &HoldRow| hold.mark == Mark::New && hold.chain == *name;
+        let charged = |receipt: &ReceiptRow| receipt.mark == Mark::New && receipt.chain == *name;
+        if !loaded.holds.values().any(used) && !loaded.receipts.values().any(charged) {
+            continue;
+        }
+        let mut insert =
+            db.prepare_cached("INSERT OR IGNORE INTO chain_members (chain, wallet_id, depth) VALUES (?1, ?2, ?3)")?;
+        for (depth, wallet) in (0_i64..).zip(&chain.wallets) {
+            insert.execute(params![name.to_string(), wallet.to_string(), depth])?;
+        }
+    }
+    Ok(())
+}
+
+fn save_alerts(db: &Connection, effect: &Effect) -> Result<(), StoreError> {
+    for alert in &effect.alerts {
+        db.prepare_cached(
+            "INSERT OR IGNORE INTO alerts (id, at, org_id, wallet_id, kind, content) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        )?
+        .execute(params![
+            alert.id.to_string(),
+            effect.at.micros(),
+            alert.org.to_string(),
+            alert.wallet.map(|wallet| wallet.to_string()),
+            alert.kind,
+            alert.content
+        ])?;
     }
     Ok(())
 }
@@ -301,6 +399,7 @@ fn hold_row(row: &Row<'_>) -> Result<HoldRow, rusqlite::Error> {
         claim,
         record: text(row, 11)?,
         asked: money(row, 12)?,
+        chain: chain(row, 13)?,
     })
 }
 
@@ -323,57 +422,67 @@ fn receipt_row(row: &Row<'_>) -> Result<ReceiptRow, StoreError> {
         reason: row.get(13)?,
         refusal: row.get(14)?,
         record: text(row, 15)?,
+        chain: chain(row, 16)?,
     })
 }
 
 /// Terms of all wallets of all chains, and their counters in every window that a job may touch.
-fn read_wallets(db: &Connection, at: Timestamp, loaded: &mut Loaded) -> Result<(), StoreError> {
+fn read_wallets(db: &Connection, memory: &mut Memory, at: Timestamp, loaded: &mut Loaded) -> Result<(), StoreError> {
     let all: BTreeSet<Id<Wallet>> = loaded.chains.values().flat_map(|chain| chain.wallets.iter().copied()).collect();
-    let (mut current, mut legs): (BTreeSet<Leg>, BTreeSet<Leg>) = Default::default();
-    // A wallet and its current window at once: that is all that most batches need.
-    let mut terms = db.prepare_cached(
-        "SELECT w.status, w.hard_limit, w.soft_limit, w.window_kind, w.funding, w.funded, c.spent, c.held, c.warned
-           FROM wallets w LEFT JOIN wallet_windows c ON c.wallet_id = w.id AND c.window_start =
-                CASE w.window_kind WHEN 'none' THEN ?2 WHEN 'day' THEN ?3 WHEN 'week' THEN ?4 ELSE ?5 END
-          WHERE w.id = ?1",
-    )?;
-    let starts = [Window::None, Window::Day, Window::Week, Window::Month].map(|window| window.period(at).key());
-    let mut ever = db.prepare_cached(
-        "SELECT COALESCE(SUM(spent), 0), COALESCE(SUM(held), 0) FROM wallet_windows WHERE wallet_id = ?1",
-    )?;
+    let mut legs: BTreeSet<Leg> = BTreeSet::new();
     for wallet in all {
-        let name = wallet.to_string();
-        let found = terms.query_row(params![name, starts[0], starts[1], starts[2], starts[3]], |row| {
-            Ok((terms_row(row), counter_row(row, 6)?))
-        });
-        let Some((row, counter)) = found.optional()? else { continue };
-        let row = row?;
-        let leg = Leg { wallet, window: row.window.period(at) };
-        loaded.wallets.counters.extend(counter.map(|counter| (leg, counter)));
-        current.insert(leg);
-        if row.prepaid {
-            let counter = ever
-                .query_row([&name], |row| Ok(Counter { spent: money(row, 0)?, held: money(row, 1)?, warned: None }))?;
-            loaded.wallets.ever.insert(wallet, counter);
+        if memory.terms(wallet).is_none() {
+            let Some(terms) = read_terms(db, wallet)? else { continue };
+            let ever = if terms.prepaid { Some(read_ever(db, wallet)?) } else { None };
+            memory.read_terms(wallet, &terms, ever);
         }
-        loaded.wallets.terms.insert(wallet, row);
+        let Some(terms) = memory.terms(wallet) else { continue };
+        legs.insert(Leg { wallet, window: terms.window.period(at) });
+        if terms.prepaid {
+            loaded.wallets.ever.extend(memory.ever(wallet).map(|ever| (wallet, ever)));
+        }
+        loaded.wallets.terms.insert(wallet, terms);
     }
-    let of_calls = loaded.holds.values().map(|hold| (hold.wallet, &hold.legs));
-    let of_calls = of_calls.chain(loaded.receipts.values().map(|receipt| (receipt.wallet, &receipt.legs)));
-    for (wallet, text) in of_calls.filter(|(_, text)| !text.is_empty()) {
-        if let Some(chain) = loaded.chains.get(&wallet) {
+    let of_calls = loaded.holds.values().map(|hold| (hold.chain, &hold.legs));
+    let of_calls = of_calls.chain(loaded.receipts.values().map(|receipt| (receipt.chain, &receipt.legs)));
+    for (name, text) in of_calls.filter(|(_, text)| !text.is_empty()) {
+        if let Some(chain) = loaded.chains.get(&name) {
             legs.extend(chain.legs(text)?);
         }
     }
-    let mut counter =
+    let mut find =
         db.prepare_cached("SELECT spent, held, warned FROM wallet_windows WHERE wallet_id = ?1 AND window_start = ?2")?;
-    for leg in legs.difference(&current) {
-        let row = counter
-            .query_row(params![leg.wallet.to_string(), leg.window.key()], |row| counter_row(row, 0))
-            .optional()?;
-        loaded.wallets.counters.extend(row.flatten().map(|row| (*leg, row)));
+    for leg in legs {
+        let counter = match memory.counter(&leg) {
+            Some(counter) => counter,
+            None => {
+                let row = find
+                    .query_row(params![leg.wallet.to_string(), leg.window.key()], |row| counter_row(row, 0))
+                    .optional()?;
+                let counter = row.flatten().unwrap_or_default();
+                memory.read_counter(leg, counter);
+                counter
+            }
+        };
+        loaded.wallets.counters.insert(leg, counter);
     }
     Ok(())
+}
+
+fn read_terms(db: &Connection, wallet: Id<Wallet>) -> Result<Option<Terms>, StoreError> {
+    let mut terms = db.prepare_cached(
+        "SELECT status, hard_limit, soft_limit, window_kind, funding, funded FROM wallets WHERE id = ?1",
+    )?;
+    terms.query_row([wallet.to_string()], |row| Ok(terms_row(row))).optional()?.transpose()
+}
+
+/// Spent and held in all windows.
+fn read_ever(db: &Connection, wallet: Id<Wallet>) -> Result<Counter, StoreError> {
+    let mut ever = db.prepare_cached(
+        "SELECT COALESCE(SUM(spent), 0), COALESCE(SUM(held), 0) FROM wallet_windows WHERE wallet_id = ?1",
+    )?;
+    let read = |row: &Row<'_>| Ok(Counter { spent: money(row, 0)?, held: money(row, 1)?, warned: None });
+    Ok(ever.query_row([wallet.to_string()], read)?)
 }
 
 /// A counter from the column `first` on; none where a join found none.
@@ -426,8 +535,8 @@ fn save_receipt(db: &Connection, receipt: &ReceiptRow) -> Result<(), StoreError>
         Mark::New => {
             let mut insert = db.prepare_cached(
                 "INSERT INTO receipts (call_id, org_id, key_id, wallet_id, at, status, cost, price, overrun, refunded, review, held,
-                                       legs, reason, refusal, record)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)",
+                                       legs, reason, refusal, record, chain)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)",
             )?;
             insert.execute(params![
                 receipt.call.to_string(),
@@ -445,7 +554,8 @@ fn save_receipt(db: &Connection, receipt: &ReceiptRow) -> Result<(), StoreError>
                 &*receipt.legs,
                 receipt.reason,
                 receipt.refusal,
-                &*receipt.record
+                &*receipt.record,
+                receipt.chain.to_string()
             ])?;
         }
         Mark::Changed => {
@@ -531,6 +641,13 @@ fn save_audit(db: &Connection, loaded: &Loaded, effect: &Effect) -> Result<(), S
 fn id<K: Kind>(row: &Row<'_>, column: usize) -> Result<Id<K>, rusqlite::Error> {
     let text = row.get_ref(column)?.as_str()?;
     text.parse().map_err(|error| {
+        rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Text, Box::new(error))
+    })
+}
+
+fn chain(row: &Row<'_>, column: usize) -> Result<ChainId, rusqlite::Error> {
+    let text = row.get_ref(column)?.as_str()?;
+    text.parse().map_err(|error: StoreError| {
         rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Text, Box::new(error))
     })
 }

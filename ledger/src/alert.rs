@@ -1,0 +1,7 @@
+//! What somebody should be told: kinds of rows in the outbox. Rows are written with the change that they tell of, and
+//! delivered from there.
+
+/// A soft limit was passed, for the first time in this window.
+pub const SOFT_LIMIT: &str = "soft_limit";
+/// A limit refused a call, for the first time in this window.
+pub const HARD_LIMIT: &str = "hard_limit";
