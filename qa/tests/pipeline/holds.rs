@@ -113,6 +113,36 @@ async fn many_agents_with_large_caps_do_not_freeze_a_wallet() {
 }
 
 #[tokio::test]
+async fn fifty_agents_on_money_for_thirty_seven_finish_nearly_as_many_and_never_pass_the_limit() {
+    const WORDS: u64 = 400;
+    let world = world(0).await;
+    // A word of this kind is one token, for the provider and for everybody who counts.
+    let words = vec![" word"; WORDS as usize];
+    world.first.always(openai::stream(&words, Some((12, WORDS))));
+    let before = world.rich().await;
+    for _ in 0..30 {
+        world.chat(&before.key, &agent("chat")).await.expect(200);
+    }
+    let money = 37 * (12 * 1_000 + WORDS as i64 * 2_000);
+    let tenant = world.tenant(Plan::new().hard(dollars(money))).await;
+
+    let body = agent("chat");
+    let answers = join_all((0..50).map(|_| world.chat(&tenant.key, &body))).await;
+    let complete = answers.iter().filter(|answer| answer.status == 200 && answer.said().len() == 5 * words.len());
+    let complete = complete.count();
+    assert!(complete >= 34, "{complete} complete answers");
+    let wallet = world.at_rest(&tenant.wallet, std::time::Duration::from_secs(10)).await;
+    let spent = usd(&wallet, "spent_usd");
+    assert!(spent <= money && spent * 10 >= money * 9, "{spent} of {money}");
+    for answer in answers.iter().filter(|answer| answer.status != 200) {
+        refused(answer, 429, "insufficient_quota", "budget_exceeded");
+    }
+    let metrics = world.http.send("GET", &format!("{}/metrics", world.url()), &[], "").await.expect("a page");
+    assert!(metrics.text().contains("alfred_overrun_usd_total 0\n"), "{}", metrics.text());
+    world.assert_balanced(&tenant).await;
+}
+
+#[tokio::test]
 async fn an_estimate_that_does_not_fit_is_refused_and_never_shrunk() {
     let world = world(0).await;
     let tenant = world.tenant(Plan::new().hard(dollars(UNKNOWN * TOKEN - 1))).await;
