@@ -155,7 +155,8 @@ impl Growth {
         let by = by.unwrap_or(Money::MAX).max(Money::ZERO);
         let app = Arc::clone(app);
         self.purse = Purse::Growing(Box::pin(async move {
-            let grown = if quietly { app.ledger.try_grow(&mut hold, by).await } else { app.ledger.grow(&mut hold, by).await };
+            let grown =
+                if quietly { app.ledger.try_grow(&mut hold, by).await } else { app.ledger.grow(&mut hold, by).await };
             (hold, grown)
         }));
     }

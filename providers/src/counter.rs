@@ -110,7 +110,8 @@ mod tests {
 
     #[test]
     fn the_count_is_that_of_the_whole_text_and_a_token_more_at_most_for_each_forced_cut() {
-        let code = "fn main() {\n    let x: Vec<u8> = vec![1, 2, 3];\n\n    println!(\"{:?}\", x); // done\n}\n".repeat(20);
+        let code =
+            "fn main() {\n    let x: Vec<u8> = vec![1, 2, 3];\n\n    println!(\"{:?}\", x); // done\n}\n".repeat(20);
         for (name, text) in [
             ("prose", "The quick brown fox, aged 12, jumps over 3 lazy dogs. \n".repeat(60)),
             ("code", code),

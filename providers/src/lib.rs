@@ -24,8 +24,8 @@ mod send;
 mod sim;
 mod splice;
 mod sse;
-mod told;
 mod tokens;
+mod told;
 
 pub use calibration::{Calibration, Ratio};
 pub use catalog::{Auth, CatalogPrice, Quirks, Tokenizer, check_catalog};

@@ -141,7 +141,11 @@ mod tests {
         let plain = request(Shape::OpenAi, json!({}));
         let last = r#"data: {"id":"c","created":5,"model":"x","choices":[{"index":0,"delta":{},"finish_reason":"length"}],"alfred":{"note":"n"}}"#;
         assert_eq!(cut(&plain, &[chunk], ""), format!("{last}\n\ndata: [DONE]\n\n"));
-        assert_eq!(cut(&plain, &[], chunk), format!("{last}\n\ndata: [DONE]\n\n"), "the withheld chunk lends its envelope");
+        assert_eq!(
+            cut(&plain, &[], chunk),
+            format!("{last}\n\ndata: [DONE]\n\n"),
+            "the withheld chunk lends its envelope"
+        );
 
         let usage = request(Shape::OpenAi, json!({"stream_options": {"include_usage": true}}));
         let text = cut(&usage, &[chunk], "");

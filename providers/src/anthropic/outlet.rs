@@ -232,11 +232,7 @@ pub(crate) fn cut(
     }
     let note: Value = serde_json::from_str(note).unwrap_or_default();
     let delta = json!({"stop_reason": "max_tokens", "stop_sequence": null});
-    write(
-        &mut out,
-        "message_delta",
-        &json!({"type": "message_delta", "delta": delta, "usage": told, "alfred": note}),
-    );
+    write(&mut out, "message_delta", &json!({"type": "message_delta", "delta": delta, "usage": told, "alfred": note}));
     write(&mut out, "message_stop", &json!({"type": "message_stop"}));
     Bytes::from(out)
 }

@@ -97,7 +97,8 @@ fn text_and_refusals_and_reasoning_are_joined() {
     for member in ["content", "refusal", "reasoning_content"] {
         let mut first = json!({"role": "assistant", "content": null, "refusal": null});
         first[member] = json!("");
-        let (mut a, mut b, mut said) = (json!({}), json!({}), json!({"role": "assistant", "content": null, "refusal": null}));
+        let (mut a, mut b, mut said) =
+            (json!({}), json!({}), json!({"role": "assistant", "content": null, "refusal": null}));
         (a[member], b[member], said[member]) = (json!("Hel \"é"), json!("lo\n"), json!("Hel \"élo\n"));
         let stream = openai(&[
             chunk(json!([{"index": 0, "delta": first, "finish_reason": null}])),
@@ -142,11 +143,24 @@ fn choices_log_probabilities_and_unknown_members_are_kept() {
         choice.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         chunk(json!([choice]))
     };
-    let prob = |token: &str, logprob: f64| json!({"token": token, "logprob": logprob, "bytes": [1, 2], "top_logprobs": []});
+    let prob =
+        |token: &str, logprob: f64| json!({"token": token, "logprob": logprob, "bytes": [1, 2], "top_logprobs": []});
     let stream = openai(&[
-        part(1, "b", json!({"delta": {"role": "assistant", "content": "b", "trace": {"id": 1}}, "logprobs": {"content": [prob("b", -0.1)], "refusal": null}})),
-        part(0, "a", json!({"delta": {"role": "assistant", "content": "a"}, "logprobs": {"content": [prob("a", -0.5)], "refusal": null}})),
-        part(1, "d", json!({"filters": {"hate": "safe"}, "logprobs": {"content": [prob("d", -0.25), prob("", -9.0)], "refusal": null}})),
+        part(
+            1,
+            "b",
+            json!({"delta": {"role": "assistant", "content": "b", "trace": {"id": 1}}, "logprobs": {"content": [prob("b", -0.1)], "refusal": null}}),
+        ),
+        part(
+            0,
+            "a",
+            json!({"delta": {"role": "assistant", "content": "a"}, "logprobs": {"content": [prob("a", -0.5)], "refusal": null}}),
+        ),
+        part(
+            1,
+            "d",
+            json!({"filters": {"hate": "safe"}, "logprobs": {"content": [prob("d", -0.25), prob("", -9.0)], "refusal": null}}),
+        ),
         part(0, "", json!({"finish_reason": "stop", "logprobs": null})),
         part(1, "", json!({"finish_reason": "length"})),
         last_chunk(),
@@ -189,7 +203,8 @@ fn message(content: Value, reason: &str) -> Value {
 }
 
 fn told(blocks: &[Value], reason: &str) -> String {
-    let mut events = vec![json!({"type": "message_start", "message": {"id": "msg_1", "type": "message", "role": "assistant",
+    let mut events =
+        vec![json!({"type": "message_start", "message": {"id": "msg_1", "type": "message", "role": "assistant",
         "model": "c", "content": [], "stop_reason": null, "stop_sequence": null,
         "usage": {"input_tokens": 5, "cache_read_input_tokens": 2, "output_tokens": 1}}})];
     events.extend_from_slice(blocks);

@@ -137,7 +137,11 @@ async fn an_answer_ends_cleanly_when_there_is_no_more_money() {
 
         world.first.until("the provider is let go", |first| first.abandoned() > abandoned).await;
         let receipt = world.receipt(answer.must("x-request-id")).await;
-        assert_eq!((&receipt["ending"], &receipt["tokens_estimated"]), (&json!("out_of_money"), &json!(true)), "{name}");
+        assert_eq!(
+            (&receipt["ending"], &receipt["tokens_estimated"]),
+            (&json!("out_of_money"), &json!(true)),
+            "{name}"
+        );
         assert_eq!((usd(&receipt, "price_usd"), usd(&receipt, "overrun_usd")), (limit * TOKEN, 0), "{name}: {receipt}");
         let wallet = world.wallet(&tenant.wallet).await;
         assert_eq!((usd(&wallet, "spent_usd"), usd(&wallet, "held_usd")), (limit * TOKEN, 0), "{name}");
@@ -150,7 +154,8 @@ async fn an_answer_ends_cleanly_when_there_is_no_more_money() {
 #[tokio::test]
 async fn anthropic_s_own_streams_end_cleanly_too() {
     let world = World::start().await;
-    let tenant = world.tenant(Plan::new().hard("0.004")).await;
+    let mut limit = 4_000_000;
+    let tenant = world.tenant(Plan::new().hard(dollars(limit))).await;
     for stream in [true, false] {
         // The whole of it would be far above; what is missing is never asked for.
         world.claude.next(anthropic::stream(&words(4_000), 10, 4_000));
@@ -159,7 +164,11 @@ async fn anthropic_s_own_streams_end_cleanly_too() {
         let answer = message(&world, &tenant.key, &body).await.expect(200);
         let receipt = world.receipt(answer.must("x-request-id")).await;
         assert_eq!(receipt["ending"], "out_of_money", "{receipt}");
-        assert!(answer.text().contains("\"max_tokens\"") && answer.text().contains("budget_exceeded"), "{}", answer.text());
+        assert!(
+            answer.text().contains("\"max_tokens\"") && answer.text().contains("budget_exceeded"),
+            "{}",
+            answer.text()
+        );
         if stream {
             let kinds: Vec<String> =
                 answer.chunks().iter().map(|it| it["type"].as_str().unwrap_or_default().to_owned()).collect();
@@ -167,12 +176,12 @@ async fn anthropic_s_own_streams_end_cleanly_too() {
             assert_eq!(kinds[kinds.len() - 4..], end);
         }
         let wallet = world.wallet(&tenant.wallet).await;
-        assert!(usd(&wallet, "spent_usd") <= 4_000_000 && usd(&receipt, "overrun_usd") == 0, "{wallet} {receipt}");
+        assert!(usd(&wallet, "spent_usd") <= limit && usd(&receipt, "overrun_usd") == 0, "{wallet} {receipt}");
         assert!(said(&answer) > 1_024, "{}", said(&answer));
         world.assert_balanced(&tenant).await;
         let path = format!("/wallets/{}", tenant.wallet);
-        let spent = usd(&wallet, "spent_usd");
-        world.admin("PATCH", &path, json!({"hard_limit_usd": dollars(spent + 4_000_000)})).await;
+        limit = usd(&wallet, "spent_usd") + 4_000_000;
+        world.admin("PATCH", &path, json!({"hard_limit_usd": dollars(limit)})).await;
     }
 }
 
@@ -189,7 +198,9 @@ async fn a_refused_growth_that_later_succeeds_cuts_nothing() {
         let piece = flow.next().await.expect("more").expect("bytes");
         seen += String::from_utf8_lossy(&piece).matches("word").count();
     }
-    world.admin("PATCH", &format!("/wallets/{}", tenant.wallet), json!({"hard_limit_usd": dollars(3_000 * TOKEN)})).await;
+    world
+        .admin("PATCH", &format!("/wallets/{}", tenant.wallet), json!({"hard_limit_usd": dollars(3_000 * TOKEN)}))
+        .await;
     gate.open();
     let answer = flow.whole().await.expect("a whole stream");
     assert_eq!((said(&answer), blocked(&world, &tenant).await), (1_500, 0));
