@@ -23,7 +23,7 @@ const LONGEST_LEAD: u64 = 256;
 /// Less than this is not worth a transaction while there is still something held.
 const LEAST_WORTH: u64 = 8;
 /// A ledger that cannot say yes or no is asked so often at the end, with this pause.
-const MOST_TRIES: u32 = 20;
+const MOST_TRIES: u32 = 40;
 const PAUSE: Duration = Duration::from_millis(100);
 
 type Grown = (Hold, Result<(), ReserveError>);
@@ -79,12 +79,13 @@ impl Growth {
     pub async fn admits(&mut self, app: &Arc<App>, count: u64) -> bool {
         let mut last_word = false;
         for _ in 0..MOST_TRIES {
+            if count <= self.most() {
+                return true;
+            }
             if let Purse::Growing(growing) = &mut self.purse {
                 let grown = growing.await;
                 self.grown(grown, count);
-            }
-            if count <= self.most() {
-                return true;
+                continue;
             }
             match &self.refused {
                 Some(ReserveError::Busy | ReserveError::Store(_)) => {

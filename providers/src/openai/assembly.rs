@@ -79,7 +79,7 @@ fn end(choice: &mut Members, cut: bool, strict: bool) {
         let calls = message.get_mut("tool_calls").and_then(Node::list);
         if let Some(calls) = calls {
             if cut && strict {
-                calls.retain_mut(|call| call.object().is_some_and(|call| is_whole(call)));
+                calls.retain_mut(|call| call.object().is_some_and(is_whole));
             }
             for call in calls {
                 // The place in a stream; a whole answer has them in order.
