@@ -22,7 +22,7 @@ const LEAST_STEP: u64 = 64;
 const LONGEST_LEAD: u64 = 256;
 /// Less than this is not worth a transaction while there is still something held.
 const LEAST_WORTH: u64 = 8;
-/// A ledger that cannot say yes or no is asked so often at the end, with this pause.
+/// At the end a stream takes no more turns than this, half of them asking; a ledger that cannot say yes or no is left this pause.
 const MOST_TRIES: u32 = 40;
 const PAUSE: Duration = Duration::from_millis(100);
 
