@@ -44,7 +44,7 @@ impl Told {
             }
             Shape::Anthropic => {
                 let tells = |needle: &[u8]| frame.windows(needle.len()).any(|it| it == needle);
-                if tells(b"event: content_block") || tells(b"event: message_start") {
+                if tells(b"content_block_") || tells(b"\"message_start\"") {
                     self.last = frame.clone();
                 }
             }
@@ -69,9 +69,10 @@ impl Told {
             }
             Shape::Anthropic => {
                 let told = events(&self.last);
-                let open = told.last().filter(|event| event.event.starts_with("content_block_"));
-                let open = open.filter(|event| event.event != "content_block_stop");
-                let open = open.and_then(|event| serde_json::from_str::<Value>(&event.data).ok()?["index"].as_u64());
+                // Not every server names its events; the data does.
+                let last = told.last().and_then(|event| serde_json::from_str::<Value>(&event.data).ok());
+                let open = last.filter(|data| matches!(kind(data), "content_block_start" | "content_block_delta"));
+                let open = open.and_then(|data| data["index"].as_u64());
                 let begin = self.last.is_empty().then(|| {
                     let own = events(next).into_iter().find(|event| event.event == "message_start");
                     own.map(|event| event.frame()).unwrap_or_else(anthropic::begin)
@@ -90,6 +91,10 @@ impl Told {
             }
         }
     }
+}
+
+fn kind(data: &Value) -> &str {
+    data["type"].as_str().unwrap_or_default()
 }
 
 /// A gathered body with the note, and with what was counted in the place of usage that is no longer to come.

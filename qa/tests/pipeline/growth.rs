@@ -209,6 +209,35 @@ async fn a_refused_growth_that_later_succeeds_cuts_nothing() {
 }
 
 #[tokio::test]
+async fn a_wallet_that_is_suspended_meanwhile_pays_for_what_was_held_and_no_more() {
+    let world = World::start().await;
+    let tenant = tokens(&world, 5_000).await;
+    let gate = Gate::new();
+    world.first.next(openai::begin(&words(1_000)).then(Step::Wait(gate.clone())).and(more(&words(500))));
+    let mut body = agent("counted", false);
+    body["user"] = json!("again");
+    let (path, key) = ("/v1/chat/completions", [("idempotency-key", "one")]);
+    let look = async {
+        until_held(&world, &tenant.wallet, (UNKNOWN + 128) * TOKEN).await;
+        let suspend = json!({"status": "suspended"});
+        world.admin("PATCH", &format!("/wallets/{}", tenant.wallet), suspend).await;
+        gate.open();
+    };
+    let (answer, ()) = tokio::join!(world.call(&tenant.key, path, &key, &body), look);
+    let answer = answer.expect(200);
+    // 1,152 are held, and a hundredth more may pass.
+    assert_eq!((said(&answer), &answer.json()["alfred"]["note"]), (1_163, &json!("wallet_suspended")));
+    assert_eq!(
+        (usd(&world.wallet(&tenant.wallet).await, "spent_usd"), blocked(&world, &tenant).await),
+        (1_152 * TOKEN, 1)
+    );
+    // It was charged, so whoever repeats it gets it again.
+    let again = world.call(&tenant.key, path, &key, &body).await.expect(200);
+    assert_eq!((again.json(), world.first.count()), (answer.json(), 1));
+    world.assert_balanced(&tenant).await;
+}
+
+#[tokio::test]
 async fn a_hold_that_covers_the_cap_is_never_cut_and_never_grows() {
     let world = World::start().await;
     let tenant = tokens(&world, 50).await;
