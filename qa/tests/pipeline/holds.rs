@@ -226,6 +226,11 @@ async fn a_dearer_target_is_asked_when_the_hold_has_grown() {
         }
         world.assert_balanced(&tenant).await;
     }
+    // Where the first worst case was held whole there is plenty, and nobody's answer is cut.
+    let tenant = tokens(&world, 100 * 64_000).await;
+    world.first.next(Script::error(500, "server_error"));
+    world.chat(&tenant.key, &agent("dearer-thinker")).await.expect(200);
+    assert_eq!(world.second.last().json()["max_tokens"], json!(64_000));
 }
 
 #[tokio::test]
