@@ -305,6 +305,28 @@ async fn with_patience_calls_wait_in_order_for_what_others_hold() {
 }
 
 #[tokio::test]
+async fn who_waits_sees_money_that_comes_by_other_ways() {
+    let world = world(60_000).await;
+    let tenant = tokens(&world, UNKNOWN).await;
+    let gate = Gate::new();
+    world.first.next(openai::stream(&["Hello"], Some((10, 5))).behind(gate.clone()));
+    let body = agent("counted");
+    let waiter = async {
+        world.first.until("the first is asked", |first| first.count() == 1).await;
+        let raise = async {
+            until_waiting(&world, 1).await;
+            let limit = json!({"hard_limit_usd": dollars(2 * UNKNOWN * TOKEN)});
+            world.admin("PATCH", &format!("/wallets/{}", tenant.wallet), limit).await;
+        };
+        let (answer, ()) = tokio::join!(world.chat(&tenant.key, &body), raise);
+        gate.open();
+        answer
+    };
+    let (first, second) = tokio::join!(world.chat(&tenant.key, &body), waiter);
+    assert_eq!((first.status, second.status), (200, 200), "{}", second.text());
+}
+
+#[tokio::test]
 async fn patience_ends_in_a_refusal_that_is_written_down_once() {
     let world = world(300).await;
     let tenant = tokens(&world, UNKNOWN).await;
