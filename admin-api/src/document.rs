@@ -119,7 +119,7 @@ fn promise(name: &str, schema: &mut Value) {
         "org_id" => "^org_[0-9a-f]{32}$",
         "team_id" => "^team_[0-9a-f]{32}$",
         "user_id" => "^usr_[0-9a-f]{32}$",
-        "wallet_id" | "parent_id" => "^wal_[0-9a-f]{32}$",
+        "wallet_id" | "parent_id" | "under_id" => "^wal_[0-9a-f]{32}$",
         "key_id" => "^key_[0-9a-f]{32}$",
         "request_id" => "^req_[0-9a-f]{32}$",
         name if name.ends_with("_delta_usd") => "^-?[0-9]{1,10}([.][0-9]{1,9})?$",

@@ -16,7 +16,7 @@ use crate::operator::Caller;
 use crate::page::{Asked, Cursor, Limit, Listed, Wanted};
 use crate::problem::Problem;
 use crate::wire::Named;
-use crate::wire::keys::{KeyBody, NewKey, RotateKey, ShownKeyBody};
+use crate::wire::keys::{ChangeKey, KeyBody, NewKey, RotateKey, ShownKeyBody};
 
 /// Make an app key; its secret is answered this once
 ///
@@ -39,6 +39,7 @@ pub(crate) async fn create(
         expires_at: body.expires_at,
         rpm: body.rpm,
         tpm: body.tpm,
+        tags: body.tags.unwrap_or_default(),
     };
     let (row, shown) = state.ledger.tenants().create_key(new, &caller.actor()).await?;
     Ok((StatusCode::CREATED, Answer(ShownKeyBody::at(row, &shown, state.ledger.clock().now()))))
@@ -81,6 +82,20 @@ pub(crate) async fn list(
     params(("id" = String, Path, description = "`key_…`")), responses((status = 200, body = KeyBody)))]
 pub(crate) async fn get(State(state): State<AdminState>, Named(id): Named<Key>) -> Result<Answer<KeyBody>, Problem> {
     let row = state.ledger.tenants().key(id).await?;
+    Ok(Answer(KeyBody::at(row, state.ledger.clock().now())))
+}
+
+/// Change what is said of a key's calls
+#[utoipa::path(patch, path = "/keys/{id}", tag = "keys", operation_id = "change_key",
+    params(("id" = String, Path, description = "`key_…`")), request_body = ChangeKey,
+    responses((status = 200, body = KeyBody)))]
+pub(crate) async fn change(
+    State(state): State<AdminState>,
+    caller: Caller,
+    Named(id): Named<Key>,
+    Json(body): Json<ChangeKey>,
+) -> Result<Answer<KeyBody>, Problem> {
+    let row = state.ledger.tenants().tag_key(id, body.tags.unwrap_or_default(), &caller.actor()).await?;
     Ok(Answer(KeyBody::at(row, state.ledger.clock().now())))
 }
 

@@ -97,7 +97,7 @@ fn guarded() -> OpenApiRouter<AdminState> {
         .routes(routes!(wallets::fund))
         .routes(routes!(wallets::entries))
         .routes(routes!(keys::create, keys::list))
-        .routes(routes!(keys::get, keys::revoke))
+        .routes(routes!(keys::get, keys::change, keys::revoke))
         .routes(routes!(keys::rotate))
         .routes(routes!(requests::list))
         .routes(routes!(requests::get))

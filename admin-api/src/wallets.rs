@@ -75,7 +75,7 @@ pub(crate) async fn get(
     Ok(Answer(tell(&state, row).await?))
 }
 
-/// Change a wallet's name, limits, window or status
+/// Change a wallet's name, limits, window, coverage or status
 #[utoipa::path(patch, path = "/wallets/{id}", tag = "wallets", operation_id = "change_wallet",
     params(("id" = String, Path, description = "`wal_…`")), request_body = ChangeWallet,
     responses((status = 200, body = WalletBody)))]
@@ -129,6 +129,9 @@ impl From<FundError> for Problem {
                 member: "amount_usd".into(),
                 detail: "must be more than nothing, and the sum within what can be told".into(),
             },
+            FundError::Closed(id) => {
+                Problem::Refused { code: "wallet_closed", detail: format!("{id} is closed: no money goes into it") }
+            }
             FundError::Conflict => {
                 Problem::Mismatch("this reference of this source funded something else before".into())
             }

@@ -209,10 +209,14 @@ fn refusal(error: ReserveError) -> Refusal {
     match error {
         ReserveError::OverLimit(over) | ReserveError::Held(over) => Refusal::OverBudget(Box::new(over)),
         ReserveError::Suspended { wallet } => Refusal::Suspended { wallet: wallet.to_string() },
+        ReserveError::Closed { wallet } => Refusal::Closed { wallet: wallet.to_string() },
         ReserveError::IdempotencyMismatch => Refusal::IdempotencyMismatch,
         ReserveError::IdempotencyInProgress => Refusal::IdempotencyInProgress,
         ReserveError::Busy => Refusal::Overloaded,
-        ReserveError::Conflict(_) | ReserveError::UnknownWallet(_) | ReserveError::Amount(_) => {
+        ReserveError::Conflict(_)
+        | ReserveError::UnknownWallet(_)
+        | ReserveError::Amount(_)
+        | ReserveError::Downgrade { .. } => {
             tracing::error!(%error, "a reservation that cannot be");
             Refusal::Internal
         }

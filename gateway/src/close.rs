@@ -197,6 +197,7 @@ fn weight(refusal: &Refusal) -> Weight {
         Refusal::Content { .. } | Refusal::Denied { .. } | Refusal::Unpriced { .. } => Weight::Blocked,
         Refusal::OverBudget(_)
         | Refusal::Suspended { .. }
+        | Refusal::Closed { .. }
         | Refusal::LedgerUnavailable
         | Refusal::Overloaded
         | Refusal::Exhausted { .. }

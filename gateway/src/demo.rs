@@ -3,8 +3,7 @@
 use std::net::SocketAddr;
 
 use ledger::{
-    Actor, Funding, Id, Ledger, Money, NewKey, NewOrg, NewTeam, NewUser, NewWallet, ShownKey, TenantError, WalletKind,
-    Window,
+    Actor, Id, Ledger, Money, NewKey, NewOrg, NewTeam, NewUser, NewWallet, ShownKey, TenantError, WalletKind, Window,
 };
 
 /// What a demo is configured with, unless a file says otherwise.
@@ -63,17 +62,12 @@ impl Seed<'_> {
         limit: i64,
     ) -> Result<Id<ledger::Wallet>, TenantError> {
         let new = NewWallet {
-            id: fixed(n),
-            org: fixed(1),
-            name: name.into(),
-            kind,
             team,
-            user: None,
             parent,
             hard_limit: Some(usd(limit)),
             soft_limit: Some(usd(limit * 8 / 10)),
             window: Window::Month,
-            funding: Funding::Budget,
+            ..NewWallet::new(fixed(n), fixed(1), name, kind)
         };
         Ok(self.ledger.tenants().create_wallet(new, &Actor::System).await?.id)
     }
@@ -84,17 +78,7 @@ impl Seed<'_> {
         wallet: Id<ledger::Wallet>,
         user: Option<Id<ledger::User>>,
     ) -> Result<ShownKey, TenantError> {
-        let new = NewKey {
-            id: self.ledger.new_id(),
-            name: name.into(),
-            wallet,
-            team: None,
-            user,
-            models: None,
-            expires_at: None,
-            rpm: None,
-            tpm: None,
-        };
+        let new = NewKey { user, ..NewKey::new(self.ledger.new_id(), name, wallet) };
         Ok(self.ledger.tenants().create_key(new, &Actor::System).await?.1)
     }
 }

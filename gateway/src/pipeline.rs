@@ -66,6 +66,8 @@ async fn admit(app: &Arc<App>, call: &mut Call, case: &mut Case) -> Result<Admit
         amount: quote.amount,
         estimate: quote.estimate,
         patient: false,
+        downgraded: false,
+        extra: Vec::new(),
         expires_at: case.at.after(app.deadlines.total() + ORPHAN_GRACE),
         claim: case.claim,
         record: case.record(Ending::Running, None),

@@ -38,6 +38,8 @@ pub enum Refusal {
     OverBudget(Box<OverLimit>),
     /// A wallet of the chain is suspended.
     Suspended { wallet: String },
+    /// A wallet of the chain is closed.
+    Closed { wallet: String },
     /// The same Idempotency-Key came with another body.
     IdempotencyMismatch,
     /// The first answer is no longer in memory.
@@ -78,7 +80,7 @@ impl Refusal {
             Refusal::BodyStalled => StatusCode::REQUEST_TIMEOUT,
             Refusal::InvalidKey => StatusCode::UNAUTHORIZED,
             Refusal::RateLimited { .. } | Refusal::OverBudget(_) => StatusCode::TOO_MANY_REQUESTS,
-            Refusal::Denied { .. } | Refusal::Suspended { .. } => StatusCode::FORBIDDEN,
+            Refusal::Denied { .. } | Refusal::Suspended { .. } | Refusal::Closed { .. } => StatusCode::FORBIDDEN,
             Refusal::UnknownModel { .. } | Refusal::UnknownRoute => StatusCode::NOT_FOUND,
             Refusal::WrongMethod => StatusCode::METHOD_NOT_ALLOWED,
             Refusal::Unpriced { .. } => StatusCode::UNPROCESSABLE_ENTITY,
@@ -109,7 +111,7 @@ impl Refusal {
             Refusal::WrongMethod => "method_not_allowed",
             Refusal::Unpriced { .. } => "unpriced_model",
             Refusal::OverBudget(_) => "budget_exceeded",
-            Refusal::Suspended { .. } => "wallet_suspended",
+            Refusal::Suspended { .. } | Refusal::Closed { .. } => "wallet_suspended",
             Refusal::IdempotencyMismatch => "idempotency_mismatch",
             Refusal::IdempotencyExpired => "idempotency_expired",
             Refusal::IdempotencyInProgress => "idempotency_in_progress",
@@ -140,7 +142,7 @@ impl Refusal {
             | Refusal::Unsupported { .. }
             | Refusal::Rejected { .. } => "invalid_request_error",
             Refusal::RateLimited { .. } => "rate_limit_error",
-            Refusal::Denied { .. } | Refusal::Suspended { .. } => "permission_error",
+            Refusal::Denied { .. } | Refusal::Suspended { .. } | Refusal::Closed { .. } => "permission_error",
             Refusal::OverBudget(_) => "insufficient_quota",
             Refusal::Exhausted { .. } | Refusal::Overloaded | Refusal::LedgerUnavailable | Refusal::Internal => {
                 "api_error"
@@ -267,6 +269,7 @@ impl fmt::Display for Refusal {
             ),
             Refusal::OverBudget(over) => budget_message(f, over),
             Refusal::Suspended { wallet } => write!(f, "The wallet {wallet} is suspended. Ask your operator."),
+            Refusal::Closed { wallet } => write!(f, "The wallet {wallet} is closed for good. Ask your operator for another key."),
             Refusal::IdempotencyMismatch => {
                 f.write_str("This Idempotency-Key was used with another request body. Use a new key for a new request.")
             }
@@ -359,6 +362,7 @@ mod tests {
             (denied("residency_violation"), 403, "permission_error", "residency_violation"),
             (denied("model_not_allowed"), 403, "permission_error", "model_not_allowed"),
             (Refusal::Suspended { wallet: "wal_1".into() }, 403, "permission_error", "wallet_suspended"),
+            (Refusal::Closed { wallet: "wal_1".into() }, 403, "permission_error", "wallet_suspended"),
             (Refusal::UnknownModel { model: "x".into() }, 404, "invalid_request_error", "model_not_found"),
             (Refusal::IdempotencyMismatch, 409, "invalid_request_error", "idempotency_mismatch"),
             (Refusal::IdempotencyExpired, 409, "invalid_request_error", "idempotency_expired"),

@@ -21,7 +21,7 @@ use crate::queue::{ExpireJob, FundJob, GrowJob, Grown, Job, RefundJob, RefuseJob
 use crate::rows::{
     AlertRow, ChainId, ClaimRow, Effect, HoldRow, Line, Loaded, Mark, ReceiptRow, RefundRow, Status, legs_text,
 };
-use crate::window::Window;
+use crate::window::{Calendar, Window};
 
 /// What each job is told once the batch is durable.
 pub(crate) enum Answer {
@@ -57,6 +57,8 @@ struct Refusal {
     #[serde(default)]
     window: String,
     resets_at: Option<Timestamp>,
+    #[serde(default)]
+    closed: bool,
 }
 
 impl Refusal {
@@ -71,9 +73,11 @@ impl Refusal {
             held: Money::ZERO,
             window: String::new(),
             resets_at: None,
+            closed: false,
         };
         match error {
             ReserveError::Suspended { wallet } => Some(suspended(*wallet)),
+            ReserveError::Closed { wallet } => Some(Refusal { closed: true, ..suspended(*wallet) }),
             ReserveError::OverLimit(over) => Some(Refusal {
                 code: "budget_exceeded".into(),
                 asked: over.asked,
@@ -91,7 +95,8 @@ impl Refusal {
 
     fn error(&self) -> ReserveError {
         if self.code == "wallet_suspended" {
-            return ReserveError::Suspended { wallet: self.wallet };
+            let wallet = self.wallet;
+            return if self.closed { ReserveError::Closed { wallet } } else { ReserveError::Suspended { wallet } };
         }
         ReserveError::OverLimit(OverLimit {
             wallet: self.wallet,
@@ -152,7 +157,8 @@ impl<'a> Batch<'a> {
         {
             return Ok(Taken::Replay(first));
         }
-        match self.apply(&Op::Reserve { chain: &chain.wallets, amount: job.amount, estimate: job.estimate }) {
+        let (amount, estimate, downgraded) = (job.amount, job.estimate, job.downgraded);
+        match self.apply(&Op::Reserve { chain: &chain.wallets, amount, estimate, downgraded }) {
             Ok(movement) => Ok(self.take(job, name, movement)),
             Err(Denial::OverLimit(over)) if job.patient && over.is_held() => Err(ReserveError::Held(over)),
             Err(denial) => {
@@ -488,6 +494,7 @@ impl<'a> Batch<'a> {
         let movement =
             self.apply(&Op::Fund { wallet: job.wallet, amount: job.amount }).map_err(|denial| match denial {
                 Denial::Unknown(wallet) => FundError::UnknownWallet(wallet),
+                Denial::Closed(wallet) => FundError::Closed(wallet),
                 _ => FundError::Amount(job.amount),
             })?;
         self.note(&job.entry, kind::FUND, &[]);
@@ -540,7 +547,7 @@ impl<'a> Batch<'a> {
                 .text("used_usd", warning.used);
             self.note(&entry, kind::WARN, &[]);
             let leg = movement.legs.iter().find(|leg| leg.wallet == warning.wallet);
-            let window = leg.map_or(Window::None.period(self.effect.at), |leg| leg.window);
+            let window = leg.map_or(Calendar::default().period(self.effect.at), |leg| leg.window);
             let content =
                 json!({ "limit_usd": warning.soft_limit, "used_usd": warning.used, "window": window.kind().as_str() });
             self.alert(org, warning.wallet, alert::SOFT_LIMIT, (window.key(), warning.soft_limit), content);
@@ -554,7 +561,8 @@ impl<'a> Batch<'a> {
             "limit_usd": over.limit, "spent_usd": over.spent, "held_usd": over.held, "window": over.window.as_str(),
             "resets_at": over.resets_at.map(|at| at.to_string()),
         });
-        let window = over.window.period(self.effect.at).key();
+        let calendar = self.loaded.wallets.terms.get(&over.wallet).map_or_else(Calendar::default, |terms| terms.window);
+        let window = calendar.period(self.effect.at).key();
         self.alert(org, over.wallet, alert::HARD_LIMIT, (window, over.limit), content);
     }
 
@@ -581,6 +589,8 @@ fn refused(denial: Denial, amount: Money) -> ReserveError {
     match denial {
         Denial::OverLimit(over) => ReserveError::OverLimit(over),
         Denial::Suspended(wallet) => ReserveError::Suspended { wallet },
+        Denial::Closed(wallet) => ReserveError::Closed { wallet },
+        Denial::Downgrade(wallet) => ReserveError::Downgrade { wallet },
         Denial::Unknown(wallet) => ReserveError::UnknownWallet(wallet),
         Denial::TooLarge => ReserveError::Amount(amount),
     }

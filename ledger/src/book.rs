@@ -9,16 +9,23 @@ use crate::hold::SoftWarning;
 use crate::id::{Id, Wallet};
 use crate::money::Money;
 use crate::order::Estimate;
-use crate::window::{Period, Window};
+use crate::soft::{SoftAction, Thresholds};
+use crate::window::{Calendar, Period};
 
 /// What a wallet allows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Terms {
     pub suspended: bool,
+    /// For good.
+    pub closed: bool,
     /// Most that may be spent and held in a window.
     pub hard_limit: Option<Money>,
     pub soft_limit: Option<Money>,
-    pub window: Window,
+    /// More soft limits.
+    pub thresholds: Thresholds,
+    /// What happens to a call that would bring the wallet past one of its soft limits.
+    pub soft_action: SoftAction,
+    pub window: Calendar,
     /// Whether no more may be spent, ever, than was funded.
     pub prepaid: bool,
     pub funded: Money,
@@ -36,7 +43,7 @@ pub struct Leg {
 pub struct Counter {
     pub spent: Money,
     pub held: Money,
-    /// The soft limit that was last warned about.
+    /// The highest soft limit that was warned about.
     pub warned: Option<Money>,
 }
 
@@ -56,8 +63,9 @@ pub struct Wallets {
 /// What is asked.
 #[derive(Debug, Clone)]
 pub enum Op<'a> {
-    /// Holds `amount` in every wallet of the chain, or by its estimate less.
-    Reserve { chain: &'a [Id<Wallet>], amount: Money, estimate: Option<Estimate> },
+    /// Holds `amount` in every wallet of the chain, or by its estimate less. A call that was downgraded already is not asked
+    /// for a cheaper plan again.
+    Reserve { chain: &'a [Id<Wallet>], amount: Money, estimate: Option<Estimate>, downgraded: bool },
     /// Holds more where something is held already.
     Grow { legs: &'a [Leg], by: Money },
     /// Charges what was used, and frees the rest.
@@ -87,9 +95,9 @@ pub struct Movement {
     pub price: Money,
     /// What could not be charged.
     pub overrun: Money,
-    /// Wallets past their soft limit.
+    /// Wallets past a soft limit, each with the highest that it is past.
     pub warnings: Vec<SoftWarning>,
-    /// Those of them that were not, as far as this window and limit have been told.
+    /// Soft limits that were not passed before in their window, lowest first.
     pub crossed: Vec<SoftWarning>,
 }
 
@@ -98,6 +106,9 @@ pub struct Movement {
 pub enum Denial {
     OverLimit(OverLimit),
     Suspended(Id<Wallet>),
+    Closed(Id<Wallet>),
+    /// A cheaper plan is to be asked for first.
+    Downgrade(Id<Wallet>),
     Unknown(Id<Wallet>),
     /// A sum that cannot be told in 64 bits.
     TooLarge,
@@ -106,20 +117,25 @@ pub enum Denial {
 /// Decides an operation, and moves what it moves. A denied one moves nothing.
 pub fn apply(wallets: &mut Wallets, at: Timestamp, op: &Op<'_>) -> Result<Movement, Denial> {
     match *op {
-        Op::Reserve { chain, amount, estimate } => {
+        Op::Reserve { chain, amount, estimate, downgraded } => {
             let mut legs = Vec::with_capacity(chain.len());
             for &wallet in chain {
                 let terms = wallets.terms.get(&wallet).ok_or(Denial::Unknown(wallet))?;
                 legs.push(Leg { wallet, window: terms.window.period(at) });
             }
             let amount = wallets.ask(&legs, amount, estimate);
-            wallets.admit(&legs, amount)?;
+            wallets.open(&legs)?;
+            if !downgraded && let Some(wallet) = wallets.wants_less(&legs, amount) {
+                return Err(Denial::Downgrade(wallet));
+            }
+            wallets.fits(&legs, amount)?;
             let mut movement = wallets.move_all("reserve", legs, amount, Money::ZERO)?;
             wallets.warn(&mut movement);
             Ok(movement)
         }
         Op::Grow { legs, by } => {
-            wallets.admit(legs, by)?;
+            wallets.open(legs)?;
+            wallets.fits(legs, by)?;
             let mut movement = wallets.move_all("grow", legs.to_vec(), by, Money::ZERO)?;
             wallets.warn(&mut movement);
             Ok(movement)
@@ -147,6 +163,9 @@ pub fn apply(wallets: &mut Wallets, at: Timestamp, op: &Op<'_>) -> Result<Moveme
         }
         Op::Fund { wallet, amount } => {
             let terms = wallets.terms.get_mut(&wallet).ok_or(Denial::Unknown(wallet))?;
+            if terms.closed {
+                return Err(Denial::Closed(wallet));
+            }
             terms.funded = terms.funded.plus(amount).ok_or(Denial::TooLarge)?;
             wallets.funded.insert(wallet);
             let legs = vec![Leg { wallet, window: terms.window.period(at) }];
@@ -163,7 +182,7 @@ impl Wallets {
     /// How much of a worst case is to be held: all of it where that is little, else what the call will likely need.
     fn ask(&self, legs: &[Leg], worst: Money, estimate: Option<Estimate>) -> Money {
         let Some(estimate) = estimate else { return worst };
-        let free = self.room(legs).nanos();
+        let free = self.least(legs, Wallets::admitting).nanos();
         if worst.nanos() <= free / 100 {
             return worst;
         }
@@ -171,19 +190,41 @@ impl Wallets {
         estimate.amount.max(least).min(worst)
     }
 
-    /// Nothing moves unless every wallet has room. One with nothing free admits no call, not even one that costs nothing.
-    fn admit(&self, legs: &[Leg], amount: Money) -> Result<(), Denial> {
+    /// Suspended or closed, a wallet admits nothing.
+    fn open(&self, legs: &[Leg]) -> Result<(), Denial> {
         for leg in legs {
             let terms = self.terms.get(&leg.wallet).ok_or(Denial::Unknown(leg.wallet))?;
+            if terms.closed {
+                return Err(Denial::Closed(leg.wallet));
+            }
             if terms.suspended {
                 return Err(Denial::Suspended(leg.wallet));
             }
         }
+        Ok(())
+    }
+
+    /// The first wallet that would come past a soft limit of its own by this and wants a cheaper plan then. It is asked before
+    /// it is seen whether the amount fits at all: a cheaper plan may. What costs nothing cannot be had for less.
+    fn wants_less(&self, legs: &[Leg], amount: Money) -> Option<Id<Wallet>> {
+        let past = |leg: &&Leg| {
+            let Some(terms) = self.terms.get(&leg.wallet).filter(|terms| terms.soft_action == SoftAction::Downgrade)
+            else {
+                return false;
+            };
+            let counter = self.counters.get(leg).copied().unwrap_or_default();
+            let used = counter.used().plus(amount).unwrap_or(Money::MAX);
+            terms.soft_limits().any(|limit| used > limit)
+        };
+        legs.iter().filter(|_| amount > Money::ZERO).find(past).map(|leg| leg.wallet)
+    }
+
+    /// Nothing moves unless every wallet has room. One with nothing free admits no call, not even one that costs nothing.
+    fn fits(&self, legs: &[Leg], amount: Money) -> Result<(), Denial> {
         let least = i128::from(amount.nanos().max(1));
         for leg in legs {
             let terms = self.terms.get(&leg.wallet).ok_or(Denial::Unknown(leg.wallet))?;
-            let bounds = self.bounds(leg, terms);
-            if let Some(bound) = bounds.into_iter().flatten().find(|bound| bound.free() < least) {
+            if let Some(bound) = self.admitting(leg, terms).find(|bound| bound.free() < least) {
                 return Err(Denial::OverLimit(OverLimit {
                     wallet: leg.wallet,
                     limit: bound.allowance,
@@ -191,7 +232,8 @@ impl Wallets {
                     held: bound.counter.held,
                     asked: amount,
                     window: leg.window.kind(),
-                    resets_at: leg.window.end().filter(|_| bound.resets),
+                    // A hold from before the calendar was changed counts in a window that this calendar does not end.
+                    resets_at: terms.window.end(leg.window).filter(|_| bound.resets),
                 }));
             }
         }
@@ -199,25 +241,34 @@ impl Wallets {
     }
 
     /// What bounds a wallet: its hard limit in this window, and its funds in all.
-    fn bounds(&self, leg: &Leg, terms: &Terms) -> [Option<Bound>; 2] {
+    fn bounds(&self, leg: &Leg, terms: &Terms) -> impl Iterator<Item = Bound> + use<> {
         let counter = self.counters.get(leg).copied().unwrap_or_default();
         let ever = self.ever.get(&leg.wallet).copied().unwrap_or_default();
         let no_limit = !terms.prepaid && terms.hard_limit.is_none();
         // Without any limit the bound is what can be told at all.
         let limit = terms.hard_limit.or(no_limit.then_some(Money::MAX));
-        [
-            terms.prepaid.then_some(Bound { allowance: terms.funded, counter: ever, resets: false }),
-            limit.map(|allowance| Bound { allowance, counter, resets: true }),
-        ]
+        let funds = terms.prepaid.then_some(Bound { allowance: terms.funded, counter: ever, resets: false });
+        funds.into_iter().chain(limit.map(|allowance| Bound { allowance, counter, resets: true }))
     }
 
-    /// What every wallet of the legs could still hold.
+    /// The same, and a soft limit that blocks: it bounds what is admitted, never what is charged for what was admitted.
+    fn admitting(&self, leg: &Leg, terms: &Terms) -> impl Iterator<Item = Bound> + use<> {
+        let counter = self.counters.get(leg).copied().unwrap_or_default();
+        let blocks = (terms.soft_action == SoftAction::Block).then(|| terms.soft_limits().min()).flatten();
+        let soft = blocks.map(|allowance| Bound { allowance, counter, resets: true });
+        self.bounds(leg, terms).chain(soft)
+    }
+
+    /// What every wallet of the legs could still be charged.
     fn room(&self, legs: &[Leg]) -> Money {
-        let free = legs.iter().filter_map(|leg| Some((leg, self.terms.get(&leg.wallet)?))).flat_map(|(leg, terms)| {
-            self.bounds(leg, terms).into_iter().flatten().map(|bound| bound.free()).collect::<Vec<_>>()
-        });
-        let least = free.min().unwrap_or(0).max(0);
-        Money::from_nanos(i64::try_from(least).unwrap_or(i64::MAX))
+        self.least(legs, Wallets::bounds)
+    }
+
+    /// The least that any of these bounds leaves free.
+    fn least<B: Iterator<Item = Bound>>(&self, legs: &[Leg], bounds: impl Fn(&Wallets, &Leg, &Terms) -> B) -> Money {
+        let known = legs.iter().filter_map(|leg| Some((leg, self.terms.get(&leg.wallet)?)));
+        let least = known.flat_map(|(leg, terms)| bounds(self, leg, terms)).map(|bound| bound.free()).min();
+        Money::from_nanos(i64::try_from(least.unwrap_or(0).max(0)).unwrap_or(i64::MAX))
     }
 
     /// Moves the same amounts in all wallets, or in none.
@@ -252,19 +303,38 @@ impl Wallets {
 
     fn warn(&mut self, movement: &mut Movement) {
         for leg in &movement.legs {
-            let Some(soft_limit) = self.terms.get(&leg.wallet).and_then(|terms| terms.soft_limit) else { continue };
+            let Some(terms) = self.terms.get(&leg.wallet) else { continue };
             let Some(counter) = self.counters.get_mut(leg) else { continue };
-            let used = counter.spent.plus(counter.held).unwrap_or(Money::MAX);
-            if used <= soft_limit {
+            let used = counter.used();
+            let warning = |soft_limit| SoftWarning { wallet: leg.wallet, soft_limit, used };
+            let past = || terms.soft_limits().filter(|limit| used > *limit);
+            let Some(highest) = past().max() else { continue };
+            movement.warnings.push(warning(highest));
+            if counter.warned.is_some_and(|warned| warned >= highest) {
                 continue;
             }
-            let warning = SoftWarning { wallet: leg.wallet, soft_limit, used };
-            movement.warnings.push(warning);
-            if counter.warned != Some(soft_limit) {
-                counter.warned = Some(soft_limit);
-                movement.crossed.push(warning);
-            }
+            let mut crossed: Vec<Money> =
+                past().filter(|limit| counter.warned.is_none_or(|warned| *limit > warned)).collect();
+            crossed.sort_unstable();
+            crossed.dedup();
+            movement.crossed.extend(crossed.into_iter().map(warning));
+            counter.warned = Some(highest);
         }
+    }
+}
+
+impl Terms {
+    /// All soft limits, in no order.
+    pub fn soft_limits(&self) -> impl Iterator<Item = Money> + '_ {
+        let more = self.thresholds.iter().filter_map(|threshold| threshold.amount(self.hard_limit));
+        self.soft_limit.into_iter().chain(more)
+    }
+}
+
+impl Counter {
+    /// Spent and held.
+    fn used(&self) -> Money {
+        self.spent.plus(self.held).unwrap_or(Money::MAX)
     }
 }
 
@@ -289,6 +359,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::window::{Window, Zone};
 
     const START: Timestamp = Timestamp::from_micros(1_773_230_400_000_000);
 
@@ -303,7 +374,7 @@ mod tests {
     /// What a caller may try. The numbers choose among what is open at the time.
     #[derive(Debug, Clone)]
     enum Step {
-        Reserve { leaf: usize, amount: i64 },
+        Reserve { leaf: usize, amount: i64, downgraded: bool },
         Grow { hold: usize, by: i64 },
         Settle { hold: usize, price: i64 },
         Release { hold: usize },
@@ -319,7 +390,8 @@ mod tests {
     fn step() -> impl Strategy<Value = Step> {
         let some = 0_usize..64;
         prop_oneof![
-            4 => (0_usize..3, 0_i64..400).prop_map(|(leaf, amount)| Step::Reserve { leaf, amount }),
+            4 => (0_usize..3, 0_i64..400, any::<bool>())
+                .prop_map(|(leaf, amount, downgraded)| Step::Reserve { leaf, amount, downgraded }),
             1 => (some.clone(), 0_i64..200).prop_map(|(hold, by)| Step::Grow { hold, by }),
             3 => (some.clone(), 0_i64..600).prop_map(|(hold, price)| Step::Settle { hold, price }),
             1 => some.clone().prop_map(|hold| Step::Release { hold }),
@@ -327,30 +399,46 @@ mod tests {
             1 => (some.clone(), 0_i64..600).prop_map(|(charge, price)| Step::Adjust { charge, price }),
             1 => (some, 1_i64..300).prop_map(|(charge, amount)| Step::Refund { charge, amount }),
             1 => (0_usize..5, 1_i64..500).prop_map(|(wallet, amount)| Step::Fund { wallet, amount }),
-            1 => (0_usize..5, prop::option::of(0_i64..2_000)).prop_map(|(wallet, limit)| Step::Limit { wallet, limit }),
-            1 => (0_usize..5, any::<bool>()).prop_map(|(wallet, yes)| Step::Suspend { wallet, yes }),
+            1 => (0_usize..6, prop::option::of(0_i64..2_000)).prop_map(|(wallet, limit)| Step::Limit { wallet, limit }),
+            1 => (0_usize..6, any::<bool>()).prop_map(|(wallet, yes)| Step::Suspend { wallet, yes }),
             1 => (1_u64..40).prop_map(|hours| Step::Wait { hours }),
         ]
     }
 
-    /// Five wallets: a root, a team of prepaid money, and three leaves with windows of their own.
+    /// Six wallets: a root, a team of prepaid money, three leaves with windows of their own, and one of no chain that the
+    /// second leaf's calls have to satisfy too. Some want less past a threshold, or block at it.
     fn wallets() -> (Wallets, [Vec<Id<Wallet>>; 3]) {
         let mut wallets = Wallets::default();
-        let terms = |window, limit: Option<i64>, prepaid| Terms {
-            window,
+        let berlin: Zone = "Europe/Berlin".parse().expect("a zone");
+        let terms = |window: Window, limit: Option<i64>, prepaid| Terms {
+            window: window.into(),
             hard_limit: limit.map(nanos),
             soft_limit: Some(nanos(300)),
             prepaid,
             funded: if prepaid { nanos(900) } else { Money::ZERO },
-            suspended: false,
+            ..Terms::default()
         };
-        wallets.terms.insert(id(0), terms(Window::Month, Some(2_000), false));
+        let thresholds = |texts: &[&str]| {
+            let all: Vec<_> = texts.iter().map(|text| text.parse().expect("a threshold")).collect();
+            Thresholds::new(&all).expect("few")
+        };
+        let month = Calendar::new(Window::Month, berlin, Some(12)).expect("a day");
+        let many = thresholds(&["50%", "0.0000008", "90%", "100%"]);
+        wallets
+            .terms
+            .insert(id(0), Terms { window: month, thresholds: many, ..terms(Window::Month, Some(2_000), false) });
         wallets.terms.insert(id(1), terms(Window::Day, None, true));
-        wallets.terms.insert(id(2), terms(Window::Day, Some(500), false));
-        wallets.terms.insert(id(3), terms(Window::Week, Some(700), false));
+        let soft_action = SoftAction::Downgrade;
+        wallets.terms.insert(id(2), Terms { soft_action, ..terms(Window::Day, Some(500), false) });
+        let week = Calendar::new(Window::Week, berlin, Some(4)).expect("a day");
+        wallets.terms.insert(id(3), Terms { window: week, ..terms(Window::Week, Some(700), false) });
         wallets.terms.insert(id(4), terms(Window::None, None, false));
+        let (soft_action, soft_limit) = (SoftAction::Block, None);
+        let thresholds = thresholds(&["80%", "0.0000006"]);
+        let blocks = Terms { soft_action, soft_limit, thresholds, ..terms(Window::Day, Some(700), false) };
+        wallets.terms.insert(id(5), blocks);
         wallets.ever.insert(id(1), Counter::default());
-        (wallets, [vec![id(2), id(1), id(0)], vec![id(3), id(0)], vec![id(4), id(1), id(0)]])
+        (wallets, [vec![id(2), id(1), id(0)], vec![id(3), id(0), id(5)], vec![id(4), id(1), id(0)]])
     }
 
     fn sum(counter: &Counter) -> i64 {
@@ -377,8 +465,24 @@ mod tests {
                 assert_eq!(deltas, (0, 0), "and nobody else");
             }
             assert!(counter.held >= Money::ZERO && counter.spent >= Money::ZERO, "{leg:?} {counter:?}");
-            if let Some(limit) = after.terms[&leg.wallet].hard_limit {
-                let (now, then) = (sum(counter), sum(&was));
+            let terms = &after.terms[&leg.wallet];
+            let (now, then) = (sum(counter), sum(&was));
+            if terms.soft_action == SoftAction::Block && ["reserve", "grow"].contains(&movement.kind) {
+                let least = terms.soft_limits().map(Money::nanos).min().unwrap_or(i64::MAX);
+                assert!(
+                    now <= then.max(least),
+                    "{leg:?} was admitted from {then} to {now} above {least}, which blocks"
+                );
+            }
+            assert!(counter.warned >= was.warned, "what was warned about stays so");
+            let crossed = movement.crossed.iter().filter(|it| it.wallet == leg.wallet && movement.legs.contains(leg));
+            let crossed: Vec<Money> = crossed.map(|it| it.soft_limit).collect();
+            assert!(crossed.windows(2).all(|pair| pair[0] < pair[1]), "{crossed:?}");
+            assert!(
+                crossed.iter().all(|limit| Some(*limit) > was.warned && limit.nanos() < now),
+                "once each: {crossed:?}"
+            );
+            if let Some(limit) = terms.hard_limit {
                 assert!(now <= then.max(limit.nanos()), "{leg:?} rose from {then} to {now} above {limit:?}");
             }
         }
@@ -401,7 +505,7 @@ mod tests {
                 let before = book.clone();
                 let some = |n: usize, of: usize| (of > 0).then(|| n % of);
                 match step {
-                    Step::Reserve { leaf, amount } => {
+                    Step::Reserve { leaf, amount, downgraded } => {
                         let chain = &chains[leaf];
                         let free = chain.iter().all(|wallet| {
                             let terms = &book.terms[wallet];
@@ -409,9 +513,14 @@ mod tests {
                             let used = sum(&book.counters.get(&leg).copied().unwrap_or_default());
                             let by_limit = terms.hard_limit.is_none_or(|limit| limit.nanos() - used >= amount.max(1));
                             let by_funds = !terms.prepaid || terms.funded.nanos() - ever(&book, *wallet) >= amount.max(1);
-                            !terms.suspended && by_limit && by_funds
+                            let soft = terms.soft_limits().map(Money::nanos).min().unwrap_or(i64::MAX);
+                            let by_block = terms.soft_action != SoftAction::Block || soft - used >= amount.max(1);
+                            let past = used + amount > soft && amount > 0;
+                            let by_plan = terms.soft_action != SoftAction::Downgrade || downgraded || !past;
+                            !terms.suspended && !terms.closed && by_limit && by_funds && by_block && by_plan
                         });
-                        let outcome = apply(&mut book, at, &Op::Reserve { chain, amount: nanos(amount), estimate: None });
+                        let op = Op::Reserve { chain, amount: nanos(amount), estimate: None, downgraded };
+                        let outcome = apply(&mut book, at, &op);
                         obeys(&before, &book, &outcome);
                         prop_assert_eq!(outcome.is_ok(), free, "admitted exactly where all have room");
                         if let Ok(movement) = outcome {
@@ -484,7 +593,7 @@ mod tests {
                 }
             }
             // What is left to hold and to have charged is exactly what the counters say.
-            for n in 0..5 {
+            for n in 0..6 {
                 let wallet = id(n);
                 let (mut held, mut spent) = (0, 0);
                 for (leg, counter) in &book.counters {
@@ -518,20 +627,93 @@ mod tests {
         ] {
             let mut book = Wallets::default();
             book.terms.insert(id(0), Terms { hard_limit: Some(nanos(limit)), ..Terms::default() });
-            let op = Op::Reserve { chain: &[id(0)], amount: nanos(worst), estimate };
+            let op = Op::Reserve { chain: &[id(0)], amount: nanos(worst), estimate, downgraded: false };
             let moved = apply(&mut book, START, &op).ok().map(|movement| movement.held_delta.nanos());
             assert_eq!(moved, held, "{why}");
         }
     }
 
     #[test]
+    fn a_threshold_does_what_its_wallet_says() {
+        use SoftAction::{Block, Downgrade, Warn};
+        // Of a hard limit of 1,000, with thresholds at 500 and 800.
+        for (action, used, amount, downgraded, outcome, why) in [
+            (Warn, 0, 500, false, Ok(vec![]), "at a threshold is not past it"),
+            (Warn, 0, 501, false, Ok(vec![500]), "past the first"),
+            (Warn, 400, 500, false, Ok(vec![500, 800]), "past both at once: each is told"),
+            (Warn, 600, 300, false, Ok(vec![800]), "the first was told before"),
+            (Warn, 900, 50, false, Ok(vec![]), "both were"),
+            (Warn, 900, 101, false, Err(1_000), "above the hard limit"),
+            (Block, 0, 500, false, Ok(vec![]), "up to the lowest"),
+            (Block, 0, 501, false, Err(500), "not above it: it is named as the limit"),
+            (Block, 500, 0, false, Err(500), "with nothing free, not even what is free of charge"),
+            (Block, 0, 501, true, Err(500), "downgraded or not"),
+            (Downgrade, 0, 500, false, Ok(vec![]), "nothing is passed"),
+            (Downgrade, 0, 501, false, Err(-1), "something cheaper, please"),
+            (Downgrade, 0, 501, true, Ok(vec![500]), "there was nothing cheaper"),
+            (Downgrade, 900, 101, false, Err(-1), "a cheaper one might fit"),
+            (Downgrade, 900, 101, true, Err(1_000), "it did not"),
+            (Downgrade, 600, 0, false, Ok(vec![]), "nothing is cheaper than nothing"),
+        ] {
+            let mut book = Wallets::default();
+            let thresholds = ["50%", "0.0000008"].map(|text| text.parse().expect("a threshold"));
+            let thresholds = Thresholds::new(&thresholds).expect("two");
+            let terms = Terms { hard_limit: Some(nanos(1_000)), thresholds, ..Terms::default() };
+            book.terms.insert(id(0), terms);
+            let chain = [id(0)];
+            let reserve = |amount, downgraded| Op::Reserve { chain: &chain, amount, estimate: None, downgraded };
+            apply(&mut book, START, &reserve(nanos(used), true)).expect("warned about, no more");
+            book.terms.insert(id(0), Terms { soft_action: action, ..terms });
+            let found = match apply(&mut book, START, &reserve(nanos(amount), downgraded)) {
+                Ok(movement) => Ok(movement.crossed.iter().map(|it| it.soft_limit.nanos()).collect()),
+                Err(Denial::OverLimit(over)) => Err(over.limit.nanos()),
+                Err(Denial::Downgrade(_)) => Err(-1),
+                Err(denial) => panic!("{denial:?}"),
+            };
+            assert_eq!(found, outcome, "{action:?} at {used} + {amount}: {why}");
+        }
+    }
+
+    #[test]
+    fn a_threshold_bounds_what_is_admitted_and_not_what_is_charged() {
+        let mut book = Wallets::default();
+        let (hard_limit, soft_limit) = (Some(nanos(1_000)), Some(nanos(500)));
+        let terms = Terms { hard_limit, soft_limit, soft_action: SoftAction::Block, ..Terms::default() };
+        book.terms.insert(id(0), terms);
+        let op = Op::Reserve { chain: &[id(0)], amount: nanos(450), estimate: None, downgraded: false };
+        let legs = apply(&mut book, START, &op).expect("fits").legs;
+        let grown = apply(&mut book, START, &Op::Grow { legs: &legs, by: nanos(51) });
+        assert!(matches!(grown, Err(Denial::OverLimit(over)) if over.limit == nanos(500)), "{grown:?}");
+        let op = Op::Settle { legs: &legs, held: nanos(450), price: nanos(1_200) };
+        let settled = apply(&mut book, START, &op).expect("a settlement is never refused");
+        assert_eq!((settled.price, settled.overrun), (nanos(1_000), nanos(200)), "up to the hard limit");
+    }
+
+    #[test]
+    fn a_closed_wallet_admits_nothing_and_takes_no_money() {
+        let mut book = Wallets::default();
+        book.terms.insert(id(0), Terms { closed: true, suspended: true, ..Terms::default() });
+        let op = Op::Reserve { chain: &[id(0)], amount: Money::ZERO, estimate: None, downgraded: false };
+        assert_eq!(apply(&mut book, START, &op), Err(Denial::Closed(id(0))));
+        assert_eq!(apply(&mut book, START, &Op::Fund { wallet: id(0), amount: nanos(1) }), Err(Denial::Closed(id(0))));
+    }
+
+    #[test]
     fn sums_that_cannot_be_told_are_refused_and_move_nothing() {
         let mut book = Wallets::default();
         book.terms.insert(id(0), Terms::default());
-        let whole = apply(&mut book, START, &Op::Reserve { chain: &[id(0)], amount: nanos(i64::MAX), estimate: None })
-            .expect("a wallet without limit");
+        let whole = apply(
+            &mut book,
+            START,
+            &Op::Reserve { chain: &[id(0)], amount: nanos(i64::MAX), estimate: None, downgraded: false },
+        )
+        .expect("a wallet without limit");
         let before = book.clone();
-        let more = apply(&mut book, START, &Op::Reserve { chain: &[id(0)], amount: nanos(1), estimate: None });
+        let more = apply(
+            &mut book,
+            START,
+            &Op::Reserve { chain: &[id(0)], amount: nanos(1), estimate: None, downgraded: false },
+        );
         assert!(matches!(more, Err(Denial::OverLimit(over)) if over.limit == Money::MAX), "{more:?}");
         assert_eq!(before.counters, book.counters);
         let op = Op::Settle { legs: &whole.legs, held: nanos(i64::MAX), price: nanos(i64::MAX) };

@@ -64,6 +64,12 @@ pub enum ReserveError {
     Held(OverLimit),
     #[error("wallet {wallet} is suspended")]
     Suspended { wallet: Id<Wallet> },
+    #[error("wallet {wallet} is closed")]
+    Closed { wallet: Id<Wallet> },
+    /// A soft limit that wants a cheaper plan would be passed. Nothing was held and nothing was written down: whoever ordered
+    /// looks for a cheaper plan, and orders again as downgraded whether there is one or not.
+    #[error("wallet {wallet} is past a soft limit and wants a cheaper plan")]
+    Downgrade { wallet: Id<Wallet> },
     #[error("call {0} was made before with other content")]
     Conflict(Id<Call>),
     #[error("wallet {0} is not known")]
@@ -125,6 +131,8 @@ pub enum RefundError {
 pub enum FundError {
     #[error("wallet {0} is not known")]
     UnknownWallet(Id<Wallet>),
+    #[error("wallet {0} is closed")]
+    Closed(Id<Wallet>),
     #[error("amount {0} cannot be funded")]
     Amount(Money),
     #[error("this reference funded something else before")]

@@ -18,6 +18,7 @@ mod price;
 mod queue;
 mod record;
 mod rows;
+mod soft;
 mod store;
 mod tenants;
 mod verify;
@@ -37,12 +38,14 @@ pub use order::{Charge, Claim, Estimate, Fund, Order, Receipt, Refund, RefusedCa
 pub use price::{Exact, Markup, MarkupError, Rates, Usage};
 pub use queue::Pending;
 pub use record::{AttemptRecord, CallRecord, FindingRecord};
+pub use soft::{MOST_THRESHOLDS, Percent, SoftAction, Threshold, ThresholdError, Thresholds};
 pub use store::journal::{JournalEntry, Standing};
 pub use store::receipts::{ReceiptFilter, Receipts};
 pub use store::trail::{Export, Head, Trail, TrailFilter, TrailLine};
 pub use tenants::{
-    Credential, CredentialSet, DEFAULT_OVERLAP, Funding, KeyRow, LONGEST_CHAIN, LONGEST_OVERLAP, Mark, NewKey, NewOrg,
-    NewTeam, NewUser, NewWallet, OperatorCredential, OperatorRow, OrgRow, Overlap, Page, Rotation, TeamRow,
-    TenantError, Tenants, UserRow, WalletChange, WalletKind, WalletRow, WalletStatus, kind as tenant_kind,
+    Anchor, Coverage, Credential, CredentialSet, DEFAULT_OVERLAP, Funding, KeyRow, LONGEST_CHAIN, LONGEST_OVERLAP,
+    Mark, NewKey, NewOrg, NewTeam, NewUser, NewWallet, OperatorCredential, OperatorRow, OrgRow, Overlap, Page,
+    Rotation, Scope, Tags, TeamRow, TenantError, Tenants, UserRow, WalletChange, WalletKind, WalletRow, WalletStatus,
+    kind as tenant_kind,
 };
-pub use window::{Window, WindowError};
+pub use window::{Calendar, Period, Window, WindowError, Zone, ZoneError};

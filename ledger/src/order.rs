@@ -15,12 +15,16 @@ pub struct Order {
     pub org: Id<Org>,
     pub key: Id<Key>,
     pub wallet: Id<Wallet>,
+    /// Wallets of the same organisation beside the chain, that the call has to satisfy too: those whose scope covers it.
+    pub extra: Vec<Id<Wallet>>,
     /// The most that the tenant can be charged. A cache hit asks for nothing, and is still refused where nothing is free.
     pub amount: Money,
     /// What the call will likely need, where holding the worst case would freeze money that others could use.
     pub estimate: Option<Estimate>,
     /// Refused only because of what others hold, the order is not written down: whoever made it will ask again.
     pub patient: bool,
+    /// A cheaper plan was asked for already: a soft limit that wants one only warns.
+    pub downgraded: bool,
     /// When the hold counts as orphaned, whoever made it.
     pub expires_at: Timestamp,
     pub claim: Option<Claim>,

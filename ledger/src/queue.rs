@@ -41,6 +41,7 @@ pub(crate) struct ReserveJob {
     pub amount: Money,
     pub estimate: Option<Estimate>,
     pub patient: bool,
+    pub downgraded: bool,
     pub expires_at: Timestamp,
     pub claim: Option<Claim>,
     /// The call's record as JSON.

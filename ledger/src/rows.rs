@@ -28,6 +28,8 @@ pub(crate) struct Needs {
     pub claims: Vec<(Id<Key>, [u8; 32])>,
     pub refunds: Vec<Id<JournalRow>>,
     pub fundings: Vec<(String, String)>,
+    /// Wallets that are funded.
+    pub funded: BTreeSet<Id<Wallet>>,
     /// Audit chains.
     pub heads: BTreeSet<Cow<'static, str>>,
 }
@@ -61,6 +63,7 @@ impl Needs {
                 }
                 Job::Fund(job) => {
                     needs.fundings.push((job.source.clone(), job.reference.clone()));
+                    needs.funded.insert(job.wallet);
                     (&job.entry, Some(ChainId::leaf(job.wallet)), None)
                 }
                 Job::Expire(job) => (&job.entry, Some(job.chain), Some(job.call)),
@@ -97,6 +100,8 @@ pub(crate) struct Chain {
     pub org: Id<Org>,
     /// From the leaf up to its root, then those beside it.
     pub wallets: Vec<Id<Wallet>>,
+    /// Those that have none above them: whoever locks these has locked all.
+    pub roots: Vec<Id<Wallet>>,
     /// No call has used it yet, so it is not stored.
     pub new: bool,
 }
@@ -159,16 +164,17 @@ impl FromStr for ChainId {
 impl Chain {
     /// A chain with wallets beside it; nothing if one of them is not of the same organisation.
     pub fn mixed(&self, extra: &[Id<Wallet>], orgs: &HashMap<Id<Wallet>, Id<Org>>) -> Option<Chain> {
-        let mut wallets = self.wallets.clone();
+        let (mut wallets, mut roots) = (self.wallets.clone(), self.roots.clone());
         for wallet in extra {
             if orgs.get(wallet) != Some(&self.org) {
                 return None;
             }
             if !wallets.contains(wallet) {
                 wallets.push(*wallet);
+                roots.push(*wallet);
             }
         }
-        Some(Chain { org: self.org, wallets, new: true })
+        Some(Chain { org: self.org, wallets, roots, new: true })
     }
 }
 

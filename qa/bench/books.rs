@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use ledger::{
-    Actor, CallRecord, Charge, Funding, Id, Ledger, Money, NewKey, NewOrg, NewWallet, Options, Order, Org, Reserved,
-    Wallet, WalletKind, Window,
+    Actor, CallRecord, Charge, Id, Ledger, Money, NewKey, NewOrg, NewWallet, Options, Order, Org, Reserved, Wallet,
+    WalletKind, Window,
 };
 use tokio::task::JoinSet;
 
@@ -32,17 +32,7 @@ async fn books(url: &str) -> Books {
             for _ in 0..4 {
                 let leaf = wallet(&ledger, org, WalletKind::Key, Some(project)).await;
                 let id = ledger.new_id();
-                let new = NewKey {
-                    id,
-                    name: "app".into(),
-                    wallet: leaf,
-                    team: None,
-                    user: None,
-                    models: None,
-                    expires_at: None,
-                    rpm: None,
-                    tpm: None,
-                };
+                let new = NewKey::new(id, "app", leaf);
                 ledger.tenants().create_key(new, &Actor::System).await.expect("a key");
                 leaves.push((leaf, id));
             }
@@ -54,17 +44,10 @@ async fn books(url: &str) -> Books {
 async fn wallet(ledger: &Ledger, org: Id<Org>, kind: WalletKind, parent: Option<Id<Wallet>>) -> Id<Wallet> {
     let id = ledger.new_id();
     let new = NewWallet {
-        id,
-        org,
-        name: "wallet".into(),
-        kind,
-        team: None,
-        user: None,
         parent,
         hard_limit: Some(Money::from_nanos(1_000_000_000_000_000)),
-        soft_limit: None,
         window: Window::Month,
-        funding: Funding::Budget,
+        ..NewWallet::new(id, org, "wallet", kind)
     };
     ledger.tenants().create_wallet(new, &Actor::System).await.expect("a wallet");
     id
@@ -92,6 +75,8 @@ pub async fn run(name: &str, url: &str, callers: usize, span: Duration) -> Strin
                     amount: PRICE,
                     estimate: None,
                     patient: false,
+                    downgraded: false,
+                    extra: Vec::new(),
                     expires_at: ledger.clock().now().after(Duration::from_secs(600)),
                     claim: None,
                     record: record.clone(),

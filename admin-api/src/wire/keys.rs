@@ -1,6 +1,6 @@
 //! App keys on the wire. A row never shows a secret or its hash; a secret is answered once.
 
-use ledger::{Id, Key, KeyRow, Org, ShownKey, Team, Timestamp, User, Wallet};
+use ledger::{Id, Key, KeyRow, Org, ShownKey, Tags, Team, Timestamp, User, Wallet};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -31,6 +31,20 @@ pub(crate) struct NewKey {
     /// Tokens a minute; without it, no such limit.
     #[schema(minimum = 1, maximum = 1_000_000_000)]
     pub tpm: Option<u64>,
+    /// What is said of its calls: wallets of kind `scope` and policies go by it. At most 32, names and values of 1 to 128
+    /// characters.
+    #[schema(value_type = Option<std::collections::BTreeMap<String, String>>, example = json!({"team": "search"}))]
+    pub tags: Option<Tags>,
+}
+
+/// What to change of a key.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ChangeKey {
+    /// All of them anew; `null` for none.
+    #[serde(deserialize_with = "Option::deserialize")]
+    #[schema(value_type = Option<std::collections::BTreeMap<String, String>>, required, example = json!({"team": "search"}))]
+    pub tags: Option<Tags>,
 }
 
 /// How to rotate a key.
@@ -69,6 +83,9 @@ pub(crate) struct KeyBody {
     pub rpm: Option<u32>,
     #[schema(required)]
     pub tpm: Option<u64>,
+    /// What is said of its calls.
+    #[schema(value_type = std::collections::BTreeMap<String, String>, example = json!({"team": "search"}))]
+    pub tags: Tags,
     /// Until when the secret before the last rotation is good as well.
     #[schema(value_type = Option<String>, format = DateTime, required)]
     pub overlap_until: Option<Timestamp>,
@@ -100,6 +117,7 @@ impl KeyBody {
             expires_at: row.expires_at,
             rpm: row.rpm,
             tpm: row.tpm,
+            tags: row.tags,
             overlap_until: row.overlap_until.filter(|until| *until > now),
             rotated_at: row.rotated_at,
             revoked_at: row.revoked_at,

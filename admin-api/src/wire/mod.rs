@@ -38,6 +38,12 @@ pub(crate) fn given<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
     Option::deserialize(deserializer).map(Some)
 }
 
+/// What can be changed but not taken away.
+pub(crate) fn not_null<T>(member: &str, value: Option<T>) -> Result<T, Problem> {
+    let detail = "must not be null: leave it out to keep it as it is";
+    value.ok_or_else(|| Problem::Member { member: member.into(), detail: detail.into() })
+}
+
 /// A word of a closed set, with the choices told when it is none of them.
 pub(crate) fn word<T>(member: &str, text: &str, read: impl Fn(&str) -> Option<T>, choices: &str) -> Result<T, Problem> {
     read(text).ok_or_else(|| Problem::Member {
@@ -62,6 +68,16 @@ impl From<TenantError> for Problem {
             TenantError::Ended(id) => Problem::Refused {
                 code: "key_ended",
                 detail: format!("{id} was revoked or has expired; make a new key"),
+            },
+            TenantError::Closed(id) => Problem::Refused {
+                code: "wallet_closed",
+                detail: format!("{id} is closed for good: nothing of it changes any more"),
+            },
+            TenantError::InUse { wallet, calls } => Problem::Refused {
+                code: "wallet_in_use",
+                detail: format!(
+                    "{wallet} cannot be closed while {calls} calls are in flight in it or below it: suspend it, and close it when they have ended"
+                ),
             },
             TenantError::Store(error) => error.into(),
         }
@@ -88,6 +104,8 @@ fn member(field: &'static str) -> &'static str {
         "parent" => "parent_id",
         "hard_limit" => "hard_limit_usd",
         "soft_limit" => "soft_limit_usd",
+        "thresholds" => "soft_thresholds",
+        "under" => "under_id",
         "overlap" => "overlap_seconds",
         other => other,
     }

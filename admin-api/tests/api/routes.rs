@@ -106,6 +106,10 @@ async fn example(world: &World, operation: &str, org: &str) -> Option<&'static s
             ("POST", format!("/wallets/{}/fund", wallet().await), body, "FUND")
         }
         "create_key" => ("POST", "/keys".into(), json!({"name": "app", "wallet_id": wallet().await}), "KEY_CREATED"),
+        "change_key" => {
+            let path = format!("/keys/{}", world.key(&wallet().await).await);
+            ("PATCH", path, json!({"tags": {"team": "ads"}}), "KEY_CHANGED")
+        }
         "rotate_key" => {
             ("POST", format!("/keys/{}/rotate", world.key(&wallet().await).await), json!({}), "KEY_ROTATED")
         }

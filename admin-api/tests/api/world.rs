@@ -204,6 +204,8 @@ impl World {
             amount: price,
             estimate: None,
             patient: false,
+            downgraded: false,
+            extra: Vec::new(),
             expires_at: self.ledger.clock().now().after(Duration::from_secs(600)),
             claim: None,
             record: record.clone(),

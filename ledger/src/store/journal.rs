@@ -2,12 +2,13 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use super::terms::calendar;
 use super::{Database, values};
 use crate::clock::Timestamp;
 use crate::error::StoreError;
 use crate::id::{Call, Id, JournalRow, Wallet};
 use crate::money::Money;
-use crate::window::{Period, Window};
+use crate::window::{Calendar, Period, Window};
 
 /// One row of a wallet's journal.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -143,7 +144,7 @@ pub(crate) async fn standings(
     for wallets in wallets.chunks(200) {
         let places: Vec<String> = (1..=wallets.len()).map(|i| format!("${i}")).collect();
         let sql = format!(
-            "SELECT w.id, w.window_kind, w.hard_limit, w.funding, w.funded, ww.window_start, ww.spent, ww.held
+            "SELECT w.id, w.window_kind, w.time_zone, w.anchor, w.hard_limit, w.funding, w.funded, ww.window_start, ww.spent, ww.held
                FROM wallets w LEFT JOIN wallet_windows ww ON ww.wallet_id = w.id
               WHERE w.id IN ({})",
             places.join(", ")
@@ -151,8 +152,8 @@ pub(crate) async fn standings(
         let rows = database.rows(sql, wallets.iter().map(|wallet| (*wallet).into()).collect()).await?;
         let mut sums: HashMap<Id<Wallet>, Sum> = HashMap::new();
         for row in &rows {
-            let window: String = row.get("window_kind")?;
-            let window: Window = window.parse().map_err(|_| StoreError::Corrupt(format!("window {window:?}")))?;
+            let (kind, zone): (String, Option<String>) = (row.get("window_kind")?, row.get("time_zone")?);
+            let window = calendar(&kind, zone.as_deref(), row.get("anchor")?)?;
             let sum = sums.entry(row.id("id")?).or_insert(Sum {
                 window,
                 hard_limit: row.maybe_money("hard_limit")?,
@@ -174,7 +175,7 @@ pub(crate) async fn standings(
 
 #[derive(Default)]
 struct Sum {
-    window: Window,
+    window: Calendar,
     hard_limit: Option<Money>,
     prepaid: bool,
     funded: i64,
@@ -186,7 +187,7 @@ struct Sum {
 
 impl Sum {
     fn standing(&self, now: Timestamp) -> Standing {
-        let start = self.window.start(now);
+        let period = self.window.period(now);
         let by_limit = self.hard_limit.map(|limit| limit.nanos().saturating_sub(self.spent).saturating_sub(self.held));
         let by_funds = self.prepaid.then(|| self.funded.saturating_sub(self.ever));
         let available = by_limit.into_iter().chain(by_funds).min().map(|free| Money::from_nanos(free.max(0)));
@@ -194,8 +195,8 @@ impl Sum {
             spent: Money::from_nanos(self.spent),
             held: Money::from_nanos(self.held),
             available,
-            window_start: start,
-            resets_at: self.window.end(start),
+            window_start: period.start(),
+            resets_at: self.window.end(period),
         }
     }
 }

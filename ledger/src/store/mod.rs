@@ -8,6 +8,7 @@ mod postgres;
 pub(crate) mod receipts;
 mod sqlite;
 pub(crate) mod tenants;
+pub(crate) mod terms;
 pub(crate) mod trail;
 
 use std::path::{Path, PathBuf};

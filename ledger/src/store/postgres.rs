@@ -1,7 +1,8 @@
 //! The writer's side of Postgres: one connection of its own, set statements over arrays, one transaction a batch.
 //!
-//! Several processes may write. Each locks the batch's wallets in the order of their ids, then its audit heads in the
-//! order of their names, and keeps nothing about money between batches.
+//! Several processes may write. Each locks the roots of the batch's wallets in the order of their ids, which locks all below
+//! them, then its audit heads in the order of their names. What wallets allow is kept as long as the configuration's
+//! revision stands, which whoever changes a wallet raises under the same lock; no amount is kept between batches.
 
 use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
@@ -11,6 +12,7 @@ use std::time::Duration;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgRow};
 use sqlx::{ConnectOptions as _, Connection as _, Executor as _, Row as _};
 
+use super::terms::TermsColumns;
 use crate::audit::{GENESIS, Hash};
 use crate::book::{Counter, Leg, Terms};
 use crate::clock::Timestamp;
@@ -20,13 +22,16 @@ use crate::id::{Call, Id, Instance, Kind, Wallet};
 use crate::money::Money;
 use crate::order::Claim;
 use crate::rows::{Chain, ChainId, ClaimRow, Effect, HoldRow, Loaded, Mark, Needs, ReceiptRow, RefundRow, Status};
-use crate::window::{Period, Window};
+use crate::window::Period;
 
 pub(crate) struct PostgresStore {
     options: PgConnectOptions,
     connection: Option<PgConnection>,
     /// Chains never change, so they are kept.
     chains: HashMap<ChainId, Arc<Chain>>,
+    /// What wallets allow, and the revision that it is of.
+    terms: HashMap<Id<Wallet>, Terms>,
+    revision: i64,
     owner: String,
 }
 
@@ -45,7 +50,14 @@ impl PostgresStore {
     pub async fn open(options: &PgConnectOptions, instance: Id<Instance>) -> Result<PostgresStore, StoreError> {
         let options = options.clone().application_name("alfred-writer");
         let owner = Owner::Instance(instance).to_text();
-        let mut store = PostgresStore { options, connection: None, chains: HashMap::new(), owner };
+        let mut store = PostgresStore {
+            options,
+            connection: None,
+            chains: HashMap::new(),
+            terms: HashMap::new(),
+            revision: 0,
+            owner,
+        };
         store.connected().await?;
         Ok(store)
     }
@@ -67,11 +79,10 @@ impl PostgresStore {
             self.read_chains(needs, &mut loaded).await?;
             let db = self.connection.as_mut().ok_or(sqlx::Error::PoolClosed)?;
             db.execute("BEGIN").await?;
-            lock_wallets(db, &mut loaded).await?;
+            lock(db, needs, &mut loaded).await?;
             read_calls(db, needs, &mut loaded).await?;
-            read_counters(db, at, &mut loaded).await?;
             read_rare(db, needs, &mut loaded).await?;
-            lock_heads(db, needs, &mut loaded).await
+            self.read_wallets(needs, at, &mut loaded).await
         })
         .await?;
         Ok(loaded)
@@ -87,7 +98,8 @@ impl PostgresStore {
             && let Some(db) = self.connection.as_mut()
         {
             let rows = sqlx::query(
-                "SELECT c.chain, c.wallet_id, w.org_id FROM chain_members c JOIN wallets w ON w.id = c.wallet_id
+                "SELECT c.chain, c.wallet_id, w.org_id, w.parent_id IS NULL AS root
+                   FROM chain_members c JOIN wallets w ON w.id = c.wallet_id
                   WHERE c.chain = ANY($1) ORDER BY c.chain, c.depth",
             )
             .bind(&missing)
@@ -96,8 +108,12 @@ impl PostgresStore {
             let mut found: HashMap<ChainId, Chain> = HashMap::new();
             for row in &rows {
                 let org = id(row, "org_id")?;
-                let new_chain = || Chain { org, wallets: Vec::new(), new: false };
-                found.entry(chain(row)?).or_insert_with(new_chain).wallets.push(id(row, "wallet_id")?);
+                let new_chain = || Chain { org, wallets: Vec::new(), roots: Vec::new(), new: false };
+                let (chain, wallet) = (found.entry(chain(row)?).or_insert_with(new_chain), id(row, "wallet_id")?);
+                chain.wallets.push(wallet);
+                if row.try_get("root")? {
+                    chain.roots.push(wallet);
+                }
             }
             self.chains.extend(found.into_iter().map(|(name, chain)| (name, Arc::new(chain))));
         }
@@ -122,6 +138,32 @@ impl PostgresStore {
             }
         }
         Ok(())
+    }
+
+    /// Terms as they were read at this revision, counters as they are. A revision that has moved on makes it read again.
+    async fn read_wallets(&mut self, needs: &Needs, at: Timestamp, loaded: &mut Loaded) -> Result<(), sqlx::Error> {
+        let all: BTreeSet<Id<Wallet>> =
+            loaded.chains.values().flat_map(|chain| chain.wallets.iter().copied()).collect();
+        let db = self.connection.as_mut().ok_or(sqlx::Error::PoolClosed)?;
+        loop {
+            let missing: Vec<_> = all.iter().filter(|wallet| !self.terms.contains_key(*wallet)).copied().collect();
+            if !missing.is_empty() {
+                read_terms(db, &missing, &mut self.terms).await?;
+            }
+            let terms = all.iter().filter_map(|id| self.terms.get(id).map(|terms| (*id, Terms::clone(terms))));
+            loaded.wallets.terms = terms.collect();
+            loaded.wallets.counters.clear();
+            read_counters(db, at, loaded).await?;
+            let same = self.revision == loaded.revision;
+            if !same || self.terms.len() > KEPT_CHAINS {
+                // Changed since, perhaps between the two reads: once more, with nothing kept.
+                self.terms.clear();
+                self.revision = loaded.revision;
+            }
+            if same || all.is_empty() {
+                return read_funds(db, needs, loaded).await;
+            }
+        }
     }
 
     /// Whether an entry with this place and hash is there: then so is its whole batch.
@@ -172,30 +214,68 @@ async fn within<T>(work: impl Future<Output = Result<T, sqlx::Error>>) -> Result
     }
 }
 
-/// All wallets of all chains, in the order of their ids.
-async fn lock_wallets(db: &mut PgConnection, loaded: &mut Loaded) -> Result<(), sqlx::Error> {
-    let all: BTreeSet<Id<Wallet>> = loaded.chains.values().flat_map(|chain| chain.wallets.iter().copied()).collect();
-    if all.is_empty() {
-        return Ok(());
-    }
-    let rows = sqlx::query(
-        "SELECT id, status, hard_limit, soft_limit, window_kind, funding, funded FROM wallets
-          WHERE id = ANY($1) ORDER BY id FOR NO KEY UPDATE",
+/// The roots of all chains, then the heads, in one statement: the count makes it lock the roots first.
+const LOCK: &str = "
+    WITH root AS MATERIALIZED (
+        SELECT id FROM wallets WHERE id = ANY($1) ORDER BY id FOR NO KEY UPDATE
+    ), head AS MATERIALIZED (
+        SELECT chain, seq, hash FROM audit_heads
+         WHERE chain = ANY($2) AND (SELECT COUNT(*) FROM root) >= 0 ORDER BY chain FOR UPDATE
     )
-    .bind(all.iter().map(Id::to_string).collect::<Vec<_>>())
+    SELECT chain, seq, hash FROM head";
+
+async fn lock(db: &mut PgConnection, needs: &Needs, loaded: &mut Loaded) -> Result<(), sqlx::Error> {
+    let roots: BTreeSet<Id<Wallet>> = loaded.chains.values().flat_map(|chain| chain.roots.iter().copied()).collect();
+    let roots: Vec<String> = roots.iter().map(Id::to_string).collect();
+    let chains: Vec<&str> = needs.heads.iter().map(Cow::as_ref).collect();
+    let mut rows = sqlx::query(LOCK).bind(&roots).bind(&chains).fetch_all(&mut *db).await?;
+    if rows.len() < chains.len() {
+        sqlx::query(
+            "INSERT INTO audit_heads (chain, seq, hash) SELECT chain, 0, $2 FROM unnest($1::text[]) AS n(chain)
+              ORDER BY chain ON CONFLICT (chain) DO NOTHING",
+        )
+        .bind(&chains)
+        .bind(GENESIS.as_slice())
+        .execute(&mut *db)
+        .await?;
+        rows = sqlx::query(LOCK).bind(&roots).bind(&chains).fetch_all(&mut *db).await?;
+    }
+    for row in &rows {
+        let chain: String = row.try_get("chain")?;
+        loaded.heads.insert(Cow::Owned(chain), (row.try_get("seq")?, hash(row.try_get("hash")?)?));
+    }
+    Ok(())
+}
+
+/// What wallets allow.
+async fn read_terms(
+    db: &mut PgConnection,
+    wallets: &[Id<Wallet>],
+    terms: &mut HashMap<Id<Wallet>, Terms>,
+) -> Result<(), sqlx::Error> {
+    let rows = sqlx::query(
+        "SELECT id, status, hard_limit, soft_limit, window_kind, funding, funded, closed_at, thresholds, soft_action,
+                time_zone, anchor FROM wallets
+          WHERE id = ANY($1)",
+    )
+    .bind(column(wallets, Id::to_string))
     .fetch_all(&mut *db)
     .await?;
     for row in &rows {
-        let window: &str = row.try_get("window_kind")?;
-        let terms = Terms {
-            suspended: row.try_get::<&str, _>("status")? != "active",
-            hard_limit: row.try_get::<Option<i64>, _>("hard_limit")?.map(Money::from_nanos),
-            soft_limit: row.try_get::<Option<i64>, _>("soft_limit")?.map(Money::from_nanos),
-            window: window.parse::<Window>().map_err(|error| sqlx::Error::Decode(error.into()))?,
-            prepaid: row.try_get::<&str, _>("funding")? == "prepaid",
-            funded: money(row, "funded")?,
+        let columns = TermsColumns {
+            status: row.try_get("status")?,
+            closed_at: row.try_get("closed_at")?,
+            hard_limit: row.try_get("hard_limit")?,
+            soft_limit: row.try_get("soft_limit")?,
+            thresholds: row.try_get("thresholds")?,
+            soft_action: row.try_get("soft_action")?,
+            window_kind: row.try_get("window_kind")?,
+            time_zone: row.try_get("time_zone")?,
+            anchor: row.try_get("anchor")?,
+            funding: row.try_get("funding")?,
+            funded: row.try_get("funded")?,
         };
-        loaded.wallets.terms.insert(id(row, "id")?, terms);
+        terms.insert(id(row, "id")?, columns.read().map_err(|error| sqlx::Error::Decode(error.into()))?);
     }
     Ok(())
 }
@@ -313,24 +393,34 @@ async fn read_counters(db: &mut PgConnection, at: Timestamp, loaded: &mut Loaded
         let counter = Counter { spent: money(row, "spent")?, held: money(row, "held")?, warned };
         loaded.wallets.counters.insert(Leg { wallet: id(row, "wallet_id")?, window }, counter);
     }
-    let prepaid: Vec<String> =
-        loaded.wallets.terms.iter().filter(|(_, terms)| terms.prepaid).map(|(wallet, _)| wallet.to_string()).collect();
-    if prepaid.is_empty() {
+    Ok(())
+}
+
+/// What was put into prepaid wallets and into those that are funded now, and what was spent and is held of it in all
+/// windows. Funding raises no revision, so this is read every time.
+async fn read_funds(db: &mut PgConnection, needs: &Needs, loaded: &mut Loaded) -> Result<(), sqlx::Error> {
+    let prepaid = loaded.wallets.terms.iter().filter(|(_, terms)| terms.prepaid).map(|(wallet, _)| *wallet);
+    let wallets: BTreeSet<Id<Wallet>> = prepaid.chain(needs.funded.iter().copied()).collect();
+    if wallets.is_empty() {
         return Ok(());
     }
-    for wallet in loaded.wallets.terms.iter().filter(|(_, terms)| terms.prepaid).map(|(wallet, _)| *wallet) {
-        loaded.wallets.ever.insert(wallet, Counter::default());
-    }
     let rows = sqlx::query(
-        "SELECT wallet_id, CAST(SUM(spent) AS BIGINT) AS spent, CAST(SUM(held) AS BIGINT) AS held FROM wallet_windows
-          WHERE wallet_id = ANY($1) GROUP BY wallet_id",
+        "SELECT w.id, w.funded, CAST(COALESCE(SUM(c.spent), 0) AS BIGINT) AS spent,
+                CAST(COALESCE(SUM(c.held), 0) AS BIGINT) AS held
+           FROM wallets w LEFT JOIN wallet_windows c ON c.wallet_id = w.id
+          WHERE w.id = ANY($1) GROUP BY w.id",
     )
-    .bind(&prepaid)
+    .bind(wallets.iter().map(Id::to_string).collect::<Vec<_>>())
     .fetch_all(&mut *db)
     .await?;
     for row in &rows {
-        let counter = Counter { spent: money(row, "spent")?, held: money(row, "held")?, warned: None };
-        loaded.wallets.ever.insert(id(row, "wallet_id")?, counter);
+        let wallet = id(row, "id")?;
+        let Some(terms) = loaded.wallets.terms.get_mut(&wallet) else { continue };
+        terms.funded = money(row, "funded")?;
+        if terms.prepaid {
+            let counter = Counter { spent: money(row, "spent")?, held: money(row, "held")?, warned: None };
+            loaded.wallets.ever.insert(wallet, counter);
+        }
     }
     Ok(())
 }
@@ -383,28 +473,6 @@ async fn read_rare(db: &mut PgConnection, needs: &Needs, loaded: &mut Loaded) ->
             let done = (id(&row, "wallet_id")?, money(&row, "amount")?);
             loaded.fundings.insert((source.clone(), reference.clone()), done);
         }
-    }
-    Ok(())
-}
-
-async fn lock_heads(db: &mut PgConnection, needs: &Needs, loaded: &mut Loaded) -> Result<(), sqlx::Error> {
-    const LOCK: &str = "SELECT chain, seq, hash FROM audit_heads WHERE chain = ANY($1) ORDER BY chain FOR UPDATE";
-    let chains: Vec<&str> = needs.heads.iter().map(Cow::as_ref).collect();
-    let mut rows = sqlx::query(LOCK).bind(&chains).fetch_all(&mut *db).await?;
-    if rows.len() < chains.len() {
-        sqlx::query(
-            "INSERT INTO audit_heads (chain, seq, hash) SELECT chain, 0, $2 FROM unnest($1::text[]) AS n(chain)
-              ORDER BY chain ON CONFLICT (chain) DO NOTHING",
-        )
-        .bind(&chains)
-        .bind(GENESIS.as_slice())
-        .execute(&mut *db)
-        .await?;
-        rows = sqlx::query(LOCK).bind(&chains).fetch_all(&mut *db).await?;
-    }
-    for row in &rows {
-        let chain: String = row.try_get("chain")?;
-        loaded.heads.insert(Cow::Owned(chain), (row.try_get("seq")?, hash(row.try_get("hash")?)?));
     }
     Ok(())
 }

@@ -12,6 +12,7 @@ use tokio::sync::OwnedMutexGuard;
 use super::SqliteDatabase;
 use super::memory::Memory;
 use super::places::{Places, place_all};
+use super::terms::TermsColumns;
 use crate::audit::Hash;
 use crate::book::{Counter, Leg, Terms};
 use crate::clock::Timestamp;
@@ -21,7 +22,6 @@ use crate::id::{Id, Instance, Kind, Org, Wallet};
 use crate::money::Money;
 use crate::order::Claim;
 use crate::rows::{Chain, ChainId, ClaimRow, Effect, HoldRow, Loaded, Mark, Needs, ReceiptRow, RefundRow, Status};
-use crate::window::Window;
 
 pub(crate) struct SqliteStore {
     connection: Connection,
@@ -326,14 +326,16 @@ fn read_calls(db: &Connection, memory: &Memory, needs: &Needs, loaded: &mut Load
 
 fn read_chain(db: &Connection, name: ChainId) -> Result<Option<Chain>, StoreError> {
     let mut members = db.prepare_cached(
-        "SELECT c.wallet_id, w.org_id FROM chain_members c JOIN wallets w ON w.id = c.wallet_id
+        "SELECT c.wallet_id, w.org_id, w.parent_id IS NULL FROM chain_members c JOIN wallets w ON w.id = c.wallet_id
           WHERE c.chain = ?1 ORDER BY c.depth",
     )?;
-    let members =
-        members.query_map([name.to_string()], |row| Ok((id(row, 0)?, id(row, 1)?)))?.collect::<Result<Vec<_>, _>>()?;
-    let Some(&(_, org)) = members.first() else { return Ok(None) };
-    let wallets = members.into_iter().map(|(wallet, _)| wallet).collect();
-    Ok(Some(Chain { org, wallets, new: false }))
+    let members = members
+        .query_map([name.to_string()], |row| Ok((id(row, 0)?, id(row, 1)?, row.get::<_, bool>(2)?)))?
+        .collect::<Result<Vec<_>, _>>()?;
+    let Some(&(_, org, _)) = members.first() else { return Ok(None) };
+    let roots = members.iter().filter(|(_, _, root)| *root).map(|(wallet, ..)| *wallet).collect();
+    let wallets = members.into_iter().map(|(wallet, ..)| wallet).collect();
+    Ok(Some(Chain { org, wallets, roots, new: false }))
 }
 
 fn read_orgs(db: &Connection, wallets: &[Id<Wallet>]) -> Result<HashMap<Id<Wallet>, Id<Org>>, StoreError> {
@@ -471,7 +473,9 @@ fn read_wallets(db: &Connection, memory: &mut Memory, at: Timestamp, loaded: &mu
 
 fn read_terms(db: &Connection, wallet: Id<Wallet>) -> Result<Option<Terms>, StoreError> {
     let mut terms = db.prepare_cached(
-        "SELECT status, hard_limit, soft_limit, window_kind, funding, funded FROM wallets WHERE id = ?1",
+        "SELECT status, hard_limit, soft_limit, window_kind, funding, funded, closed_at, thresholds, soft_action, time_zone,
+                anchor
+           FROM wallets WHERE id = ?1",
     )?;
     terms.query_row([wallet.to_string()], |row| Ok(terms_row(row))).optional()?.transpose()
 }
@@ -493,16 +497,22 @@ fn counter_row(row: &Row<'_>, first: usize) -> Result<Option<Counter>, rusqlite:
 }
 
 fn terms_row(row: &Row<'_>) -> Result<Terms, StoreError> {
-    let window = row.get_ref(3)?.as_str().map_err(rusqlite::Error::from)?;
-    let window: Window = window.parse().map_err(|_| StoreError::Corrupt(format!("window {window:?}")))?;
-    Ok(Terms {
-        suspended: row.get_ref(0)?.as_str().map_err(rusqlite::Error::from)? != "active",
-        hard_limit: row.get::<_, Option<i64>>(1)?.map(Money::from_nanos),
-        soft_limit: row.get::<_, Option<i64>>(2)?.map(Money::from_nanos),
-        window,
-        prepaid: row.get_ref(4)?.as_str().map_err(rusqlite::Error::from)? == "prepaid",
-        funded: money(row, 5)?,
-    })
+    let text = |column| row.get_ref(column)?.as_str().map_err(rusqlite::Error::from);
+    let maybe = |column| row.get_ref(column)?.as_str_or_null().map_err(rusqlite::Error::from);
+    let columns = TermsColumns {
+        status: text(0)?,
+        hard_limit: row.get(1)?,
+        soft_limit: row.get(2)?,
+        window_kind: text(3)?,
+        funding: text(4)?,
+        funded: row.get(5)?,
+        closed_at: row.get(6)?,
+        thresholds: maybe(7)?,
+        soft_action: text(8)?,
+        time_zone: maybe(9)?,
+        anchor: row.get(10)?,
+    };
+    columns.read()
 }
 
 fn save_wallets(db: &Connection, loaded: &Loaded) -> Result<(), StoreError> {

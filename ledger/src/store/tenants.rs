@@ -1,24 +1,27 @@
 //! Tenants in SQL: one text for both databases.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use super::terms::{calendar, soft_action, thresholds};
 use super::{Database, Row, Tx, Value, audit, values};
 use crate::audit::Entry;
 use crate::clock::Timestamp;
 use crate::error::StoreError;
 use crate::id::{Id, Key, Operator, Org, Team, User, Wallet};
 use crate::tenants::{
-    Credential, Funding, KeyRow, OperatorCredential, OperatorRow, OrgRow, Overlap, Page, TeamRow, UserRow, WalletKind,
-    WalletRow, WalletStatus,
+    Credential, Funding, KeyRow, OperatorCredential, OperatorRow, OrgRow, Overlap, Page, Scope, TeamRow, UserRow,
+    WalletKind, WalletRow, WalletStatus,
 };
+use crate::window::Zone;
 
 const ORG: &str = "SELECT id, name, content, created_at FROM orgs";
 const TEAM: &str = "SELECT id, org_id, name, content, created_at FROM teams";
 const USER: &str = "SELECT id, org_id, name, email, content, created_at FROM users";
 const WALLET: &str = "SELECT id, org_id, name, kind, parent_id, team_id, user_id, status, hard_limit, soft_limit,
-    window_kind, funding, funded, content, created_at FROM wallets";
+    window_kind, funding, funded, content, created_at, thresholds, soft_action, time_zone, anchor, scope, under_id, closed_at
+    FROM wallets";
 const KEY: &str = "SELECT id, org_id, wallet_id, team_id, user_id, name, models, rpm, tpm, expires_at, previous_until,
-    rotated_at, revoked_at, content, created_at FROM keys";
+    rotated_at, revoked_at, content, created_at, tags FROM keys";
 const OPERATOR: &str = "SELECT id, name, source, secret_hash, created_at FROM operators WHERE revoked_at IS NULL";
 
 /// A kind of row that is read by id and listed.
@@ -61,6 +64,8 @@ impl Stored for UserRow {
 impl Stored for WalletRow {
     const SELECT: &'static str = WALLET;
     fn read(row: &Row) -> Result<Self, StoreError> {
+        let (window, zone): (String, Option<String>) = (row.get("window_kind")?, row.get("time_zone")?);
+        let closed_at = row.maybe_time("closed_at")?;
         Ok(WalletRow {
             id: row.id("id")?,
             org: row.id("org_id")?,
@@ -69,10 +74,18 @@ impl Stored for WalletRow {
             parent: row.maybe_id("parent_id")?,
             team: row.maybe_id("team_id")?,
             user: row.maybe_id("user_id")?,
-            status: word(row, "status", WalletStatus::from_word)?,
+            status: match closed_at {
+                Some(_) => WalletStatus::Closed,
+                None => word(row, "status", WalletStatus::from_word)?,
+            },
             hard_limit: row.maybe_money("hard_limit")?,
             soft_limit: row.maybe_money("soft_limit")?,
-            window: word(row, "window_kind", |word| word.parse().ok())?,
+            thresholds: thresholds(row.get::<Option<String>>("thresholds")?.as_deref())?,
+            soft_action: soft_action(&row.get::<String>("soft_action")?)?,
+            window: calendar(&window, zone.as_deref(), row.get("anchor")?)?,
+            coverage: json(row, "scope")?,
+            under: row.maybe_id("under_id")?,
+            closed_at,
             funding: word(row, "funding", Funding::from_word)?,
             funded: row.money("funded")?,
             created_at: row.time("created_at")?,
@@ -90,7 +103,8 @@ impl Stored for KeyRow {
             wallet: row.id("wallet_id")?,
             team: row.maybe_id("team_id")?,
             user: row.maybe_id("user_id")?,
-            models: models(row)?,
+            models: json(row, "models")?,
+            tags: json(row, "tags")?.unwrap_or_default(),
             expires_at: row.maybe_time("expires_at")?,
             rpm: row.get::<Option<i64>>("rpm")?.and_then(|rate| rate.try_into().ok()),
             tpm: row.get::<Option<i64>>("tpm")?.and_then(|rate| rate.try_into().ok()),
@@ -107,9 +121,15 @@ fn word<T>(row: &Row, column: &str, read: impl Fn(&str) -> Option<T>) -> Result<
     read(&text).ok_or_else(|| StoreError::Corrupt(format!("{column} {text:?}")))
 }
 
-fn models(row: &Row) -> Result<Option<Vec<String>>, StoreError> {
-    let text: Option<String> = row.get("models")?;
-    text.map(|text| serde_json::from_str(&text).map_err(|_| StoreError::Corrupt("models".to_owned()))).transpose()
+/// A column of JSON, or nothing.
+fn json<T: serde::de::DeserializeOwned>(row: &Row, column: &str) -> Result<Option<T>, StoreError> {
+    let text: Option<String> = row.get(column)?;
+    text.map(|text| serde_json::from_str(&text).map_err(|_| StoreError::Corrupt(column.to_owned()))).transpose()
+}
+
+/// What a column of JSON is to hold; nothing where there is nothing to tell.
+fn told(value: &impl serde::Serialize, is_nothing: bool) -> Option<String> {
+    (!is_nothing).then(|| serde_json::json!(value).to_string())
 }
 
 /// The one with this id.
@@ -236,8 +256,9 @@ pub(crate) async fn insert_wallet(tx: &mut Tx, wallet: &WalletRow, content: [u8;
     }
     tx.execute(
         "INSERT INTO wallets (id, org_id, name, kind, parent_id, team_id, user_id, status, hard_limit, soft_limit,
-                              window_kind, funding, funded, content, created_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)",
+                              window_kind, funding, funded, content, created_at, thresholds, soft_action, time_zone,
+                              anchor, scope, under_id)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21)",
         values![
             wallet.id,
             wallet.org,
@@ -249,11 +270,17 @@ pub(crate) async fn insert_wallet(tx: &mut Tx, wallet: &WalletRow, content: [u8;
             wallet.status.as_str(),
             wallet.hard_limit,
             wallet.soft_limit,
-            wallet.window.as_str(),
+            wallet.window.kind().as_str(),
             wallet.funding.as_str(),
             wallet.funded,
             content,
             wallet.created_at,
+            thresholds_told(wallet),
+            wallet.soft_action.as_str(),
+            zone_told(wallet),
+            anchor_told(wallet),
+            wallet.coverage.as_ref().and_then(|it| told(it, false)),
+            wallet.under,
         ],
     )
     .await?;
@@ -269,6 +296,17 @@ pub(crate) async fn insert_wallet(tx: &mut Tx, wallet: &WalletRow, content: [u8;
         .await?;
     }
     Ok(())
+}
+
+/// Locks what the writer locks before it moves money in this wallet: the root above it.
+pub(crate) async fn lock_roots(tx: &mut Tx, wallet: Id<Wallet>) -> Result<(), StoreError> {
+    tx.rows_for_update(
+        "SELECT id FROM wallets WHERE parent_id IS NULL AND id IN
+             (SELECT wallet_id FROM chain_members WHERE chain = $1) ORDER BY id",
+        values![wallet],
+    )
+    .await
+    .map(drop)
 }
 
 /// How many wallets lie from this one to its root, itself included.
@@ -289,21 +327,96 @@ pub(crate) async fn nearest_team(tx: &mut Tx, wallet: Id<Wallet>) -> Result<Opti
     row.map_or(Ok(None), |row| row.maybe_id("team_id"))
 }
 
-/// Saves what may change of a wallet.
+// What is as usual is not told, as in rows of before there was anything else.
+fn thresholds_told(wallet: &WalletRow) -> Option<String> {
+    told(&wallet.thresholds.iter().collect::<Vec<_>>(), wallet.thresholds.is_empty())
+}
+
+fn zone_told(wallet: &WalletRow) -> Option<&'static str> {
+    (wallet.window.zone() != Zone::UTC).then(|| wallet.window.zone().as_str())
+}
+
+fn anchor_told(wallet: &WalletRow) -> Option<i64> {
+    (wallet.window.anchor() != 1).then(|| i64::from(wallet.window.anchor()))
+}
+
+/// Saves what may change of a wallet. A closed one is suspended as well, for processes that do not know the other.
 pub(crate) async fn update_wallet(tx: &mut Tx, wallet: &WalletRow) -> Result<(), StoreError> {
+    let status = if wallet.status == WalletStatus::Closed { WalletStatus::Suspended } else { wallet.status };
     tx.execute(
-        "UPDATE wallets SET name = $2, status = $3, hard_limit = $4, soft_limit = $5, window_kind = $6 WHERE id = $1",
+        "UPDATE wallets SET name = $2, status = $3, hard_limit = $4, soft_limit = $5, window_kind = $6, thresholds = $7,
+                            soft_action = $8, time_zone = $9, anchor = $10, scope = $11, closed_at = $12
+          WHERE id = $1",
         values![
             wallet.id,
             &wallet.name,
-            wallet.status.as_str(),
+            status.as_str(),
             wallet.hard_limit,
             wallet.soft_limit,
-            wallet.window.as_str(),
+            wallet.window.kind().as_str(),
+            thresholds_told(wallet),
+            wallet.soft_action.as_str(),
+            zone_told(wallet),
+            anchor_told(wallet),
+            wallet.coverage.as_ref().and_then(|it| told(it, false)),
+            wallet.closed_at,
         ],
     )
     .await?;
     Ok(())
+}
+
+/// Calls that hold something in the wallet, be it nothing: those of keys on it, below it, and covered by it.
+pub(crate) async fn calls_in_flight(tx: &mut Tx, wallet: Id<Wallet>) -> Result<i64, StoreError> {
+    let row = tx
+        .row(
+            "SELECT COUNT(*) AS n FROM holds h JOIN chain_members c ON c.chain = h.chain WHERE c.wallet_id = $1",
+            values![wallet],
+        )
+        .await?;
+    row.map_or(Ok(0), |row| row.get("n"))
+}
+
+/// Scopes that are in force, with the wallets of living keys that each is about.
+pub(crate) async fn scopes(db: &Database) -> Result<Vec<Scope>, StoreError> {
+    let rows = db
+        .rows(
+            "SELECT id, org_id, under_id, scope FROM wallets WHERE kind = 'scope' AND closed_at IS NULL ORDER BY id",
+            values![],
+        )
+        .await?;
+    let mut scopes = rows
+        .iter()
+        .map(|row| {
+            Ok(Scope {
+                wallet: row.id("id")?,
+                org: row.id("org_id")?,
+                under: row.maybe_id("under_id")?,
+                coverage: json(row, "scope")?.ok_or_else(|| StoreError::Corrupt("scope".to_owned()))?,
+                leaves: BTreeSet::new(),
+            })
+        })
+        .collect::<Result<Vec<_>, StoreError>>()?;
+    if scopes.iter().all(|scope| scope.under.is_none()) {
+        return Ok(scopes);
+    }
+    let rows = db
+        .rows(
+            "SELECT DISTINCT c.wallet_id AS under_id, k.wallet_id AS leaf_id
+               FROM keys k JOIN chain_members c ON c.chain = k.wallet_id
+              WHERE k.revoked_at IS NULL
+                AND c.wallet_id IN (SELECT under_id FROM wallets WHERE kind = 'scope' AND under_id IS NOT NULL)",
+            values![],
+        )
+        .await?;
+    let mut leaves: BTreeMap<Id<Wallet>, BTreeSet<Id<Wallet>>> = BTreeMap::new();
+    for row in &rows {
+        leaves.entry(row.id("under_id")?).or_default().insert(row.id("leaf_id")?);
+    }
+    for scope in &mut scopes {
+        scope.leaves = scope.under.and_then(|under| leaves.get(&under)).cloned().unwrap_or_default();
+    }
+    Ok(scopes)
 }
 
 pub(crate) async fn insert_key(
@@ -316,8 +429,8 @@ pub(crate) async fn insert_key(
     let tpm = key.tpm.map(|rate| i64::try_from(rate).unwrap_or(i64::MAX));
     tx.execute(
         "INSERT INTO keys (id, org_id, wallet_id, team_id, user_id, name, secret_hash, models, rpm, tpm, expires_at,
-                           content, created_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
+                           content, created_at, tags)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
         values![
             key.id,
             key.org,
@@ -332,9 +445,17 @@ pub(crate) async fn insert_key(
             key.expires_at,
             content,
             key.created_at,
+            told(&key.tags, key.tags.is_empty()),
         ],
     )
     .await?;
+    Ok(())
+}
+
+/// Saves a key's tags.
+pub(crate) async fn tag_key(tx: &mut Tx, key: &KeyRow) -> Result<(), StoreError> {
+    let tags = told(&key.tags, key.tags.is_empty());
+    tx.execute("UPDATE keys SET tags = $2 WHERE id = $1", values![key.id, tags]).await?;
     Ok(())
 }
 
@@ -388,7 +509,7 @@ pub(crate) async fn credentials(db: &Database, now: Timestamp) -> Result<Vec<Cre
     let rows = db
         .rows(
             "SELECT id, org_id, wallet_id, team_id, user_id, secret_hash, previous_hash, previous_until, models, rpm, tpm,
-                    expires_at
+                    expires_at, tags
              FROM keys WHERE revoked_at IS NULL AND (expires_at IS NULL OR expires_at > $1)",
             values![now],
         )
@@ -409,7 +530,8 @@ fn credential(row: &Row) -> Result<Credential, StoreError> {
         user: row.maybe_id("user_id")?,
         secret_hash: row.hash("secret_hash")?,
         overlap,
-        models: models(row)?,
+        models: json(row, "models")?,
+        tags: json(row, "tags")?.unwrap_or_default(),
         rpm: row.get::<Option<i64>>("rpm")?.and_then(|rate| rate.try_into().ok()),
         tpm: row.get::<Option<i64>>("tpm")?.and_then(|rate| rate.try_into().ok()),
         expires_at: row.maybe_time("expires_at")?,

@@ -8,12 +8,20 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use super::TenantError;
+use super::scope::{Coverage, Tags};
+use super::wallet::Anchor;
 use crate::money::Money;
+use crate::soft::{MOST_THRESHOLDS, Threshold, Thresholds};
+use crate::window::{Calendar, Window, Zone};
 
 const LONGEST_NAME: usize = 200;
 const LONGEST_EMAIL: usize = 254;
 const LONGEST_MODEL: usize = 256;
 const MOST_MODELS: usize = 1_000;
+const MOST_PATTERNS: usize = 64;
+const MOST_TAGS: usize = 32;
+const LONGEST_TAG: usize = 128;
+pub(super) const NOTHING_COVERED: &str = "and tags must not both be empty: a scope says which calls it covers";
 pub(super) const MOST_REQUESTS_PER_MINUTE: u64 = 1_000_000;
 pub(super) const MOST_TOKENS_PER_MINUTE: u64 = 1_000_000_000;
 
@@ -64,6 +72,76 @@ pub(super) fn soft_within_hard(soft: Option<Money>, hard: Option<Money>) -> Resu
         }
         _ => Ok(()),
     }
+}
+
+/// Up to eight soft limits, each once. A part of a limit that there is not could never be reached.
+pub(super) fn thresholds(all: &[Threshold], hard: Option<Money>) -> Result<Thresholds, TenantError> {
+    let field = "thresholds";
+    for (n, threshold) in all.iter().enumerate() {
+        if all[..n].contains(threshold) {
+            return Err(invalid(field, format!("names {threshold} twice")));
+        }
+        match (threshold, hard) {
+            (Threshold::Percent(_), None) => {
+                return Err(invalid(field, format!("has {threshold} of a hard limit that there is not")));
+            }
+            (Threshold::Amount(amount), Some(hard)) if *amount > hard => {
+                return Err(invalid(field, format!("has {amount}, which is above the hard limit of {hard}")));
+            }
+            _ => {}
+        }
+    }
+    Thresholds::new(all).ok_or_else(|| invalid(field, format!("must be at most {MOST_THRESHOLDS}")))
+}
+
+/// Only weeks and months begin on a day of choice.
+pub(super) fn calendar(kind: Window, zone: Zone, anchor: Option<Anchor>) -> Result<Calendar, TenantError> {
+    let (field, day) = match (anchor, kind) {
+        (None, _) => ("anchor_day", None),
+        (Some(Anchor::Weekday(day)), Window::Week) => ("anchor_weekday", Some(day)),
+        (Some(Anchor::Day(day)), Window::Month) => ("anchor_day", Some(day)),
+        (Some(Anchor::Weekday(_)), _) => {
+            return Err(invalid("anchor_weekday", format!("is for windows of a week, and the window is {kind}")));
+        }
+        (Some(Anchor::Day(_)), _) => {
+            return Err(invalid("anchor_day", format!("is for windows of a month, and the window is {kind}")));
+        }
+    };
+    Calendar::new(kind, zone, day).ok_or_else(|| invalid(field, "must be from 1 to 31 of a month, or to 7 of a week"))
+}
+
+/// A scope says which calls it covers, in names of models with `*` for any text, and in tags.
+pub(super) fn coverage(coverage: &Coverage) -> Result<(), TenantError> {
+    if coverage.is_empty() {
+        return Err(invalid("models", NOTHING_COVERED));
+    }
+    if coverage.models.len() > MOST_PATTERNS {
+        return Err(invalid("models", format!("must be at most {MOST_PATTERNS} patterns")));
+    }
+    if !coverage.models.is_empty() {
+        models(Some(&coverage.models))?;
+    }
+    tags(&coverage.tags)
+}
+
+/// Tags are bounded: they are compared with every call.
+pub(super) fn tags(tags: &Tags) -> Result<(), TenantError> {
+    if tags.len() > MOST_TAGS {
+        return Err(invalid("tags", format!("must be at most {MOST_TAGS}")));
+    }
+    let fits = |text: &String| (1..=LONGEST_TAG).contains(&text.chars().count()) && !text.chars().any(char::is_control);
+    if tags.iter().any(|(name, value)| !fits(name) || !fits(value)) {
+        return Err(invalid(
+            "tags",
+            format!("must have names and values of 1 to {LONGEST_TAG} characters, on one line"),
+        ));
+    }
+    Ok(())
+}
+
+/// Tags as the audit log has them: it is no place for an admin's own words, and still shows that they changed.
+pub(super) fn tags_hash(tags: &Tags) -> Option<String> {
+    (!tags.is_empty()).then(|| hex::encode(content(tags)))
 }
 
 pub(super) fn models(models: Option<&[String]>) -> Result<(), TenantError> {

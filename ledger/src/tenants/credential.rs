@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use super::scope::{Scope, Tags};
 use super::{OperatorCredential, Tenants};
 use crate::clock::Timestamp;
 use crate::error::StoreError;
@@ -19,6 +20,8 @@ pub struct CredentialSet {
     pub revision: i64,
     pub keys: Vec<Credential>,
     pub operators: Vec<OperatorCredential>,
+    /// Wallets beside the chains, in the order of their ids.
+    pub scopes: Vec<Scope>,
 }
 
 /// A living app key: what it opens, and how it is recognised.
@@ -35,6 +38,8 @@ pub struct Credential {
     pub models: Option<Vec<String>>,
     pub rpm: Option<u32>,
     pub tpm: Option<u64>,
+    /// What is said of its calls.
+    pub tags: Tags,
     pub expires_at: Option<Timestamp>,
 }
 
@@ -69,7 +74,8 @@ impl Tenants<'_> {
             let revision = rows::revision(self.db()).await?;
             let keys = rows::credentials(self.db(), self.now()).await?;
             let operators = rows::operator_credentials(self.db()).await?;
-            Ok(CredentialSet { revision, keys, operators })
+            let scopes = rows::scopes(self.db()).await?;
+            Ok(CredentialSet { revision, keys, operators, scopes })
         };
         // Whoever asks is late already; the next try begins with connections that are not in doubt.
         tokio::time::timeout(DEADLINE, read).await.unwrap_or_else(|_| {

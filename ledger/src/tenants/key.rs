@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use super::people::{check_team, check_user};
-use super::{Mark, Page, TenantError, Tenants, WalletRow, check, kind};
+use super::scope::Tags;
+use super::{Mark, Page, TenantError, Tenants, WalletKind, WalletRow, WalletStatus, check, kind};
 use crate::audit::{Actor, Entry};
 use crate::clock::Timestamp;
 use crate::id::{Id, Key, Org, Team, User, Wallet};
@@ -31,6 +32,16 @@ pub struct NewKey {
     pub rpm: Option<u32>,
     /// Tokens a minute.
     pub tpm: Option<u64>,
+    /// What is said of its calls: scopes go by it.
+    pub tags: Tags,
+}
+
+impl NewKey {
+    /// A key for any model, without rates, that never expires.
+    pub fn new(id: Id<Key>, name: impl Into<String>, wallet: Id<Wallet>) -> NewKey {
+        let (name, tags) = (name.into(), Tags::new());
+        NewKey { id, name, wallet, team: None, user: None, models: None, expires_at: None, rpm: None, tpm: None, tags }
+    }
 }
 
 /// An app key, without anything that could be used as one.
@@ -46,6 +57,7 @@ pub struct KeyRow {
     pub expires_at: Option<Timestamp>,
     pub rpm: Option<u32>,
     pub tpm: Option<u64>,
+    pub tags: Tags,
     /// Until when the secret before the last rotation is good as well.
     pub overlap_until: Option<Timestamp>,
     pub rotated_at: Option<Timestamp>,
@@ -81,10 +93,7 @@ impl Tenants<'_> {
     pub async fn create_key(&self, new: NewKey, actor: &Actor) -> Result<(KeyRow, ShownKey), TenantError> {
         let now = self.now();
         check_new(&new)?;
-        let content = check::content(&(
-            (&new.name, new.wallet, new.team, new.user),
-            (&new.models, new.expires_at.map(Timestamp::micros), new.rpm, new.tpm),
-        ));
+        let content = content(&new);
         let mut change = Change::begin(self.db()).await?;
         if let Some((row, made_of)) = rows::find::<KeyRow>(&mut change.tx, new.id.to_string()).await? {
             let row = check::repeat(row, &new.id, made_of, content)?;
@@ -94,7 +103,7 @@ impl Tenants<'_> {
             return Err(check::invalid("expires_at", "must lie in the future"));
         }
         let (org, team) = owner(&mut change, &new).await?;
-        let NewKey { id, name, wallet, team: _, user, models, expires_at, rpm, tpm } = new;
+        let NewKey { id, name, wallet, team: _, user, models, expires_at, rpm, tpm, tags } = new;
         let (overlap_until, rotated_at, revoked_at) = (None, None, None);
         let row = KeyRow {
             id,
@@ -107,6 +116,7 @@ impl Tenants<'_> {
             expires_at,
             rpm,
             tpm,
+            tags,
             overlap_until,
             rotated_at,
             revoked_at,
@@ -122,9 +132,29 @@ impl Tenants<'_> {
             .with("models", &row.models)
             .with("expires_at", row.expires_at)
             .with("rpm", row.rpm)
-            .with("tpm", row.tpm);
+            .with("tpm", row.tpm)
+            .with("tags_sha256", check::tags_hash(&row.tags));
         self.commit(change, now, &[entry]).await?;
         Ok((row, shown))
+    }
+
+    /// Says other things of a key's calls from now on. A revoked key may still be told apart so.
+    pub async fn tag_key(&self, id: Id<Key>, tags: Tags, actor: &Actor) -> Result<KeyRow, TenantError> {
+        check::tags(&tags)?;
+        let mut change = Change::begin(self.db()).await?;
+        let row = rows::lock::<KeyRow>(&mut change.tx, id.to_string()).await?;
+        let mut row = row.ok_or_else(|| TenantError::Unknown(id.to_string()))?;
+        if row.tags == tags {
+            return Ok(row);
+        }
+        let from = check::tags_hash(&std::mem::replace(&mut row.tags, tags));
+        rows::tag_key(&mut change.tx, &row).await?;
+        let entry = Entry::new(Some(row.org), kind::KEY_CHANGED, *actor)
+            .with("key_id", row.id)
+            .with("from_tags_sha256", from)
+            .with("tags_sha256", check::tags_hash(&row.tags));
+        self.commit(change, self.now(), &[entry]).await?;
+        Ok(row)
     }
 
     /// Gives a key a new secret. The old one stays good for the overlap, one from an earlier overlap ends now.
@@ -187,8 +217,16 @@ impl Tenants<'_> {
     }
 }
 
+/// What came later counts only where it says something: a repeat of what an earlier release made is still one.
+fn content(new: &NewKey) -> [u8; 32] {
+    let who = (&new.name, new.wallet, new.team, new.user);
+    let what = (&new.models, new.expires_at.map(Timestamp::micros), new.rpm, new.tpm);
+    if new.tags.is_empty() { check::content(&(who, what)) } else { check::content(&(who, what, &new.tags)) }
+}
+
 fn check_new(new: &NewKey) -> Result<(), TenantError> {
     check::name(&new.name)?;
+    check::tags(&new.tags)?;
     check::models(new.models.as_deref())?;
     check::rate("rpm", new.rpm.map(u64::from), check::MOST_REQUESTS_PER_MINUTE)?;
     check::rate("tpm", new.tpm, check::MOST_TOKENS_PER_MINUTE)
@@ -199,6 +237,12 @@ async fn owner(change: &mut Change, new: &NewKey) -> Result<(Id<Org>, Option<Id<
     let Some((wallet, _)) = rows::find::<WalletRow>(&mut change.tx, new.wallet.to_string()).await? else {
         return Err(check::invalid("wallet", format!("names {}, which does not exist", new.wallet)));
     };
+    if wallet.kind == WalletKind::Scope {
+        return Err(check::invalid("wallet", format!("names {}, which is a scope: no key is on one", new.wallet)));
+    }
+    if wallet.status == WalletStatus::Closed {
+        return Err(check::invalid("wallet", format!("names {}, which is closed", new.wallet)));
+    }
     if let Some(user) = new.user {
         check_user(change, wallet.org, user).await?;
     }

@@ -4,12 +4,14 @@
 //! name or an address). Ids come from the asker: the same id and content again is answered the same and changes nothing,
 //! other content is a conflict.
 
+mod change;
 mod check;
 mod claim;
 mod credential;
 mod key;
 mod operator;
 mod people;
+mod scope;
 mod wallet;
 
 use crate::audit::Entry;
@@ -19,11 +21,15 @@ use crate::ledger::Ledger;
 use crate::store::Database;
 use crate::store::tenants::Change;
 
+pub(crate) use wallet::words;
+
+pub use change::WalletChange;
 pub use credential::{Credential, CredentialSet, Overlap};
 pub use key::{DEFAULT_OVERLAP, KeyRow, LONGEST_OVERLAP, NewKey, Rotation};
 pub use operator::{OperatorCredential, OperatorRow};
 pub use people::{NewOrg, NewTeam, NewUser, OrgRow, TeamRow, UserRow};
-pub use wallet::{Funding, LONGEST_CHAIN, NewWallet, WalletChange, WalletKind, WalletRow, WalletStatus};
+pub use scope::{Coverage, Scope, Tags};
+pub use wallet::{Anchor, Funding, LONGEST_CHAIN, NewWallet, WalletKind, WalletRow, WalletStatus};
 
 /// Tenants, as operators read and change them.
 #[derive(Clone, Copy)]
@@ -66,6 +72,7 @@ pub mod kind {
     pub const WALLET_CREATED: &str = "WALLET_CREATED";
     pub const WALLET_CHANGED: &str = "WALLET_CHANGED";
     pub const KEY_CREATED: &str = "KEY_CREATED";
+    pub const KEY_CHANGED: &str = "KEY_CHANGED";
     pub const KEY_ROTATED: &str = "KEY_ROTATED";
     pub const KEY_REVOKED: &str = "KEY_REVOKED";
     pub const OPERATOR_CREATED: &str = "OPERATOR_CREATED";
@@ -95,6 +102,17 @@ pub enum TenantError {
     /// A key that was revoked or has expired cannot be rotated.
     #[error("{0} was revoked or has expired")]
     Ended(String),
+    /// A wallet that was closed stays as it is.
+    #[error("{0} is closed")]
+    Closed(String),
+    /// Calls hold money in a wallet that was to be closed, or did so through wallets below it.
+    #[error("{wallet} cannot be closed: {calls} calls are in flight")]
+    InUse {
+        /// The wallet.
+        wallet: String,
+        /// How many calls.
+        calls: i64,
+    },
     #[error("ledger store failed")]
     Store(#[from] StoreError),
 }

@@ -1,15 +1,17 @@
-//! Wallets as they are made and changed. What is spent and held in them is the writer's.
+//! Wallets as they are made. What is spent and held in them is the writer's; how they change is told in `change.rs`.
 
 use serde::Serialize;
 
 use super::people::{check_org, check_team, check_user};
+use super::scope::Coverage;
 use super::{Mark, Page, TenantError, Tenants, check, kind};
 use crate::audit::{Actor, Entry};
 use crate::clock::Timestamp;
 use crate::id::{Id, Org, Team, User, Wallet};
 use crate::money::Money;
+use crate::soft::{SoftAction, Threshold, Thresholds};
 use crate::store::tenants::{self as rows, Change};
-use crate::window::Window;
+use crate::window::{Calendar, Window, Zone};
 
 macro_rules! words {
     ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $word:literal),* $(,)? }) => {
@@ -34,6 +36,8 @@ macro_rules! words {
     };
 }
 
+pub(crate) use words;
+
 words! {
     /// Whose money a wallet stands for. More kinds will come.
     WalletKind {
@@ -47,6 +51,8 @@ words! {
         Project = "project",
         /// One key's.
         Key = "key",
+        /// A model's or a tag's: a wallet beside the chains, which the calls that it covers hold money in too.
+        Scope = "scope",
     }
 }
 
@@ -57,6 +63,8 @@ words! {
         Active = "active",
         /// It admits nothing; what is in flight still settles.
         Suspended = "suspended",
+        /// It admits nothing ever again, and nothing of it changes.
+        Closed = "closed",
     }
 }
 
@@ -68,6 +76,15 @@ words! {
         /// What was paid in: it is spent once, whatever the window; a hard limit then bounds each window of it.
         Prepaid = "prepaid",
     }
+}
+
+/// The day that windows begin on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Anchor {
+    /// Of a week: 1 is Monday.
+    Weekday(u8),
+    /// Of a month, or the last day of a month that has no such day.
+    Day(u8),
 }
 
 /// A wallet to be made. Its parent never changes.
@@ -85,8 +102,43 @@ pub struct NewWallet {
     pub parent: Option<Id<Wallet>>,
     pub hard_limit: Option<Money>,
     pub soft_limit: Option<Money>,
+    /// More soft limits.
+    pub thresholds: Vec<Threshold>,
+    pub soft_action: SoftAction,
     pub window: Window,
+    /// Whose midnights its windows begin at.
+    pub zone: Zone,
+    pub anchor: Option<Anchor>,
     pub funding: Funding,
+    /// Of a scope, and of nothing else: which calls it covers.
+    pub coverage: Option<Coverage>,
+    /// Of a scope: only calls of keys on this wallet or below it.
+    pub under: Option<Id<Wallet>>,
+}
+
+impl NewWallet {
+    /// A root of its own without any limit, in a window without end.
+    pub fn new(id: Id<Wallet>, org: Id<Org>, name: impl Into<String>, kind: WalletKind) -> NewWallet {
+        NewWallet {
+            id,
+            org,
+            name: name.into(),
+            kind,
+            team: None,
+            user: None,
+            parent: None,
+            hard_limit: None,
+            soft_limit: None,
+            thresholds: Vec::new(),
+            soft_action: SoftAction::Warn,
+            window: Window::None,
+            zone: Zone::UTC,
+            anchor: None,
+            funding: Funding::Budget,
+            coverage: None,
+            under: None,
+        }
+    }
 }
 
 /// A wallet without what is spent and held in it.
@@ -102,9 +154,14 @@ pub struct WalletRow {
     pub status: WalletStatus,
     pub hard_limit: Option<Money>,
     pub soft_limit: Option<Money>,
-    pub window: Window,
+    pub thresholds: Thresholds,
+    pub soft_action: SoftAction,
+    pub window: Calendar,
     pub funding: Funding,
     pub funded: Money,
+    pub coverage: Option<Coverage>,
+    pub under: Option<Id<Wallet>>,
+    pub closed_at: Option<Timestamp>,
     pub created_at: Timestamp,
 }
 
@@ -115,41 +172,50 @@ impl WalletRow {
     }
 }
 
-/// What to change of a wallet; what is none stays as it is. `Some(None)` takes a limit away.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct WalletChange {
-    pub name: Option<String>,
-    pub hard_limit: Option<Option<Money>>,
-    pub soft_limit: Option<Option<Money>>,
-    pub window: Option<Window>,
-    pub status: Option<WalletStatus>,
-}
-
 /// The longest way from a wallet to its root.
-pub const LONGEST_CHAIN: i64 = 8;
+pub const LONGEST_CHAIN: i64 = 16;
 
-/// What may change of a wallet, as the audit log tells it.
+/// What may change of a wallet, as the audit log tells it: what is as usual is left out.
 #[derive(PartialEq, Eq, Serialize)]
-struct Terms {
+pub(super) struct Terms<'a> {
     status: &'static str,
     hard_limit_usd: Option<Money>,
     soft_limit_usd: Option<Money>,
     window: &'static str,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    soft_thresholds: Vec<Threshold>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    soft_action: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    time_zone: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    anchor: Option<u8>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    models: Option<&'a [String]>,
+    /// A hash: tags are an admin's own words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tags_sha256: Option<String>,
 }
 
-fn terms(row: &WalletRow) -> Terms {
+pub(super) fn terms(row: &WalletRow) -> Terms<'_> {
     Terms {
         status: row.status.as_str(),
         hard_limit_usd: row.hard_limit,
         soft_limit_usd: row.soft_limit,
-        window: row.window.as_str(),
+        window: row.window.kind().as_str(),
+        soft_thresholds: row.thresholds.iter().collect(),
+        soft_action: (row.soft_action != SoftAction::Warn).then(|| row.soft_action.as_str()),
+        time_zone: (row.window.zone() != Zone::UTC).then(|| row.window.zone().as_str()),
+        anchor: Some(row.window.anchor()).filter(|anchor| *anchor != 1),
+        models: row.coverage.as_ref().map(|it| it.models.as_slice()),
+        tags_sha256: row.coverage.as_ref().and_then(|it| check::tags_hash(&it.tags)),
     }
 }
 
 impl Tenants<'_> {
     /// Makes a wallet. It starts active and empty.
     pub async fn create_wallet(&self, new: NewWallet, actor: &Actor) -> Result<WalletRow, TenantError> {
-        check_new(&new)?;
+        let (window, thresholds) = check_new(&new)?;
         let content = content(&new);
         let mut change = Change::begin(self.db()).await?;
         if let Some((row, made_of)) = rows::find::<WalletRow>(&mut change.tx, new.id.to_string()).await? {
@@ -167,9 +233,14 @@ impl Tenants<'_> {
             status: WalletStatus::Active,
             hard_limit: new.hard_limit,
             soft_limit: new.soft_limit,
-            window: new.window,
+            thresholds,
+            soft_action: new.soft_action,
+            window,
             funding: new.funding,
             funded: Money::ZERO,
+            coverage: new.coverage,
+            under: new.under,
+            closed_at: None,
             created_at: self.now(),
         };
         rows::insert_wallet(&mut change.tx, &row, content).await?;
@@ -177,38 +248,13 @@ impl Tenants<'_> {
             .with("wallet_id", row.id)
             .with("wallet_kind", row.kind.as_str())
             .with("parent_id", row.parent)
+            .with("under_id", row.under)
             .with("team_id", row.team)
             .with("user_id", row.user)
             .with("funding", row.funding.as_str())
             .with("terms", terms(&row));
         self.commit(change, row.created_at, &[entry]).await?;
         Ok(row)
-    }
-
-    /// Changes name, limits, window or status. A limit below what is spent and held admits nothing more and breaks
-    /// nothing. Windows of another kind count from nothing, unless the wallet had that kind before within the same window;
-    /// what is held goes on counting, and settles, in the window that it was held in.
-    pub async fn change_wallet(
-        &self,
-        id: Id<Wallet>,
-        to: WalletChange,
-        actor: &Actor,
-    ) -> Result<WalletRow, TenantError> {
-        let mut change = Change::begin(self.db()).await?;
-        let old = rows::lock::<WalletRow>(&mut change.tx, id.to_string()).await?;
-        let old = old.ok_or_else(|| TenantError::Unknown(id.to_string()))?;
-        let new = changed(&old, to)?;
-        if new == old {
-            return Ok(old);
-        }
-        rows::update_wallet(&mut change.tx, &new).await?;
-        let entry = Entry::new(Some(new.org), kind::WALLET_CHANGED, *actor)
-            .with("wallet_id", new.id)
-            .with("renamed", (old.name != new.name).then_some(true))
-            .with("from", terms(&old))
-            .with("to", terms(&new));
-        self.commit(change, self.now(), &[entry]).await?;
-        Ok(new)
     }
 
     /// One wallet, without what is spent and held in it.
@@ -222,30 +268,17 @@ impl Tenants<'_> {
     }
 }
 
+/// What came later counts only where it says something: a repeat of what an earlier release made is still one.
 fn content(new: &NewWallet) -> [u8; 32] {
     let words = (new.kind.as_str(), new.window.as_str(), new.funding.as_str());
-    check::content(&(new.org, &new.name, words, new.team, new.user, new.parent, new.hard_limit, new.soft_limit))
-}
-
-fn changed(old: &WalletRow, to: WalletChange) -> Result<WalletRow, TenantError> {
-    let mut new = old.clone();
-    if let Some(name) = to.name {
-        check::name(&name)?;
-        new.name = name;
-    }
-    if let Some(limit) = to.hard_limit {
-        check::amount("hard_limit", limit)?;
-        new.hard_limit = limit;
-    }
-    if let Some(limit) = to.soft_limit {
-        check::amount("soft_limit", limit)?;
-        // Only a soft limit that is being set is measured: the hard limit can always be lowered, in one call.
-        check::soft_within_hard(limit, new.hard_limit)?;
-        new.soft_limit = limit;
-    }
-    new.window = to.window.unwrap_or(old.window);
-    new.status = to.status.unwrap_or(old.status);
-    Ok(new)
+    let first = (new.org, &new.name, words, new.team, new.user, new.parent, new.hard_limit, new.soft_limit);
+    let plain = NewWallet::new(new.id, new.org, "", new.kind);
+    let anchor = new.anchor.map(|anchor| match anchor {
+        Anchor::Weekday(day) | Anchor::Day(day) => day,
+    });
+    let more = (&new.thresholds, new.soft_action.as_str(), new.zone.as_str(), anchor, &new.coverage, new.under);
+    let none = (&plain.thresholds, "warn", plain.zone.as_str(), None, &plain.coverage, None);
+    if more == none { check::content(&first) } else { check::content(&(first, more)) }
 }
 
 /// What a new wallet names has to be there, and in the same organisation.
@@ -257,27 +290,60 @@ async fn check_relations(change: &mut Change, new: &NewWallet) -> Result<(), Ten
     if let Some(user) = new.user {
         check_user(change, new.org, user).await?;
     }
-    let Some(parent) = new.parent else { return Ok(()) };
-    match rows::find::<WalletRow>(&mut change.tx, parent.to_string()).await? {
-        None => return Err(check::invalid("parent", format!("names {parent}, which does not exist"))),
-        Some((row, _)) if row.org != new.org => {
-            return Err(check::invalid("parent", format!("names {parent}, which is another organisation's")));
-        }
-        Some(_) => {}
+    if let Some(under) = new.under {
+        check_wallet("under", change, new, under).await?;
     }
+    let Some(parent) = new.parent else { return Ok(()) };
+    check_wallet("parent", change, new, parent).await?;
     if rows::chain_length(&mut change.tx, parent).await? >= LONGEST_CHAIN {
         return Err(check::invalid("parent", format!("would make a chain of more than {LONGEST_CHAIN} wallets")));
     }
     Ok(())
 }
 
-fn check_new(new: &NewWallet) -> Result<(), TenantError> {
+/// A wallet that another is put below: there, of the same organisation, open, in a chain, and another one.
+async fn check_wallet(
+    field: &'static str,
+    change: &mut Change,
+    new: &NewWallet,
+    named: Id<Wallet>,
+) -> Result<(), TenantError> {
+    let refused = |why: &str| Err(check::invalid(field, format!("names {named}, which {why}")));
+    if named == new.id {
+        // A parent is there before what is below it and never changes, so this is the only circle that could be asked for.
+        return refused("is the wallet itself");
+    }
+    match rows::find::<WalletRow>(&mut change.tx, named.to_string()).await? {
+        None => refused("does not exist"),
+        Some((row, _)) if row.org != new.org => refused("is another organisation's"),
+        Some((row, _)) if row.kind == WalletKind::Scope => refused("is a scope, and those have nothing below them"),
+        Some((row, _)) if row.status == WalletStatus::Closed => refused("is closed"),
+        Some(_) => Ok(()),
+    }
+}
+
+/// Its calendar and thresholds, if all of it can be.
+fn check_new(new: &NewWallet) -> Result<(Calendar, Thresholds), TenantError> {
     check::name(&new.name)?;
     check::amount("hard_limit", new.hard_limit)?;
     check::amount("soft_limit", new.soft_limit)?;
     check::soft_within_hard(new.soft_limit, new.hard_limit)?;
+    let thresholds = check::thresholds(&new.thresholds, new.hard_limit)?;
+    let window = check::calendar(new.window, new.zone, new.anchor)?;
     if new.kind == WalletKind::Org && new.parent.is_some() {
         return Err(check::invalid("parent", "must be left out: an org wallet is a root"));
     }
-    Ok(())
+    match (&new.coverage, new.kind) {
+        (Some(coverage), WalletKind::Scope) => check::coverage(coverage)?,
+        (None, WalletKind::Scope) => return Err(check::invalid("models", check::NOTHING_COVERED)),
+        (Some(_), _) => return Err(check::invalid("models", "and tags must be left out: only a scope has them")),
+        (None, _) => {}
+    }
+    if new.kind == WalletKind::Scope && new.parent.is_some() {
+        return Err(check::invalid("parent", "must be left out: a scope lies beside the chains; `under` narrows it"));
+    }
+    if new.kind != WalletKind::Scope && new.under.is_some() {
+        return Err(check::invalid("under", "must be left out: only a scope has it"));
+    }
+    Ok((window, thresholds))
 }

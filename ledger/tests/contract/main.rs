@@ -9,4 +9,5 @@ mod orphans;
 mod postgres;
 mod tenants;
 mod trail;
+mod wallets;
 mod world;

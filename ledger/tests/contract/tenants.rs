@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use ledger::{
-    Actor, Funding, Id, KeyRow, Ledger, NewKey, NewOrg, NewTeam, NewUser, NewWallet, OperatorCredential, Order, Org,
-    Page, PresentedKey, ReserveError, Reserved, Rotation, ShownKey, Team, TenantError, Wallet, WalletChange,
-    WalletKind, WalletRow, WalletStatus, Window,
+    Actor, Id, KeyRow, Ledger, NewKey, NewOrg, NewTeam, NewUser, NewWallet, OperatorCredential, Order, Org, Page,
+    PresentedKey, ReserveError, Reserved, Rotation, ShownKey, Team, TenantError, Wallet, WalletChange, WalletKind,
+    WalletRow, WalletStatus,
 };
 
 use crate::postgres::through_a_network;
@@ -38,19 +38,7 @@ async fn team(ledger: &Ledger, org: Id<Org>) -> Id<Team> {
 }
 
 fn new_wallet(ledger: &Ledger, org: Id<Org>) -> NewWallet {
-    NewWallet {
-        id: ledger.new_id(),
-        org,
-        name: "Purse".into(),
-        kind: WalletKind::Project,
-        team: None,
-        user: None,
-        parent: None,
-        hard_limit: None,
-        soft_limit: None,
-        window: Window::None,
-        funding: Funding::Budget,
-    }
+    NewWallet::new(ledger.new_id(), org, "Purse", WalletKind::Project)
 }
 
 async fn wallet(ledger: &Ledger, new: NewWallet) -> WalletRow {
@@ -58,17 +46,7 @@ async fn wallet(ledger: &Ledger, new: NewWallet) -> WalletRow {
 }
 
 fn new_key(ledger: &Ledger, wallet: Id<Wallet>) -> NewKey {
-    NewKey {
-        id: ledger.new_id(),
-        name: "app".into(),
-        wallet,
-        team: None,
-        user: None,
-        models: None,
-        expires_at: None,
-        rpm: None,
-        tpm: None,
-    }
+    NewKey::new(ledger.new_id(), "app", wallet)
 }
 
 async fn key(ledger: &Ledger, wallet: Id<Wallet>) -> (KeyRow, ShownKey) {
@@ -230,6 +208,8 @@ async fn a_chain_reaches_from_a_wallet_to_its_root(World { ledger, .. }: World) 
         amount,
         estimate: None,
         patient: false,
+        downgraded: false,
+        extra: Vec::new(),
         expires_at: ledger.clock().now().after(Duration::from_secs(60)),
         claim: None,
         record: ledger::CallRecord::default(),
@@ -257,6 +237,8 @@ async fn a_changed_limit_counts_for_the_next_call(World { ledger, .. }: World) {
             amount: usd(amount),
             estimate: None,
             patient: false,
+            downgraded: false,
+            extra: Vec::new(),
             expires_at: ledger.clock().now().after(Duration::from_secs(60)),
             claim: None,
             record: ledger::CallRecord::default(),

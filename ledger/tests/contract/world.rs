@@ -91,17 +91,12 @@ impl World {
     pub async fn wallet(&self, org: Id<Org>, terms: Terms) -> Id<Wallet> {
         let id = self.ledger.new_id();
         let new = NewWallet {
-            id,
-            org,
-            name: "wallet".into(),
-            kind: WalletKind::Project,
-            team: None,
-            user: None,
             parent: terms.parent,
             hard_limit: terms.hard.map(usd),
             soft_limit: terms.soft.map(usd),
             window: terms.window,
             funding: if terms.prepaid { Funding::Prepaid } else { Funding::Budget },
+            ..NewWallet::new(id, org, "wallet", WalletKind::Project)
         };
         self.ledger.tenants().create_wallet(new, &Actor::System).await.expect("a wallet");
         id
@@ -118,17 +113,7 @@ impl World {
 
     pub async fn key(&self, wallet: Id<Wallet>) -> Id<Key> {
         let id = self.ledger.new_id();
-        let new = NewKey {
-            id,
-            name: "key".into(),
-            wallet,
-            team: None,
-            user: None,
-            models: None,
-            expires_at: None,
-            rpm: None,
-            tpm: None,
-        };
+        let new = NewKey::new(id, "key", wallet);
         self.ledger.tenants().create_key(new, &Actor::System).await.expect("a key");
         id
     }
@@ -149,6 +134,8 @@ impl World {
             amount: usd(amount),
             estimate: None,
             patient: false,
+            downgraded: false,
+            extra: Vec::new(),
             expires_at: self.clock.now().after(Duration::from_secs(660)),
             claim: None,
             record: CallRecord { kind: "chat.completions".into(), model: "gpt-4o".into(), ..CallRecord::default() },

@@ -25,6 +25,7 @@ fn arrows(from: &str) -> Vec<&'static str> {
 const HOMES: &[(&str, &[&str])] = &[
     ("sqlx", &["ledger"]),
     ("rusqlite", &["ledger"]),
+    ("chrono-tz", &["ledger"]),
     ("ed25519-dalek", &["ledger"]),
     ("regorus", &["policies"]),
     ("tiktoken-rs", &["providers"]),
