@@ -27,7 +27,7 @@ pub struct Call {
     pub tags: Vec<String>,
     pub content_length: Option<u64>,
     pub body: Body,
-    /// Nobody waits for an answer any more.
+    /// The client left before its answer began.
     pub gone: CancellationToken,
 }
 

@@ -49,7 +49,9 @@ impl Upstream {
 
 /// Walks the plan. A target is asked only when the hold covers what was estimated, at its rates.
 pub async fn forward(app: &Arc<App>, quote: Quote, hold: &mut Hold, case: &mut Case) -> Result<Upstream, Refusal> {
-    let Quote { permit, offers, plan, output, .. } = quote;
+    let Quote { permit, offers, plan, amount, output, .. } = quote;
+    // Then the wallet has plenty, or the call is small: the same is tried for every other target.
+    let wholly = hold.amount() >= amount;
     for aside in &plan.set_aside {
         case.attempts.push(skipped(&aside.target, aside.why.as_str()));
     }
@@ -57,14 +59,20 @@ pub async fn forward(app: &Arc<App>, quote: Quote, hold: &mut Hold, case: &mut C
     for (nth, target) in plan.targets.iter().enumerate() {
         let Some(offer) = offers.iter().find(|offer| offer.target.name == target.name) else { continue };
         let is_last = nth + 1 == plan.targets.len();
-        if !app.health.admit(&target.name, app.millis()) && !is_last {
+        let well = app.health.admit(&target.name, app.millis());
+        if !well && !is_last {
             case.attempts.push(skipped(target, "unwell"));
             continue;
         }
-        let cover = match afford(app, offer, output, hold, is_last).await {
+        let cover = match afford(app, offer, output, wholly, hold, is_last).await {
             Ok(cover) => cover,
             Err(refusal) => {
-                case.attempts.push(skipped(target, "over_budget"));
+                let why = if matches!(refusal, Refusal::OverBudget(_)) { "over_budget" } else { refusal.code() };
+                case.attempts.push(skipped(target, why));
+                if well {
+                    // It may have been let through as a probe; the next call probes instead.
+                    app.health.outcome(&target.name, Outcome::Neutral, app.millis());
+                }
                 if is_last {
                     return Err(refusal);
                 }
@@ -98,8 +106,22 @@ pub async fn forward(app: &Arc<App>, quote: Quote, hold: &mut Hold, case: &mut C
 }
 
 /// Lets the hold cover a target, if it does not yet. Where it cannot grow later, what it covers becomes the cap.
-async fn afford(app: &App, offer: &Offer, output: u64, hold: &mut Hold, is_last: bool) -> Result<Cover, Refusal> {
+async fn afford(
+    app: &App,
+    offer: &Offer,
+    output: u64,
+    wholly: bool,
+    hold: &mut Hold,
+    is_last: bool,
+) -> Result<Cover, Refusal> {
     let cover = &offer.cover;
+    if !cover.elastic()
+        && wholly
+        && let Some(worst) = cover.amount(cover.whole())
+        && app.cover(hold, worst, true).await.is_ok()
+    {
+        return Ok(cover.clone());
+    }
     let needed = cover.amount(output.min(cover.whole())).ok_or_else(too_much)?;
     // Only a refusal that ends the call is written down.
     app.cover(hold, needed, !is_last).await?;

@@ -226,6 +226,11 @@ async fn a_dearer_target_is_asked_when_the_hold_has_grown() {
         }
         world.assert_balanced(&tenant).await;
     }
+    // Where the first worst case was held whole there is plenty, and nobody's answer is cut.
+    let tenant = tokens(&world, 100 * 64_000).await;
+    world.first.next(Script::error(500, "server_error"));
+    world.chat(&tenant.key, &agent("dearer-thinker")).await.expect(200);
+    assert_eq!(world.second.last().json()["max_tokens"], json!(64_000));
 }
 
 #[tokio::test]
@@ -297,6 +302,28 @@ async fn with_patience_calls_wait_in_order_for_what_others_hold() {
     let blocks = world.audit(&tenant.org).await.iter().filter(|entry| entry["kind"] == "BLOCK").count();
     assert_eq!(blocks, 0, "nobody was refused");
     world.assert_balanced(&tenant).await;
+}
+
+#[tokio::test]
+async fn who_waits_sees_money_that_comes_by_other_ways() {
+    let world = world(60_000).await;
+    let tenant = tokens(&world, UNKNOWN).await;
+    let gate = Gate::new();
+    world.first.next(openai::stream(&["Hello"], Some((10, 5))).behind(gate.clone()));
+    let body = agent("counted");
+    let waiter = async {
+        world.first.until("the first is asked", |first| first.count() == 1).await;
+        let raise = async {
+            until_waiting(&world, 1).await;
+            let limit = json!({"hard_limit_usd": dollars(2 * UNKNOWN * TOKEN)});
+            world.admin("PATCH", &format!("/wallets/{}", tenant.wallet), limit).await;
+        };
+        let (answer, ()) = tokio::join!(world.chat(&tenant.key, &body), raise);
+        gate.open();
+        answer
+    };
+    let (first, second) = tokio::join!(world.chat(&tenant.key, &body), waiter);
+    assert_eq!((first.status, second.status), (200, 200), "{}", second.text());
 }
 
 #[tokio::test]
