@@ -14,6 +14,7 @@ mod models;
 mod parse;
 mod passthrough;
 mod policy;
+mod prices;
 mod relay;
 mod safety;
 mod secrets;
