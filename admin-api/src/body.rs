@@ -10,6 +10,8 @@ use crate::problem::Problem;
 
 /// The largest body that the admin API reads.
 pub(crate) const BODY_LIMIT: usize = 1024 * 1024;
+/// The largest file that it reads.
+const FILE_LIMIT: usize = 16 * 1024 * 1024;
 
 /// A JSON body that is a `T` and nothing more.
 pub(crate) struct Json<T>(pub T);
@@ -21,7 +23,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
         if !is_json(&request) {
             return Err(Problem::NotJson);
         }
-        read(&collect(request.into_body()).await?).map(Json)
+        read(&collect(request.into_body(), BODY_LIMIT).await?).map(Json)
     }
 }
 
@@ -33,7 +35,7 @@ impl<T: DeserializeOwned + Default, S: Send + Sync> FromRequest<S> for OptionalJ
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
         let is_json = is_json(&request);
-        let bytes = collect(request.into_body()).await?;
+        let bytes = collect(request.into_body(), BODY_LIMIT).await?;
         match (bytes.is_empty(), is_json) {
             (true, _) => Ok(OptionalJson(T::default())),
             (false, false) => Err(Problem::NotJson),
@@ -42,16 +44,50 @@ impl<T: DeserializeOwned + Default, S: Send + Sync> FromRequest<S> for OptionalJ
     }
 }
 
+/// A file of lines and columns, as a provider exports it.
+pub(crate) struct Csv(pub bytes::Bytes);
+
+impl<S: Send + Sync> FromRequest<S> for Csv {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
+        if essence(&request) != "text/csv" {
+            return Err(Problem::NotCsv);
+        }
+        collect(request.into_body(), FILE_LIMIT).await.map(Csv)
+    }
+}
+
 fn is_json(request: &Request) -> bool {
-    let content_type = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-    let essence = content_type.unwrap_or_default().split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    let essence = essence(request);
     essence == "application/json" || (essence.starts_with("application/") && essence.ends_with("+json"))
 }
 
-async fn collect(body: Body) -> Result<bytes::Bytes, Problem> {
-    match Limited::new(body, BODY_LIMIT).collect().await {
+/// The content type without its parameters.
+fn essence(request: &Request) -> String {
+    let content_type = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    content_type.unwrap_or_default().split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
+}
+
+/// A file of JSON, as a text: what it holds is for the ledger to read.
+pub(crate) struct JsonFile(pub String);
+
+impl<S: Send + Sync> FromRequest<S> for JsonFile {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
+        if !is_json(&request) {
+            return Err(Problem::NotJson);
+        }
+        let bytes = collect(request.into_body(), FILE_LIMIT).await?;
+        String::from_utf8(bytes.into()).map(JsonFile).map_err(|_| Problem::Syntax("the file is not UTF-8".into()))
+    }
+}
+
+async fn collect(body: Body, limit: usize) -> Result<bytes::Bytes, Problem> {
+    match Limited::new(body, limit).collect().await {
         Ok(collected) => Ok(collected.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => Err(Problem::TooLarge { limit: BODY_LIMIT }),
+        Err(error) if error.is::<LengthLimitError>() => Err(Problem::TooLarge { limit }),
         Err(_) => Err(Problem::Broken),
     }
 }

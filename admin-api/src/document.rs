@@ -59,7 +59,10 @@ pub(crate) fn frame() -> OpenApi {
 /// What every operation has in common: problems, and on a POST the `Idempotency-Key`.
 fn complete(item: &mut PathItem) {
     if let Some(post) = &mut item.post {
-        let moves_money = matches!(post.operation_id.as_deref(), Some("fund_wallet" | "refund_request"));
+        let moves_money = matches!(
+            post.operation_id.as_deref(),
+            Some("fund_wallet" | "refund_request" | "correct_request" | "create_charge")
+        );
         let once = ParameterBuilder::new()
             .name("Idempotency-Key")
             .parameter_in(ParameterIn::Header)
@@ -121,8 +124,10 @@ fn promise(name: &str, schema: &mut Value) {
         "user_id" => "^usr_[0-9a-f]{32}$",
         "wallet_id" | "parent_id" | "under_id" => "^wal_[0-9a-f]{32}$",
         "key_id" => "^key_[0-9a-f]{32}$",
+        "markup" => "^[0-9]{1,4}([.][0-9]{1,6})?$",
         "request_id" => "^req_[0-9a-f]{32}$",
         name if name.ends_with("_delta_usd") => "^-?[0-9]{1,10}([.][0-9]{1,9})?$",
+        name if name.ends_with("_credits") => "^[0-9]{1,13}([.][0-9]{1,6})?$",
         name if name.ends_with("_usd") => "^[0-9]{1,10}([.][0-9]{1,9})?$",
         _ => return,
     };

@@ -22,6 +22,8 @@ pub(crate) enum Problem {
     NotFound(String),
     /// The body is not JSON by its content type.
     NotJson,
+    /// The body is not CSV by its content type.
+    NotCsv,
     /// The body is larger than it may be.
     TooLarge { limit: usize },
     /// The body could not be read to its end.
@@ -100,7 +102,7 @@ impl Problem {
             Problem::TooManyFailures { .. } => StatusCode::TOO_MANY_REQUESTS,
             Problem::NoRoute | Problem::NotFound(_) => StatusCode::NOT_FOUND,
             Problem::NoMethod => StatusCode::METHOD_NOT_ALLOWED,
-            Problem::NotJson => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Problem::NotJson | Problem::NotCsv => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Problem::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Problem::Broken | Problem::Syntax(_) | Problem::Member { .. } => StatusCode::BAD_REQUEST,
             Problem::Parameter { .. } | Problem::IdempotencyKey(_) => StatusCode::BAD_REQUEST,
@@ -116,7 +118,7 @@ impl Problem {
             Problem::TooManyFailures { .. } => "rate_limit_exceeded",
             Problem::NoRoute | Problem::NotFound(_) => "not_found",
             Problem::NoMethod => "method_not_allowed",
-            Problem::NotJson => "unsupported_media_type",
+            Problem::NotJson | Problem::NotCsv => "unsupported_media_type",
             Problem::TooLarge { .. } => "request_too_large",
             Problem::Broken => "incomplete_body",
             Problem::Syntax(_) => "invalid_json",
@@ -138,6 +140,7 @@ impl Problem {
             Problem::NoRoute | Problem::NotFound(_) => "Not found",
             Problem::NoMethod => "Method not allowed",
             Problem::NotJson => "The body must be JSON",
+            Problem::NotCsv => "The body must be CSV",
             Problem::TooLarge { .. } => "The body is too large",
             Problem::Broken => "The body ended early",
             Problem::Syntax(_) => "The body is not valid JSON",
@@ -161,6 +164,7 @@ impl Problem {
             Problem::NoRoute => "there is no such route".into(),
             Problem::NoMethod => "this route does not take this method; the `allow` header lists those it takes".into(),
             Problem::NotJson => "send the body with `content-type: application/json`".into(),
+            Problem::NotCsv => "send the file as it is, with `content-type: text/csv`".into(),
             Problem::TooLarge { limit } => format!("a body may have at most {limit} bytes"),
             Problem::Broken => "the body could not be read to its end".into(),
             Problem::Member { member, detail } | Problem::Parameter { name: member, detail } => {

@@ -140,17 +140,17 @@ impl From<FundError> for Problem {
     }
 }
 
-/// Which part of a journal to list.
+/// Which part of a numbered list to read.
 #[derive(Debug, Deserialize, IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub(crate) struct ListEntries {
     /// At most so many.
     #[param(value_type = Option<u32>, minimum = 1, maximum = 1000)]
-    limit: Option<Limit>,
+    pub(crate) limit: Option<Limit>,
     /// `next_cursor` of the page before.
     #[param(value_type = Option<String>)]
-    cursor: Option<Place>,
+    pub(crate) cursor: Option<Place>,
 }
 
 /// List a wallet's journal, oldest first

@@ -1,11 +1,13 @@
 //! What a hold covers of an answer at one target's rates: tokens to money, and money back to tokens.
 
+use std::sync::Arc;
+
 use ledger::{Markup, Money, Rates};
 
 /// The price of a call at one target as far as it can be bounded, with every output token between none and all.
 #[derive(Debug, Clone)]
 pub struct Cover {
-    rates: Rates,
+    rates: Arc<Rates>,
     /// As it was when the call was priced.
     markup: Markup,
     /// No count of the prompt is above it.
@@ -18,7 +20,7 @@ pub struct Cover {
 
 impl Cover {
     /// `cap` is per choice. `elastic`: the target streams all that it bills, and stops billing when it is told to stop.
-    pub fn new(rates: Rates, markup: Markup, input_bound: u64, choices: u64, cap: u64, elastic: bool) -> Cover {
+    pub fn new(rates: Arc<Rates>, markup: Markup, input_bound: u64, choices: u64, cap: u64, elastic: bool) -> Cover {
         Cover { rates, markup, input_bound, choices: choices.max(1), cap, elastic }
     }
 
@@ -81,8 +83,8 @@ mod tests {
 
     fn cover(input: &str, output: &str, markup: &str, input_bound: u64, choices: u64, cap: u64) -> Cover {
         let usd = |text: &str| text.parse::<Money>().expect("a price");
-        let rates = Rates { input: usd(input), cached_input: None, cache_write: None, output: usd(output) };
-        Cover::new(rates, markup.parse().expect("a markup"), input_bound, choices, cap, true)
+        let rates = Rates::new(usd(input), usd(output));
+        Cover::new(Arc::new(rates), markup.parse().expect("a markup"), input_bound, choices, cap, true)
     }
 
     #[test]

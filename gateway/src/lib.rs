@@ -24,6 +24,8 @@ mod parse;
 mod patience;
 mod permit;
 mod pipeline;
+pub mod prices_command;
+mod pricing;
 mod quote;
 mod recall;
 mod refusal;

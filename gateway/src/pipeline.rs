@@ -56,7 +56,7 @@ async fn admit(app: &Arc<App>, call: &mut Call, case: &mut Case) -> Result<Admit
         let permit = permit(&snapshot, &caller, &asked, &found, &health, case)?; // may it, where, under which duties
         let permit = permit.apply(&asked, &found, case)?; //                  redacted: what may leave
         let stored = recall(app, &permit, case); //                           answered before?
-        quote(app, &snapshot, &health, permit, stored, case) //               how much (a hit: nothing)
+        quote(app, &snapshot, &health, &caller, permit, stored, case) //      how much (a hit: nothing)
     })?;
     let order = Order {
         call: case.id,

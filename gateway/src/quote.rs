@@ -7,9 +7,10 @@ use providers::{Demand, HealthView, Plan, Target, Why, plan};
 
 use crate::app::App;
 use crate::cache::Stored;
-use crate::case::Case;
+use crate::case::{Caller, Case};
 use crate::cover::Cover;
 use crate::permit::Cleared;
+use crate::pricing::{Buyer, bills_on};
 use crate::refusal::{Exhausted, Refusal};
 use crate::snapshot::Snapshot;
 
@@ -19,7 +20,9 @@ const UNKNOWN_CAP: u64 = 4_096;
 /// A target that the call may go to, with its price and the cap that is sent to it.
 pub struct Offer {
     pub target: Arc<Target>,
-    pub rates: Rates,
+    pub rates: Arc<Rates>,
+    /// Which price list the rates are from.
+    pub price_version: Arc<str>,
     /// What a hold covers here, under the cap that was asked for.
     pub cover: Cover,
     /// What was sent is billed to its end, whoever hangs up: by a provider that goes on, or in tokens that nobody sees.
@@ -49,6 +52,7 @@ pub fn quote(
     app: &App,
     snapshot: &Snapshot,
     health: &HealthView,
+    caller: &Caller,
     permit: Cleared,
     stored: Option<Arc<Stored>>,
     case: &Case,
@@ -59,15 +63,18 @@ pub fn quote(
         let message = format!("'{member}' is billed at a rate that this gateway has no price for");
         return Err(Refusal::Unsupported { param: Some(member.to_owned()), message });
     }
+    let buyer = &Buyer::new(caller, case.at);
     let mut offers = Vec::new();
     for target in &permit.targets {
         // An unpriced target is no target: what it cost could not be accounted for.
-        let Some(rates) = snapshot.rates(target) else { continue };
+        let Some(listed) = snapshot.price(target, buyer) else { continue };
+        let (rates, markup) = (Arc::clone(&listed.rates), snapshot.markup(target, buyer, request.model()));
         let input_bound = target.input_bound(request);
         let cap = cap(request.max_output(), permit.max_output(), target, input_bound);
-        let (markup, bills_on) = (snapshot.routes.markup, snapshot.bills_on(target));
-        let cover = Cover::new(rates, markup, input_bound, request.choices(), cap, !bills_on);
-        offers.push(Offer { target: Arc::clone(target), rates, cover, bills_on, markup });
+        let bills_on = bills_on(target, &rates);
+        let cover = Cover::new(Arc::clone(&rates), markup, input_bound, request.choices(), cap, !bills_on);
+        let price_version = Arc::clone(&listed.version);
+        offers.push(Offer { target: Arc::clone(target), rates, price_version, cover, bills_on, markup });
     }
     if offers.is_empty() {
         return Err(Refusal::Unpriced { model: request.model().to_owned() });
@@ -81,10 +88,7 @@ pub fn quote(
     let (cover, model) = (&first.cover, &first.target.name);
     let whole = cover.whole();
     let amount = cover.amount(whole).ok_or_else(too_much)?;
-    let learned = match &case.caller {
-        Some(caller) => app.estimates.get().estimate(caller.credential.key, model, whole),
-        None => whole,
-    };
+    let learned = app.estimates.get().estimate(caller.credential.key, model, whole);
     // Where hold and cap are the same number, no choice can be capped below one token.
     let output = learned.max(request.choices()).min(whole);
     let estimate = Estimate { amount: cover.amount(output).ok_or_else(too_much)?, elastic: cover.elastic() };

@@ -34,6 +34,9 @@ pub mod kind {
     pub const EXPIRE: &str = "EXPIRE";
     pub const ADJUST: &str = "ADJUST";
     pub const REFUND: &str = "REFUND";
+    pub const REFUND_FAILED: &str = "REFUND_FAILED";
+    pub const CHARGE: &str = "CHARGE";
+    pub const CONFIRM: &str = "CONFIRM";
     pub const FUND: &str = "FUND";
     pub const BLOCK: &str = "BLOCK";
     pub const WARN: &str = "WARN";

@@ -9,6 +9,7 @@ use sha2::{Digest, Sha256};
 use crate::alert;
 use crate::audit::{self, Actor, Entry, kind};
 use crate::book::{self, Denial, Leg, Movement, Op};
+use crate::charge::{ChargeError, ConfirmError, CorrectError};
 use crate::clock::Timestamp;
 use crate::entropy::Entropy;
 use crate::error::{FundError, OverLimit, RefundError, ReserveError, StoreError};
@@ -31,6 +32,9 @@ pub(crate) enum Answer {
     Done(Result<(), StoreError>),
     Refund(Result<ReceiptRow, RefundError>),
     Fund(Result<(), FundError>),
+    Charge(Result<Id<Call>, ChargeError>),
+    Correct(Result<ReceiptRow, CorrectError>),
+    Confirm(Result<ReceiptRow, ConfirmError>),
 }
 
 pub(crate) enum Taken {
@@ -40,7 +44,7 @@ pub(crate) enum Taken {
 
 /// What a refused caller was told, so that it can be told again.
 #[derive(Serialize, Deserialize)]
-struct Refusal {
+pub(crate) struct Refusal {
     code: String,
     wallet: Id<Wallet>,
     /// What did not fit.
@@ -62,7 +66,7 @@ struct Refusal {
 }
 
 impl Refusal {
-    fn of(error: &ReserveError, asked: Money) -> Option<Refusal> {
+    pub(crate) fn of(error: &ReserveError, asked: Money) -> Option<Refusal> {
         let suspended = |wallet| Refusal {
             code: "wallet_suspended".into(),
             wallet,
@@ -137,6 +141,9 @@ impl<'a> Batch<'a> {
             Job::Refund(job) => Answer::Refund(self.refund(job)),
             Job::Fund(job) => Answer::Fund(self.fund(job)),
             Job::Expire(job) => Answer::Done(self.expire(job)),
+            Job::Charge(job) => Answer::Charge(self.charge(job)),
+            Job::Correct(job) => Answer::Correct(self.correct(job)),
+            Job::Confirm(job) => Answer::Confirm(self.confirm(job)),
         }
     }
 
@@ -189,7 +196,7 @@ impl<'a> Batch<'a> {
             members.push(("worst_usd", money(job.amount)));
         }
         self.note(&job.entry, kind::RESERVE, &members);
-        self.warn(job.org, job.key, job.call, &movement);
+        self.warn(job.org, Actor::Key(job.key), Some(job.key), job.call, &movement);
         self.write(&movement, chain.to_string(), legs.clone(), Some(job.call));
         if let Some(claim) = &job.claim {
             let row = ClaimRow { body: claim.body, call: job.call, charged: false, at: self.effect.at };
@@ -230,7 +237,7 @@ impl<'a> Batch<'a> {
         self.loaded.receipts.insert(job.call, row);
     }
 
-    fn receipt(
+    pub(crate) fn receipt(
         &self,
         call: Id<Call>,
         org: Id<Org>,
@@ -275,7 +282,7 @@ impl<'a> Batch<'a> {
         match self.apply(&Op::Grow { legs: &moved, by }) {
             Ok(movement) => {
                 self.note(&job.entry, kind::GROW, &[]);
-                self.warn(org, key, job.call, &movement);
+                self.warn(org, Actor::Key(key), Some(key), job.call, &movement);
                 self.write(&movement, chain.to_string(), legs, Some(job.call));
                 if let Some(hold) = self.loaded.holds.get_mut(&job.call) {
                     hold.amount = job.to;
@@ -305,7 +312,8 @@ impl<'a> Batch<'a> {
         let Some(receipt) = self.loaded.receipts.get(&job.call).cloned() else {
             return Err(StoreError::UnknownCall(job.call));
         };
-        if receipt.status == Status::Expired && receipt.review && !matches!(job.how, Resolution::GiveBack) {
+        // Also one that an operator confirmed or refunded meanwhile: the process knows what was truly used.
+        if receipt.status == Status::Expired && !matches!(job.how, Resolution::GiveBack) {
             return self.adjust(job, receipt);
         }
         let same = match &job.how {
@@ -391,7 +399,7 @@ impl<'a> Batch<'a> {
             Resolution::Settle { price } => (*price, Status::Settled),
             Resolution::Release { .. } | Resolution::GiveBack => (Money::ZERO, Status::Released),
         };
-        let op = Op::Adjust { legs: &legs, booked: was.price, price, refunded: was.refunded };
+        let op = Op::Adjust { legs: &legs, booked: was.price, overrun: was.overrun, price, refunded: was.refunded };
         let movement = self.apply(&op).map_err(|_| StoreError::Corrupt(format!("receipt of {}", was.call)))?;
         let members = [
             ("overrun_usd", money(movement.overrun)),
@@ -401,7 +409,7 @@ impl<'a> Batch<'a> {
         self.note(&job.entry, kind::ADJUST, &members);
         self.write(&movement, was.chain.to_string(), was.legs.clone(), Some(was.call));
         let receipt = ReceiptRow {
-            mark: if was.mark == Mark::New { Mark::New } else { Mark::Changed },
+            mark: was.changed(),
             at: self.effect.at,
             status,
             cost: job.cost,
@@ -455,7 +463,24 @@ impl<'a> Batch<'a> {
         Ok(())
     }
 
+    /// A refund that fails is never silent: whoever waits for the money would else hear of it last.
     fn refund(&mut self, job: &RefundJob) -> Result<ReceiptRow, RefundError> {
+        let done = self.repay(job);
+        let Err(error) = &done else { return done };
+        let Some(code) = error.code() else { return done };
+        let asked = job.amount.map_or_else(|| audit::quoted("all"), money);
+        self.note(&job.entry, kind::REFUND_FAILED, &[("amount_usd", asked), ("code", audit::quoted(code))]);
+        let receipt = self.loaded.receipts.get(&job.call).map(|receipt| (receipt.org, receipt.wallet));
+        let hold = self.loaded.holds.get(&job.call).map(|hold| (hold.org, hold.wallet));
+        if let Some((org, wallet)) = receipt.or(hold) {
+            let content =
+                json!({ "request_id": job.call, "refund_id": job.id, "amount_usd": job.amount, "code": code });
+            self.tell(org, wallet, alert::REFUND_FAILED, &format!("{} {code}", job.id), &content);
+        }
+        done
+    }
+
+    fn repay(&mut self, job: &RefundJob) -> Result<ReceiptRow, RefundError> {
         let Some(was) = self.loaded.receipts.get(&job.call).cloned() else {
             let running = self.loaded.holds.contains_key(&job.call);
             return Err(if running { RefundError::Running(job.call) } else { RefundError::UnknownCall(job.call) });
@@ -472,16 +497,13 @@ impl<'a> Batch<'a> {
         let legs = self.legs(was.chain, &was.legs)?;
         let corrupt = |_| StoreError::Corrupt(format!("receipt of {}", was.call));
         let movement = self.apply(&Op::Refund { legs: &legs, amount }).map_err(corrupt)?;
-        self.note(&job.entry, kind::REFUND, &[("amount_usd", money(amount))]);
+        let total = was.refunded.plus(amount).unwrap_or(was.price);
+        self.note(&job.entry, kind::REFUND, &[("amount_usd", money(amount)), ("refunded_usd", money(total))]);
         self.write(&movement, was.chain.to_string(), was.legs.clone(), Some(was.call));
         let row = RefundRow { call: job.call, asked: job.amount, amount, reason: job.reason.clone() };
         self.loaded.refunds.insert(job.id, row.clone());
         self.effect.refunds.push((job.id, row));
-        let receipt = ReceiptRow {
-            mark: if was.mark == Mark::New { Mark::New } else { Mark::Changed },
-            refunded: was.refunded.plus(amount).unwrap_or(was.price),
-            ..was
-        };
+        let receipt = ReceiptRow { mark: was.changed(), refunded: total, review: false, ..was };
         self.loaded.receipts.insert(job.call, receipt.clone());
         Ok(receipt)
     }
@@ -504,18 +526,18 @@ impl<'a> Batch<'a> {
         Ok(())
     }
 
-    fn apply(&mut self, op: &Op<'_>) -> Result<Movement, Denial> {
+    pub(crate) fn apply(&mut self, op: &Op<'_>) -> Result<Movement, Denial> {
         book::apply(&mut self.loaded.wallets, self.effect.at, op)
     }
 
-    fn legs(&self, chain: ChainId, text: &str) -> Result<Vec<Leg>, StoreError> {
+    pub(crate) fn legs(&self, chain: ChainId, text: &str) -> Result<Vec<Leg>, StoreError> {
         let found = self.loaded.chains.get(&chain);
         found.ok_or_else(|| StoreError::Corrupt(format!("chain {chain}")))?.legs(text)
     }
 
     /// Every movement has its row in the journal.
-    fn write(&mut self, movement: &Movement, chain: String, legs: Arc<str>, call: Option<Id<Call>>) {
-        self.effect.overrun = self.effect.overrun.plus(movement.overrun).unwrap_or(Money::MAX);
+    pub(crate) fn write(&mut self, movement: &Movement, chain: String, legs: Arc<str>, call: Option<Id<Call>>) {
+        self.effect.overrun = self.effect.overrun.plus(movement.overrun_delta).unwrap_or(Money::MAX);
         self.effect.journal.push(Line {
             id: Id::new(self.effect.at, self.entropy.bytes()),
             kind: movement.kind,
@@ -525,26 +547,36 @@ impl<'a> Batch<'a> {
             held_delta: movement.held_delta,
             spent_delta: movement.spent_delta,
             funded_delta: movement.funded_delta,
-            overrun: movement.overrun,
+            overrun: movement.overrun_delta,
         });
     }
 
     /// Every change has its entry in the audit log.
-    fn note(&mut self, entry: &Entry, kind: &'static str, members: &[(&'static str, String)]) {
+    pub(crate) fn note(&mut self, entry: &Entry, kind: &'static str, members: &[(&'static str, String)]) {
         let head = self.loaded.heads.entry(entry.chain.clone()).or_insert((0, audit::GENESIS));
         let sealed = audit::seal(entry, kind, members, (self.effect.at, &self.at_text), head.0 + 1, head.1);
         *head = (sealed.seq, sealed.hash);
         self.effect.audit.push(sealed);
     }
 
-    fn warn(&mut self, org: Id<Org>, key: Id<Key>, call: Id<Call>, movement: &Movement) {
+    /// `actor` spends; on behalf of `key`, if it is a key's call.
+    pub(crate) fn warn(
+        &mut self,
+        org: Id<Org>,
+        actor: Actor,
+        key: Option<Id<Key>>,
+        call: Id<Call>,
+        movement: &Movement,
+    ) {
         for warning in &movement.crossed {
-            let entry = Entry::new(Some(org), kind::WARN, Actor::Key(key))
+            let mut entry = Entry::new(Some(org), kind::WARN, actor)
                 .text("request_id", call)
-                .text("key_id", key)
                 .text("wallet_id", warning.wallet)
                 .text("soft_limit_usd", warning.soft_limit)
                 .text("used_usd", warning.used);
+            if let Some(key) = key {
+                entry.put_text("key_id", key);
+            }
             self.note(&entry, kind::WARN, &[]);
             let leg = movement.legs.iter().find(|leg| leg.wallet == warning.wallet);
             let window = leg.map_or(Calendar::default().period(self.effect.at), |leg| leg.window);
@@ -555,7 +587,7 @@ impl<'a> Batch<'a> {
     }
 
     /// The first call that a limit refuses in a window is worth telling; the next ones are not.
-    fn alert_limit(&mut self, org: Id<Org>, error: &ReserveError) {
+    pub(crate) fn alert_limit(&mut self, org: Id<Org>, error: &ReserveError) {
         let ReserveError::OverLimit(over) = error else { return };
         let content = json!({
             "limit_usd": over.limit, "spent_usd": over.spent, "held_usd": over.held, "window": over.window.as_str(),
@@ -568,8 +600,11 @@ impl<'a> Batch<'a> {
 
     /// Into the outbox, once: what is told is named by what it is about.
     fn alert(&mut self, org: Id<Org>, wallet: Id<Wallet>, kind: &'static str, about: (i64, Money), content: Value) {
-        let text = format!("{kind} {wallet} {} {}", about.0, about.1.nanos());
-        let digest: [u8; 32] = Sha256::digest(text.as_bytes()).into();
+        self.tell(org, wallet, kind, &format!("{} {}", about.0, about.1.nanos()), &content);
+    }
+
+    fn tell(&mut self, org: Id<Org>, wallet: Id<Wallet>, kind: &'static str, about: &str, content: &Value) {
+        let digest: [u8; 32] = Sha256::digest(format!("{kind} {wallet} {about}").as_bytes()).into();
         let id = Id::from_uuid(uuid::Uuid::from_slice(digest.split_at(16).0).unwrap_or_default());
         if self.effect.alerts.iter().all(|other| other.id != id) {
             let content = content.to_string();
@@ -585,7 +620,7 @@ fn told_before(receipt: &ReceiptRow, job: &ReserveJob) -> Option<ReserveError> {
     same.then(|| refusal.error())
 }
 
-fn refused(denial: Denial, amount: Money) -> ReserveError {
+pub(crate) fn refused(denial: Denial, amount: Money) -> ReserveError {
     match denial {
         Denial::OverLimit(over) => ReserveError::OverLimit(over),
         Denial::Suspended(wallet) => ReserveError::Suspended { wallet },
@@ -596,7 +631,7 @@ fn refused(denial: Denial, amount: Money) -> ReserveError {
     }
 }
 
-fn refusal_members(refusal: &Refusal) -> Vec<(&'static str, String)> {
+pub(crate) fn refusal_members(refusal: &Refusal) -> Vec<(&'static str, String)> {
     let mut members =
         vec![("blocked_wallet_id", audit::quoted(&refusal.wallet.to_string())), ("code", audit::quoted(&refusal.code))];
     if refusal.code == "budget_exceeded" {
@@ -619,6 +654,6 @@ fn corrupt(hold: &HoldRow) -> StoreError {
     StoreError::Corrupt(format!("hold of {}", hold.call))
 }
 
-fn money(amount: Money) -> String {
+pub(crate) fn money(amount: Money) -> String {
     format!("\"{amount}\"")
 }

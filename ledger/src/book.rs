@@ -74,8 +74,11 @@ pub enum Op<'a> {
     Release { legs: &'a [Leg], held: Money },
     /// Charges all that is held.
     Expire { legs: &'a [Leg], held: Money },
-    /// Brings what was charged at expiry to the true price, though not below what was refunded since.
-    Adjust { legs: &'a [Leg], booked: Money, price: Money, refunded: Money },
+    /// Charges what nothing was held for. As a reserve, it needs room in every wallet.
+    Charge { chain: &'a [Id<Wallet>], price: Money },
+    /// Brings what was charged to another price: as far as there is room, and not below what was refunded since.
+    /// `overrun` is what of the old price was booked as such.
+    Adjust { legs: &'a [Leg], booked: Money, overrun: Money, price: Money, refunded: Money },
     /// Gives back some of what was charged.
     Refund { legs: &'a [Leg], amount: Money },
     /// Puts money into one wallet.
@@ -93,8 +96,9 @@ pub struct Movement {
     pub funded_delta: Money,
     /// What the call is charged in all, after this.
     pub price: Money,
-    /// What could not be charged.
+    /// What of the call's price could not be charged, after this; and by how much that is more than before.
     pub overrun: Money,
+    pub overrun_delta: Money,
     /// Wallets past a soft limit, each with the highest that it is past.
     pub warnings: Vec<SoftWarning>,
     /// Soft limits that were not passed before in their window, lowest first.
@@ -118,11 +122,7 @@ pub enum Denial {
 pub fn apply(wallets: &mut Wallets, at: Timestamp, op: &Op<'_>) -> Result<Movement, Denial> {
     match *op {
         Op::Reserve { chain, amount, estimate, downgraded } => {
-            let mut legs = Vec::with_capacity(chain.len());
-            for &wallet in chain {
-                let terms = wallets.terms.get(&wallet).ok_or(Denial::Unknown(wallet))?;
-                legs.push(Leg { wallet, window: terms.window.period(at) });
-            }
+            let legs = wallets.current(chain, at)?;
             let amount = wallets.ask(&legs, amount, estimate);
             wallets.open(&legs)?;
             if !downgraded && let Some(wallet) = wallets.wants_less(&legs, amount) {
@@ -142,8 +142,9 @@ pub fn apply(wallets: &mut Wallets, at: Timestamp, op: &Op<'_>) -> Result<Moveme
         }
         Op::Settle { legs, held, price: asked } => {
             let price = asked.min(held.plus(wallets.room(legs)).unwrap_or(Money::MAX));
+            let overrun = minus(asked, price)?;
             let movement = wallets.move_all("settle", legs.to_vec(), minus(Money::ZERO, held)?, price)?;
-            Ok(Movement { price, overrun: minus(asked, price)?, ..movement })
+            Ok(Movement { price, overrun, overrun_delta: overrun, ..movement })
         }
         Op::Release { legs, held } => {
             wallets.move_all("release", legs.to_vec(), minus(Money::ZERO, held)?, Money::ZERO)
@@ -152,11 +153,21 @@ pub fn apply(wallets: &mut Wallets, at: Timestamp, op: &Op<'_>) -> Result<Moveme
             let movement = wallets.move_all("expire", legs.to_vec(), minus(Money::ZERO, held)?, held)?;
             Ok(Movement { price: held, ..movement })
         }
-        Op::Adjust { legs, booked, price: asked, refunded } => {
+        Op::Charge { chain, price } => {
+            let legs = wallets.current(chain, at)?;
+            wallets.open(&legs)?;
+            wallets.fits(&legs, price)?; // there is no cheaper plan for what is delivered
+            let mut movement = wallets.move_all("charge", legs, Money::ZERO, price)?;
+            wallets.warn(&mut movement);
+            Ok(Movement { price, ..movement })
+        }
+        Op::Adjust { legs, booked, overrun: was, price: asked, refunded } => {
             let most = booked.plus(wallets.room(legs)).unwrap_or(Money::MAX);
             let price = asked.min(most).max(refunded);
+            let overrun = minus(asked, price)?.max(Money::ZERO);
+            let overrun_delta = minus(overrun, was)?;
             let movement = wallets.move_all("adjust", legs.to_vec(), Money::ZERO, minus(price, booked)?)?;
-            Ok(Movement { price, overrun: minus(asked, price)?.max(Money::ZERO), ..movement })
+            Ok(Movement { price, overrun, overrun_delta, ..movement })
         }
         Op::Refund { legs, amount } => {
             wallets.move_all("refund", legs.to_vec(), Money::ZERO, minus(Money::ZERO, amount)?)
@@ -188,6 +199,15 @@ impl Wallets {
         }
         let least = if estimate.elastic { Money::ZERO } else { Money::from_nanos(free / 10) };
         estimate.amount.max(least).min(worst)
+    }
+
+    /// The wallets of a chain, each in its window of this time.
+    fn current(&self, chain: &[Id<Wallet>], at: Timestamp) -> Result<Vec<Leg>, Denial> {
+        let leg = |&wallet| {
+            let terms = self.terms.get(&wallet).ok_or(Denial::Unknown(wallet))?;
+            Ok(Leg { wallet, window: terms.window.period(at) })
+        };
+        chain.iter().map(leg).collect()
     }
 
     /// Suspended or closed, a wallet admits nothing.
@@ -379,6 +399,7 @@ mod tests {
         Settle { hold: usize, price: i64 },
         Release { hold: usize },
         Expire { hold: usize },
+        Charge { leaf: usize, price: i64 },
         Adjust { charge: usize, price: i64 },
         Refund { charge: usize, amount: i64 },
         Fund { wallet: usize, amount: i64 },
@@ -396,7 +417,8 @@ mod tests {
             3 => (some.clone(), 0_i64..600).prop_map(|(hold, price)| Step::Settle { hold, price }),
             1 => some.clone().prop_map(|hold| Step::Release { hold }),
             1 => some.clone().prop_map(|hold| Step::Expire { hold }),
-            1 => (some.clone(), 0_i64..600).prop_map(|(charge, price)| Step::Adjust { charge, price }),
+            1 => (0_usize..3, 0_i64..300).prop_map(|(leaf, price)| Step::Charge { leaf, price }),
+            2 => (some.clone(), 0_i64..600).prop_map(|(charge, price)| Step::Adjust { charge, price }),
             1 => (some, 1_i64..300).prop_map(|(charge, amount)| Step::Refund { charge, amount }),
             1 => (0_usize..5, 1_i64..500).prop_map(|(wallet, amount)| Step::Fund { wallet, amount }),
             1 => (0_usize..6, prop::option::of(0_i64..2_000)).prop_map(|(wallet, limit)| Step::Limit { wallet, limit }),
@@ -492,6 +514,37 @@ mod tests {
         }
     }
 
+    /// What a call was charged, as its receipt has it.
+    #[derive(Debug, Clone)]
+    struct Charged {
+        legs: Vec<Leg>,
+        price: i64,
+        overrun: i64,
+        refunded: i64,
+    }
+
+    impl Charged {
+        fn by(legs: Vec<Leg>, movement: &Movement) -> Charged {
+            Charged { legs, price: movement.price.nanos(), overrun: movement.overrun.nanos(), refunded: 0 }
+        }
+    }
+
+    /// Whether every wallet of the chain has room for so much, told another way than the book does.
+    fn fits(book: &Wallets, chain: &[Id<Wallet>], at: Timestamp, amount: i64, downgraded: bool) -> bool {
+        chain.iter().all(|wallet| {
+            let terms = &book.terms[wallet];
+            let leg = Leg { wallet: *wallet, window: terms.window.period(at) };
+            let used = sum(&book.counters.get(&leg).copied().unwrap_or_default());
+            let by_limit = terms.hard_limit.is_none_or(|limit| limit.nanos() - used >= amount.max(1));
+            let by_funds = !terms.prepaid || terms.funded.nanos() - ever(book, *wallet) >= amount.max(1);
+            let soft = terms.soft_limits().map(Money::nanos).min().unwrap_or(i64::MAX);
+            let by_block = terms.soft_action != SoftAction::Block || soft - used >= amount.max(1);
+            let past = used + amount > soft && amount > 0;
+            let by_plan = terms.soft_action != SoftAction::Downgrade || downgraded || !past;
+            !terms.suspended && !terms.closed && by_limit && by_funds && by_block && by_plan
+        })
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig { cases: 400, ..ProptestConfig::default() })]
 
@@ -500,25 +553,15 @@ mod tests {
             let (mut book, chains) = wallets();
             let mut at = START;
             let mut holds: Vec<(Vec<Leg>, i64)> = Vec::new();
-            let mut charges: Vec<(Vec<Leg>, i64, i64)> = Vec::new(); // legs, price, refunded
+            let mut charges: Vec<Charged> = Vec::new();
+            let mut overrun = 0; // as the platform's account has it
             for step in steps {
                 let before = book.clone();
                 let some = |n: usize, of: usize| (of > 0).then(|| n % of);
                 match step {
                     Step::Reserve { leaf, amount, downgraded } => {
                         let chain = &chains[leaf];
-                        let free = chain.iter().all(|wallet| {
-                            let terms = &book.terms[wallet];
-                            let leg = Leg { wallet: *wallet, window: terms.window.period(at) };
-                            let used = sum(&book.counters.get(&leg).copied().unwrap_or_default());
-                            let by_limit = terms.hard_limit.is_none_or(|limit| limit.nanos() - used >= amount.max(1));
-                            let by_funds = !terms.prepaid || terms.funded.nanos() - ever(&book, *wallet) >= amount.max(1);
-                            let soft = terms.soft_limits().map(Money::nanos).min().unwrap_or(i64::MAX);
-                            let by_block = terms.soft_action != SoftAction::Block || soft - used >= amount.max(1);
-                            let past = used + amount > soft && amount > 0;
-                            let by_plan = terms.soft_action != SoftAction::Downgrade || downgraded || !past;
-                            !terms.suspended && !terms.closed && by_limit && by_funds && by_block && by_plan
-                        });
+                        let free = fits(&book, chain, at, amount, downgraded);
                         let op = Op::Reserve { chain, amount: nanos(amount), estimate: None, downgraded };
                         let outcome = apply(&mut book, at, &op);
                         obeys(&before, &book, &outcome);
@@ -544,7 +587,8 @@ mod tests {
                         let movement = outcome.expect("a settlement is never refused");
                         prop_assert_eq!(movement.price.nanos() + movement.overrun.nanos(), price);
                         prop_assert!(movement.price.nanos() >= price.min(held), "what is held is there to be charged");
-                        charges.push((legs, movement.price.nanos(), 0));
+                        overrun += movement.overrun_delta.nanos();
+                        charges.push(Charged::by(legs, &movement));
                     }
                     Step::Release { hold } => {
                         let Some(at_hold) = some(hold, holds.len()) else { continue };
@@ -558,25 +602,45 @@ mod tests {
                         let (legs, held) = holds.swap_remove(at_hold);
                         let outcome = apply(&mut book, at, &Op::Expire { legs: &legs, held: nanos(held) });
                         obeys(&before, &book, &outcome);
-                        charges.push((legs, outcome.expect("never refused").price.nanos(), 0));
+                        charges.push(Charged::by(legs, &outcome.expect("never refused")));
+                    }
+                    Step::Charge { leaf, price } => {
+                        let chain = &chains[leaf];
+                        let free = fits(&book, chain, at, price, true);
+                        let outcome = apply(&mut book, at, &Op::Charge { chain, price: nanos(price) });
+                        obeys(&before, &book, &outcome);
+                        prop_assert_eq!(outcome.is_ok(), free, "charged exactly where all have room");
+                        if let Ok(movement) = outcome {
+                            prop_assert_eq!((movement.price.nanos(), movement.held_delta.nanos()), (price, 0));
+                            charges.push(Charged::by(movement.legs.clone(), &movement));
+                        }
                     }
                     Step::Adjust { charge, price } => {
                         let Some(at_charge) = some(charge, charges.len()) else { continue };
-                        let (legs, booked, refunded) = charges[at_charge].clone();
-                        let op = Op::Adjust { legs: &legs, booked: nanos(booked), price: nanos(price), refunded: nanos(refunded) };
+                        let was = charges[at_charge].clone();
+                        let op = Op::Adjust {
+                            legs: &was.legs,
+                            booked: nanos(was.price),
+                            overrun: nanos(was.overrun),
+                            price: nanos(price),
+                            refunded: nanos(was.refunded),
+                        };
                         let outcome = apply(&mut book, at, &op);
                         obeys(&before, &book, &outcome);
                         let movement = outcome.expect("never refused");
-                        prop_assert!(movement.price.nanos() >= refunded);
-                        charges[at_charge].1 = movement.price.nanos();
+                        let now = movement.price.nanos();
+                        prop_assert!(now >= was.refunded && (now <= price || now == was.refunded));
+                        prop_assert_eq!(movement.overrun.nanos(), (price - now).max(0), "nothing is lost");
+                        overrun += movement.overrun_delta.nanos();
+                        charges[at_charge] = Charged { refunded: was.refunded, ..Charged::by(was.legs, &movement) };
                     }
                     Step::Refund { charge, amount } => {
                         let Some(at_charge) = some(charge, charges.len()) else { continue };
-                        let (legs, price, refunded) = charges[at_charge].clone();
-                        let amount = amount.min(price - refunded);
-                        let outcome = apply(&mut book, at, &Op::Refund { legs: &legs, amount: nanos(amount) });
+                        let was = charges[at_charge].clone();
+                        let amount = amount.min(was.price - was.refunded);
+                        let outcome = apply(&mut book, at, &Op::Refund { legs: &was.legs, amount: nanos(amount) });
                         obeys(&before, &book, &outcome);
-                        charges[at_charge].2 += amount;
+                        charges[at_charge].refunded += amount;
                     }
                     Step::Fund { wallet, amount } => {
                         let op = Op::Fund { wallet: id(wallet as u128), amount: nanos(amount) };
@@ -604,9 +668,42 @@ mod tests {
                 }
                 let mine = |legs: &[Leg]| legs.iter().any(|leg| leg.wallet == wallet);
                 prop_assert_eq!(held, holds.iter().filter(|(legs, _)| mine(legs)).map(|(_, held)| held).sum::<i64>());
-                let charged = charges.iter().filter(|(legs, ..)| mine(legs)).map(|(_, price, refunded)| price - refunded);
+                let charged = charges.iter().filter(|it| mine(&it.legs)).map(|it| it.price - it.refunded);
                 prop_assert_eq!(spent, charged.sum::<i64>());
             }
+            prop_assert_eq!(overrun, charges.iter().map(|it| it.overrun).sum::<i64>());
+        }
+    }
+
+    #[test]
+    fn a_correction_is_bounded_by_the_room_there_is_and_by_what_was_refunded() {
+        // limit, spent by others, booked, overrun, refunded, new price → price, overrun, its change
+        for (limit, others, booked, overrun, refunded, asked, expected) in [
+            (100, 0, 40, 0, 0, 30, (30, 0, 0)),
+            (100, 0, 40, 0, 0, 90, (90, 0, 0)),
+            (100, 20, 40, 0, 0, 90, (80, 10, 10)),
+            (100, 60, 40, 0, 0, 90, (40, 50, 50)),
+            (100, 60, 40, 15, 0, 50, (40, 10, -5)),
+            (100, 60, 40, 15, 0, 20, (20, 0, -15)),
+            (100, 0, 40, 0, 25, 10, (25, 0, 0)),
+            (50, 60, 40, 0, 0, 45, (40, 5, 5)), // lowered below what is spent: nothing rises
+            (100, 0, 0, 0, 0, 0, (0, 0, 0)),
+        ] {
+            let mut book = Wallets::default();
+            let terms = Terms { hard_limit: Some(nanos(limit)), ..Terms::default() };
+            let leg = Leg { wallet: id(0), window: terms.window.period(START) };
+            book.terms.insert(id(0), terms);
+            book.counters.insert(leg, Counter { spent: nanos(others + booked - refunded), ..Counter::default() });
+            let op = Op::Adjust {
+                legs: &[leg],
+                booked: nanos(booked),
+                overrun: nanos(overrun),
+                price: nanos(asked),
+                refunded: nanos(refunded),
+            };
+            let moved = apply(&mut book, START, &op).expect("never refused");
+            let got = (moved.price.nanos(), moved.overrun.nanos(), moved.overrun_delta.nanos());
+            assert_eq!(got, expected, "limit {limit}, {others} by others, {booked} to {asked}");
         }
     }
 

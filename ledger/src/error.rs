@@ -126,6 +126,20 @@ pub enum RefundError {
     Store(#[from] StoreError),
 }
 
+impl RefundError {
+    /// The refusal in a word. What the store could not do has none: there is nowhere to write it down.
+    pub(crate) fn code(&self) -> Option<&'static str> {
+        match self {
+            RefundError::UnknownCall(_) => Some("not_known"),
+            RefundError::Running(_) => Some("request_running"),
+            RefundError::TooMuch { .. } => Some("too_much"),
+            RefundError::Amount(_) => Some("invalid_amount"),
+            RefundError::Conflict(_) => Some("conflict"),
+            RefundError::Store(_) => None,
+        }
+    }
+}
+
 /// Why a wallet was not funded.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum FundError {

@@ -300,7 +300,8 @@ impl Ledger {
         answer.await.unwrap_or(Err(StoreError::Closed))
     }
 
-    /// Gives back some or all of what a call was charged, in the windows that it was charged in.
+    /// Gives back some or all of what a call was charged, in the windows that it was charged in. One that cannot be
+    /// given is an error in the log, an entry of its own and an alert. A refunded expired hold has been looked at.
     pub async fn refund(&self, refund: Refund) -> Result<Receipt, RefundError> {
         if let Some(amount) = refund.amount.filter(|amount| *amount <= Money::ZERO) {
             return Err(RefundError::Amount(amount));
@@ -308,15 +309,14 @@ impl Ledger {
         let Some(receipt) = self.receipts().get(refund.call).await? else {
             return Err(RefundError::UnknownCall(refund.call));
         };
-        if receipt.status == "pending" {
-            return Err(RefundError::Running(refund.call));
-        }
         let room = self.0.queue.room().await?;
-        let entry = Entry::new(Some(receipt.org), kind::REFUND, refund.actor)
+        let mut entry = Entry::new(Some(receipt.org), kind::REFUND, refund.actor)
             .text("request_id", refund.call)
-            .text("key_id", receipt.key)
             .text("wallet_id", receipt.wallet)
             .text("refund_id", refund.id);
+        if let Some(key) = receipt.key {
+            entry.put_text("key_id", key);
+        }
         let (reply, answer) = oneshot::channel();
         self.0.queue.push(Job::Refund(RefundJob {
             id: refund.id,
@@ -451,6 +451,11 @@ impl Ledger {
         crate::store::receipts::overrun(&self.0.database).await
     }
 
+    /// The way to the writer.
+    pub(crate) fn queue(&self) -> &Queue {
+        &self.0.queue
+    }
+
     /// For reads, and for administrative writes with their audit entries.
     pub(crate) fn database(&self) -> &Database {
         &self.0.database
@@ -477,7 +482,7 @@ fn judged(entry: Entry, record: &CallRecord) -> Entry {
     if record.findings.is_empty() { entry } else { entry.with("safety", &record.findings) }
 }
 
-fn json(record: &CallRecord) -> Arc<str> {
+pub(crate) fn json(record: &CallRecord) -> Arc<str> {
     serde_json::to_string(record).unwrap_or_else(|_| "{}".to_owned()).into()
 }
 

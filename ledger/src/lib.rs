@@ -1,9 +1,11 @@
 //! The system of record: who may spend, what was held, what was spent, what happened.
 
 pub mod alert;
+mod amend;
 pub mod audit;
 mod batch;
 pub mod book;
+mod charge;
 mod clock;
 mod entropy;
 mod error;
@@ -15,6 +17,7 @@ mod life;
 mod money;
 mod order;
 mod price;
+pub mod prices;
 mod queue;
 mod record;
 mod rows;
@@ -26,22 +29,27 @@ mod window;
 mod writer;
 
 pub use audit::{Actor, Entry};
+pub use charge::{ChargeError, ConfirmError, CorrectError, Correction, NewCharge};
 pub use clock::{Clock, Timestamp, TimestampError};
 pub use entropy::Entropy;
 pub use error::{FundError, OverLimit, RefundError, ReserveError, StoreError, Unready};
 pub use hold::{Hold, Owner, SoftWarning};
-pub use id::{Alert, Call, Id, IdError, Instance, JournalRow, Key, Kind, Operator, Org, Team, User, Wallet};
+pub use id::{
+    Alert, Call, Id, IdError, Instance, JournalRow, Key, Kind, MarkupRule, Operator, Org, Price, Team, User, Wallet,
+};
 pub use key::{PresentedKey, ShownKey};
 pub use ledger::{Confirmed, Gauges, Ledger, Options};
 pub use money::{Money, MoneyError, NANOS_PER_USD};
 pub use order::{Charge, Claim, Estimate, Fund, Order, Receipt, Refund, RefusedCall, Release, Reserved};
-pub use price::{Exact, Markup, MarkupError, Rates, Usage};
+pub use price::{Classes, Discount, Exact, LongContext, MOST_TIERS, Markup, MarkupError, Rates, RatesError, Usage};
 pub use queue::Pending;
-pub use record::{AttemptRecord, CallRecord, FindingRecord};
+pub use record::{AttemptRecord, CallRecord, ChargeRecord, FindingRecord};
 pub use soft::{MOST_THRESHOLDS, Percent, SoftAction, Threshold, ThresholdError, Thresholds};
+pub use store::charges::{Amended, Amendment};
 pub use store::journal::{JournalEntry, Standing};
 pub use store::receipts::{ReceiptFilter, Receipts};
 pub use store::trail::{Export, Head, Trail, TrailFilter, TrailLine};
+pub use store::usage::{Place as UsagePlace, Used};
 pub use tenants::{
     Anchor, Coverage, Credential, CredentialSet, DEFAULT_OVERLAP, Funding, KeyRow, LONGEST_CHAIN, LONGEST_OVERLAP,
     Mark, NewKey, NewOrg, NewTeam, NewUser, NewWallet, OperatorCredential, OperatorRow, OrgRow, Overlap, Page,

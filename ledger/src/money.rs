@@ -43,6 +43,17 @@ impl Money {
         self.0.checked_neg().map(Money)
     }
 
+    /// The amount in credits, a unit of display: a thousandth of a dollar each. As decimal, exact.
+    pub fn credits(self) -> String {
+        let (whole, part) = (self.0.unsigned_abs() / 1_000_000, self.0.unsigned_abs() % 1_000_000);
+        let sign = if self.0 < 0 { "-" } else { "" };
+        if part == 0 {
+            return format!("{sign}{whole}");
+        }
+        let digits = format!("{part:06}");
+        format!("{sign}{whole}.{}", digits.trim_end_matches('0'))
+    }
+
     /// Less than nothing.
     pub const fn is_negative(self) -> bool {
         self.0 < 0
@@ -128,6 +139,21 @@ mod tests {
             let money: Money = text.parse().expect(text);
             assert_eq!(money.nanos(), nanos, "{text}");
             assert_eq!(money.to_string(), printed, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_credit_is_a_thousandth_of_a_dollar() {
+        for (usd, credits) in [
+            ("0", "0"),
+            ("0.001", "1"),
+            ("12.5", "12500"),
+            ("0.0000001", "0.0001"),
+            ("0.000000001", "0.000001"),
+            ("-0.0015", "-1.5"),
+            ("9223372036.854775807", "9223372036854.775807"),
+        ] {
+            assert_eq!(usd.parse::<Money>().expect(usd).credits(), credits, "{usd}");
         }
     }
 

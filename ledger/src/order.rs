@@ -118,7 +118,8 @@ pub struct Receipt {
     pub org: Id<Org>,
     pub wallet: Id<Wallet>,
     pub(crate) chain: ChainId,
-    pub key: Id<Key>,
+    /// A charge booked by API may have none.
+    pub key: Option<Id<Key>>,
     pub at: Timestamp,
     /// `settled`, `released`, `expired`, `refused`, or `pending` while the money is held.
     pub status: String,

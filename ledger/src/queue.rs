@@ -10,13 +10,14 @@ use std::task::{Context, Poll};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
 
 use crate::audit::{Actor, Entry, kind};
+use crate::charge::{ChargeError, ConfirmError, CorrectError, Correction};
 use crate::clock::Timestamp;
 use crate::error::{FundError, RefundError, ReserveError, StoreError};
 use crate::hold::Hold;
 use crate::id::{Call, Id, JournalRow, Key, Org, Wallet};
 use crate::money::Money;
 use crate::order::{Claim, Estimate, Receipt, Reserved};
-use crate::record::CallRecord;
+use crate::record::{CallRecord, ChargeRecord};
 use crate::rows::ChainId;
 
 /// Something for the writer to do, with everything prepared that need not wait for its turn.
@@ -29,6 +30,9 @@ pub(crate) enum Job {
     Refund(RefundJob),
     Fund(FundJob),
     Expire(ExpireJob),
+    Charge(ChargeJob),
+    Correct(CorrectJob),
+    Confirm(ConfirmJob),
 }
 
 pub(crate) struct ReserveJob {
@@ -142,6 +146,39 @@ pub(crate) struct ExpireJob {
     pub chain: ChainId,
     pub entry: Entry,
     pub reply: oneshot::Sender<Result<(), StoreError>>,
+}
+
+pub(crate) struct ChargeJob {
+    pub call: Id<Call>,
+    pub org: Id<Org>,
+    pub wallet: Id<Wallet>,
+    pub key: Option<Id<Key>>,
+    pub cost: Money,
+    pub price: Money,
+    pub told: ChargeRecord,
+    /// The receipt's record as JSON.
+    pub record: Arc<str>,
+    pub actor: Actor,
+    pub entry: Entry,
+    pub _room: OwnedSemaphorePermit,
+    /// The call whose receipt is the answer.
+    pub reply: oneshot::Sender<Result<Id<Call>, ChargeError>>,
+}
+
+pub(crate) struct CorrectJob {
+    pub correction: Correction,
+    pub chain: ChainId,
+    pub entry: Entry,
+    pub _room: OwnedSemaphorePermit,
+    pub reply: oneshot::Sender<Result<Receipt, CorrectError>>,
+}
+
+pub(crate) struct ConfirmJob {
+    pub call: Id<Call>,
+    pub chain: ChainId,
+    pub entry: Entry,
+    pub _room: OwnedSemaphorePermit,
+    pub reply: oneshot::Sender<Result<Receipt, ConfirmError>>,
 }
 
 #[derive(Default)]

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::clock::Timestamp;
 use crate::id::{Id, Team, User};
 use crate::money::Money;
-use crate::price::Usage;
+use crate::price::{Markup, Usage};
 
 pub(crate) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
@@ -38,6 +38,12 @@ pub struct CallRecord {
     pub code: Option<String>,
     #[serde(skip_serializing_if = "is_default")]
     pub usage: Usage,
+    /// Which price list the charge was made from: `config:…`, `prc_…`, `catalog:…`, `default:…`.
+    #[serde(skip_serializing_if = "is_default")]
+    pub price_version: String,
+    /// What the tenant paid for a dollar of cost; none where it paid the cost.
+    #[serde(skip_serializing_if = "is_default")]
+    pub markup: Option<Markup>,
     #[serde(skip_serializing_if = "is_default")]
     pub stream: bool,
     #[serde(skip_serializing_if = "is_default")]
@@ -63,6 +69,18 @@ pub struct CallRecord {
     pub team: Option<Id<Team>>,
     #[serde(skip_serializing_if = "is_default")]
     pub user: Option<Id<User>>,
+    /// Of a charge that was booked by API: what for.
+    #[serde(skip_serializing_if = "is_default")]
+    pub charge: Option<ChargeRecord>,
+}
+
+/// Why something that did not come through the gateway was charged, in the words of who booked it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChargeRecord {
+    pub reason: String,
+    /// The system that asked for it, and its name for it there.
+    pub source: String,
+    pub reference: String,
 }
 
 /// One try of one target.

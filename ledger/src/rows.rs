@@ -15,6 +15,7 @@ use crate::error::StoreError;
 use crate::id::{Alert, Call, Id, JournalRow, Key, Org, Wallet};
 use crate::money::Money;
 use crate::order::Claim;
+use crate::price::Usage;
 use crate::queue::Job;
 use crate::window::Period;
 
@@ -30,6 +31,9 @@ pub(crate) struct Needs {
     pub fundings: Vec<(String, String)>,
     /// Wallets that are funded.
     pub funded: BTreeSet<Id<Wallet>>,
+    /// Charges by API, by source and reference.
+    pub charges: Vec<(String, String)>,
+    pub corrections: Vec<Id<JournalRow>>,
     /// Audit chains.
     pub heads: BTreeSet<Cow<'static, str>>,
 }
@@ -67,6 +71,15 @@ impl Needs {
                     (&job.entry, Some(ChainId::leaf(job.wallet)), None)
                 }
                 Job::Expire(job) => (&job.entry, Some(job.chain), Some(job.call)),
+                Job::Charge(job) => {
+                    needs.charges.push((job.told.source.clone(), job.told.reference.clone()));
+                    (&job.entry, Some(ChainId::leaf(job.wallet)), Some(job.call))
+                }
+                Job::Correct(job) => {
+                    needs.corrections.push(job.correction.id);
+                    (&job.entry, Some(job.chain), Some(job.correction.call))
+                }
+                Job::Confirm(job) => (&job.entry, Some(job.chain), Some(job.call)),
             };
             if !needs.heads.contains(entry.chain.as_ref()) {
                 needs.heads.insert(entry.chain.clone());
@@ -91,6 +104,8 @@ pub(crate) struct Loaded {
     pub claims: HashMap<(Id<Key>, [u8; 32]), ClaimRow>,
     pub refunds: HashMap<Id<JournalRow>, RefundRow>,
     pub fundings: HashMap<(String, String), (Id<Wallet>, Money)>,
+    pub charges: HashMap<(String, String), ChargeRow>,
+    pub corrections: HashMap<Id<JournalRow>, CorrectionRow>,
     pub heads: HashMap<Cow<'static, str>, (i64, Hash)>,
 }
 
@@ -298,6 +313,38 @@ pub(crate) struct RefundRow {
     pub reason: String,
 }
 
+/// Stands for no key where a row must name one: of a charge that was made on no key's behalf.
+pub(crate) const NO_KEY: Id<Key> = Id::from_uuid(uuid::Uuid::nil());
+
+/// A charge booked by API.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ChargeRow {
+    pub call: Id<Call>,
+    pub wallet: Id<Wallet>,
+    pub key: Id<Key>,
+    pub cost: Money,
+    pub price: Money,
+    pub reason: String,
+}
+
+/// A correction: what was asked, what became of it, and what stood before it.
+#[derive(Debug, Clone)]
+pub(crate) struct CorrectionRow {
+    pub call: Id<Call>,
+    /// The true price. `price` is what of it could be charged.
+    pub asked: Money,
+    pub cost: Money,
+    pub price: Money,
+    pub overrun: Money,
+    pub was_cost: Money,
+    pub was_price: Money,
+    pub was_overrun: Money,
+    pub was_record: Arc<str>,
+    pub reason: String,
+    pub price_version: Option<String>,
+    pub usage: Option<Usage>,
+}
+
 pub(crate) struct Line {
     pub id: Id<JournalRow>,
     pub kind: &'static str,
@@ -324,6 +371,8 @@ pub(crate) struct Effect {
     pub claims_put: BTreeSet<(Id<Key>, [u8; 32])>,
     pub fundings: Vec<(String, String, Id<Wallet>, Money)>,
     pub refunds: Vec<(Id<JournalRow>, RefundRow)>,
+    pub charges: Vec<(String, String, ChargeRow)>,
+    pub corrections: Vec<(Id<JournalRow>, CorrectionRow)>,
     pub overrun: Money,
     pub audit: Vec<Sealed>,
     /// What somebody should be told, sent from there by whoever delivers.

@@ -11,6 +11,7 @@ use tokio::sync::{oneshot, watch};
 
 use crate::audit::Hash;
 use crate::batch::{Answer, Batch, Taken};
+use crate::charge::{ChargeError, ConfirmError, CorrectError};
 use crate::clock::Clock;
 use crate::entropy::Entropy;
 use crate::error::{FundError, RefundError, ReserveError, StoreError};
@@ -22,7 +23,7 @@ use crate::money::Money;
 use crate::order::{Receipt, Reserved};
 use crate::queue::{Job, Queue, ReserveJob, give_back};
 use crate::record::CallRecord;
-use crate::rows::{ChainId, Needs, ReceiptRow};
+use crate::rows::{ChainId, NO_KEY, Needs, ReceiptRow};
 use crate::store::receipts::read_record;
 use crate::store::{Database, Store};
 
@@ -269,7 +270,8 @@ impl Writer {
     fn count(&self, overrun: Money) {
         let tally = &self.desk.queue.tally;
         tally.batches.fetch_add(1, Ordering::Relaxed);
-        tally.overrun.fetch_add(overrun.nanos(), Ordering::Relaxed);
+        // A correction may take some back from the account; what this process booked is still what it booked.
+        tally.overrun.fetch_add(overrun.nanos().max(0), Ordering::Relaxed);
     }
 
     async fn undone(&mut self, error: StoreError) -> Failure {
@@ -311,8 +313,18 @@ impl Writer {
             }
             (Job::Expire(job), Answer::Done(done)) => drop(job.reply.send(done)),
             (Job::Refund(job), Answer::Refund(done)) => {
-                let done = done.and_then(|row| Ok(read_record(&row.record).map(|record| receipt(row, record))?));
+                let done = done.and_then(|row| Ok(whole(row)?));
+                if let Err(error) = &done {
+                    tracing::error!(%error, call = %job.call, refund = %job.id, "refund failed");
+                }
                 let _ = job.reply.send(done);
+            }
+            (Job::Charge(job), Answer::Charge(done)) => drop(job.reply.send(done)),
+            (Job::Correct(job), Answer::Correct(done)) => {
+                let _ = job.reply.send(done.and_then(|row| Ok(whole(row)?)));
+            }
+            (Job::Confirm(job), Answer::Confirm(done)) => {
+                let _ = job.reply.send(done.and_then(|row| Ok(whole(row)?)));
             }
             (Job::Fund(job), Answer::Fund(done)) => drop(job.reply.send(done)),
             _ => tracing::error!("a job got another job's answer"),
@@ -367,10 +379,21 @@ impl Writer {
             Job::Record(job) => drop(job.reply.send(Err(error.clone()))),
             Job::Refuse(job) => drop(job.reply.send(Err(error.clone()))),
             Job::Expire(job) => drop(job.reply.send(Err(error.clone()))),
-            Job::Refund(job) => drop(job.reply.send(Err(RefundError::Store(error.clone())))),
+            Job::Refund(job) => {
+                tracing::error!(%error, call = %job.call, refund = %job.id, "refund failed");
+                let _ = job.reply.send(Err(RefundError::Store(error.clone())));
+            }
+            Job::Charge(job) => drop(job.reply.send(Err(ChargeError::Store(error.clone())))),
+            Job::Correct(job) => drop(job.reply.send(Err(CorrectError::Store(error.clone())))),
+            Job::Confirm(job) => drop(job.reply.send(Err(ConfirmError::Store(error.clone())))),
             Job::Fund(job) => drop(job.reply.send(Err(FundError::Store(error.clone())))),
         }
     }
+}
+
+/// A receipt with the record that it was stored with.
+fn whole(row: ReceiptRow) -> Result<Receipt, StoreError> {
+    read_record(&row.record).map(|record| receipt(row, record))
 }
 
 fn receipt(row: ReceiptRow, record: CallRecord) -> Receipt {
@@ -379,7 +402,7 @@ fn receipt(row: ReceiptRow, record: CallRecord) -> Receipt {
         org: row.org,
         wallet: row.wallet,
         chain: row.chain,
-        key: row.key,
+        key: (row.key != NO_KEY).then_some(row.key),
         at: row.at,
         status: row.status.as_str().to_owned(),
         cost: row.cost,

@@ -28,7 +28,7 @@ mod tokens;
 mod told;
 
 pub use calibration::{Calibration, Ratio};
-pub use catalog::{Auth, CatalogPrice, Quirks, Tokenizer, check_catalog};
+pub use catalog::{Auth, CatalogPrice, CatalogTier, Quirks, Tokenizer, check_catalog};
 pub use chat::{BadRequest, ChatEvent, ChatRequest, Delta, End, Features, Shape, TextPart, Usage};
 pub use config::{ConfiguredModel, Fault, KeySource, ProviderConfig};
 pub use counter::Counter;

@@ -2,8 +2,10 @@
 //! Money is decimal US dollars in a string, a moment is RFC 3339 in UTC, an id carries its kind.
 
 pub(crate) mod audit;
+pub(crate) mod charges;
 pub(crate) mod keys;
 pub(crate) mod people;
+pub(crate) mod prices;
 pub(crate) mod requests;
 pub(crate) mod wallets;
 

@@ -352,7 +352,7 @@ pub(crate) struct EntryBody {
     pub id: Id<JournalRow>,
     #[schema(value_type = String, format = DateTime)]
     pub at: Timestamp,
-    /// `reserve`, `grow`, `settle`, `release`, `expire`, `refund`, `fund` or `adjust`.
+    /// `reserve`, `grow`, `settle`, `release`, `expire`, `refund`, `fund`, `adjust` or `charge`.
     #[schema(example = "settle")]
     pub kind: String,
     #[schema(value_type = String, example = "-0.05")]

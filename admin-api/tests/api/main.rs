@@ -2,12 +2,14 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
+mod charges;
 mod document;
 mod faults;
 mod keys;
 mod money;
 mod once;
 mod paging;
+mod prices;
 mod routes;
 mod tenants;
 mod world;

@@ -52,6 +52,10 @@ impl Refresh for House {
         self.operators.read().unwrap().clone()
     }
 
+    fn serves(&self, target: &str) -> bool {
+        !target.starts_with("nowhere/")
+    }
+
     fn failed_verification(&self, _: &Parts) -> Option<Duration> {
         self.failures.fetch_add(1, Ordering::SeqCst);
         self.throttles.load(Ordering::SeqCst).then_some(Duration::from_secs(7))
@@ -214,6 +218,28 @@ impl World {
         let Reserved::New(hold) = self.ledger.reserve(order).await.unwrap() else { panic!("a replay") };
         self.ledger.settle(hold, Charge { cost: price, price, record }).await.unwrap();
         call.to_string()
+    }
+
+    /// A call of this key whose process was lost, so that so much was charged without its word; its id.
+    pub async fn expired(&self, key: &str, usd: &str) -> String {
+        let key = self.ledger.tenants().key(key.parse().unwrap()).await.unwrap();
+        let order = Order {
+            call: self.ledger.new_id(),
+            org: key.org,
+            key: key.id,
+            wallet: key.wallet,
+            amount: usd.parse().unwrap(),
+            estimate: None,
+            patient: false,
+            downgraded: false,
+            extra: Vec::new(),
+            expires_at: self.ledger.clock().now(),
+            claim: None,
+            record: CallRecord { model: "gpt-4o".into(), ..CallRecord::default() },
+        };
+        let Reserved::New(hold) = self.ledger.reserve(order).await.unwrap() else { panic!("a replay") };
+        self.ledger.expire_orphans().await.unwrap();
+        hold.call().to_string()
     }
 
     /// Whether the gateway would let this key in.

@@ -17,7 +17,7 @@ pub struct JournalEntry {
     pub seq: i64,
     pub id: Id<JournalRow>,
     pub at: Timestamp,
-    /// `reserve`, `grow`, `settle`, `release`, `expire`, `refund`, `fund` or `adjust`.
+    /// `reserve`, `grow`, `settle`, `release`, `expire`, `refund`, `fund`, `adjust` or `charge`.
     pub kind: String,
     pub held_delta: Money,
     pub spent_delta: Money,

@@ -1,15 +1,18 @@
 //! All SQL. Here: the two databases, how they are opened, and one way to say one text to both.
 
 pub(crate) mod audit;
+pub(crate) mod charges;
 pub(crate) mod journal;
 mod memory;
 mod places;
 mod postgres;
+pub(crate) mod prices;
 pub(crate) mod receipts;
 mod sqlite;
 pub(crate) mod tenants;
 pub(crate) mod terms;
 pub(crate) mod trail;
+pub(crate) mod usage;
 
 use std::path::{Path, PathBuf};
 use std::str::FromStr;

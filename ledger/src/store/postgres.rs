@@ -474,7 +474,7 @@ async fn read_rare(db: &mut PgConnection, needs: &Needs, loaded: &mut Loaded) ->
             loaded.fundings.insert((source.clone(), reference.clone()), done);
         }
     }
-    Ok(())
+    super::charges::read_postgres(db, needs, loaded).await
 }
 
 /// All that nearly every batch writes, in one statement.
@@ -676,6 +676,7 @@ async fn save_rare(db: &mut PgConnection, loaded: &Loaded, effect: &Effect) -> R
         .execute(&mut *db)
         .await?;
     }
+    super::charges::save_postgres(db, effect).await?;
     if effect.overrun != Money::ZERO {
         sqlx::query("UPDATE accounts SET amount = amount + $1 WHERE name = 'overrun'")
             .bind(effect.overrun.nanos())

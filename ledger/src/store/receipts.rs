@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::charges::{self, Amendment};
 use super::{Database, Row, Value, values};
 use crate::error::StoreError;
 use crate::id::{Call, Id, Key, Org, Wallet};
@@ -9,6 +10,7 @@ use crate::ledger::Ledger;
 use crate::money::Money;
 use crate::order::Receipt;
 use crate::record::CallRecord;
+use crate::rows::NO_KEY;
 
 /// Reads receipts.
 #[derive(Clone, Copy)]
@@ -44,6 +46,11 @@ impl Receipts<'_> {
     pub async fn get(&self, call: Id<Call>) -> Result<Option<Receipt>, StoreError> {
         let sql = format!("{RECEIPTS} WHERE call_id = $1 UNION ALL {HOLDS} WHERE call_id = $1");
         self.0.database().row(sql, values![call]).await?.as_ref().map(read).transpose()
+    }
+
+    /// What was put right about a call since its receipt was written, oldest first: refunds and corrections.
+    pub async fn amendments(&self, call: Id<Call>) -> Result<Vec<Amendment>, StoreError> {
+        charges::amendments(self.0.database(), call).await
     }
 
     /// Receipts, newest first: those made before `cursor`, the last call of the page before.
@@ -173,7 +180,7 @@ fn read(row: &Row) -> Result<Receipt, StoreError> {
         org: row.id("org_id")?,
         wallet: row.id("wallet_id")?,
         chain: row.get::<String>("chain")?.parse()?,
-        key: row.id("key_id")?,
+        key: Some(row.id("key_id")?).filter(|key| *key != NO_KEY),
         at: row.time("at")?,
         status,
         cost: row.money("cost")?,

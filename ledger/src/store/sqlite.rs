@@ -117,6 +117,7 @@ impl SqliteStore {
                 find.query_row([&reference.0, &reference.1], |row| Ok((id(row, 0)?, money(row, 1)?))).optional()?;
             loaded.fundings.extend(row.map(|row| (reference.clone(), row)));
         }
+        super::charges::read_sqlite(db, needs, &mut loaded)?;
         for chain in &needs.heads {
             let mut find = db.prepare_cached("SELECT seq, hash FROM audit_heads WHERE chain = ?1")?;
             let row: Option<(i64, Hash)> = find.query_row([chain], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
@@ -202,6 +203,7 @@ impl SqliteStore {
                 effect.at.micros()
             ])?;
         }
+        super::charges::save_sqlite(db, effect)?;
         if effect.overrun != Money::ZERO {
             db.prepare_cached("UPDATE accounts SET amount = amount + ?1 WHERE name = 'overrun'")?
                 .execute([effect.overrun.nanos()])?;

@@ -53,7 +53,7 @@ async fn balance(world: &World, org: Id<ledger::Org>, wallets: &[Id<Wallet>]) {
     let file = world.export(Some(org)).await;
     let summary = audit::verify_export(file.as_bytes()).expect("a sound log");
     assert_eq!(summary.seq, world.ledger.trail().head(Some(org)).await.unwrap().unwrap().seq);
-    for kind in ["reserve", "grow", "settle", "release", "expire", "refund", "fund", "adjust"] {
+    for kind in ["reserve", "grow", "settle", "release", "expire", "refund", "fund", "adjust", "charge"] {
         let told = format!("\"kind\":\"{}\"", kind.to_uppercase());
         let entries = file.lines().filter(|line| line.contains(&told)).count();
         assert_eq!(entries, journal.iter().filter(|(_, name)| name == kind).count(), "{kind}");
@@ -166,7 +166,40 @@ async fn every_wallet_is_the_sum_of_its_journal(world: World) {
     let mut dice = Dice(42);
     let (mut open, mut settled) = (Vec::new(), Vec::new());
     for turn in 0..600_u32 {
-        match dice.roll(12) {
+        match dice.roll(14) {
+            12 => {
+                let new = ledger::NewCharge {
+                    id: world.ledger.new_id(),
+                    wallet: wallets[dice.roll(5) as usize],
+                    key: None,
+                    cost: dice.money(50_000_000),
+                    price: dice.money(100_000_000),
+                    reason: "test".into(),
+                    source: "dice".into(),
+                    reference: turn.to_string(),
+                    actor: Actor::System,
+                };
+                match world.ledger.charge(new).await {
+                    Ok(receipt) => settled.push(receipt.call),
+                    Err(ledger::ChargeError::OverLimit(_)) => {}
+                    Err(error) => panic!("{error:?}"),
+                }
+            }
+            13 if !settled.is_empty() => {
+                let correction = ledger::Correction {
+                    id: world.ledger.new_id(),
+                    call: settled[dice.roll(settled.len() as u64) as usize],
+                    cost: dice.money(50_000_000),
+                    price: dice.money(300_000_000),
+                    reason: "test".into(),
+                    price_version: None,
+                    usage: None,
+                    actor: Actor::System,
+                };
+                let price = correction.price;
+                let receipt = world.ledger.correct(correction).await.unwrap();
+                assert!(receipt.price <= price || receipt.price == receipt.refunded);
+            }
             0..=4 => {
                 let side_key = dice.roll(2) == 1;
                 let who =

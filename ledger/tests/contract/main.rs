@@ -3,10 +3,12 @@
 #![expect(clippy::unwrap_used, reason = "unwrap belongs to tests")]
 
 mod books;
+mod charges;
 mod idempotency;
 mod money;
 mod orphans;
 mod postgres;
+mod prices;
 mod tenants;
 mod trail;
 mod wallets;
