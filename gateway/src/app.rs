@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use ledger::{Clock, Confirmed, Ledger, Order, ReserveError, Reserved, StoreError, Timestamp};
+use ledger::{Clock, Confirmed, Hold, Ledger, Money, Order, OverLimit, ReserveError, Reserved, StoreError, Timestamp};
 use policies::PolicySet;
-use providers::{Deadlines, Health, Outbound};
+use providers::{Calibration, Deadlines, Health, Outbound};
 use safety::{Action, Actions, Kind, Scanner};
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
@@ -16,6 +16,8 @@ use tokio_util::task::TaskTracker;
 use crate::cache::Cache;
 use crate::config::{Config, DeadlineConfig};
 use crate::door::Door;
+use crate::estimator::Estimates;
+use crate::patience::Patience;
 use crate::recall::Replays;
 use crate::refusal::Refusal;
 use crate::snapshot::{Routes, Snapshot};
@@ -35,6 +37,12 @@ pub struct App {
     pub limits: Door,
     pub outbound: Outbound,
     pub health: Health,
+    /// How the targets' own counts compare with ours.
+    pub calibration: Calibration,
+    /// How long answers have been lately.
+    pub estimates: Estimates,
+    /// Calls that wait for money that others hold.
+    pub patience: Patience,
     pub telemetry: Telemetry,
     /// Calls in flight and their streams: shutdown waits for them.
     pub tasks: TaskTracker,
@@ -90,6 +98,9 @@ impl App {
                 idle: millis(deadlines.idle_ms),
             }),
             health: Health::new(),
+            calibration: Calibration::new(),
+            estimates: Estimates::default(),
+            patience: Patience::new(config.holds.patience()),
             telemetry,
             tasks: TaskTracker::new(),
             stopping: CancellationToken::new(),
@@ -157,12 +168,35 @@ impl App {
 
     /// Sets money aside, and says what it means if that cannot be done.
     pub async fn reserve(&self, order: Order) -> Result<Reserved, Refusal> {
+        self.ask(order).await?.map_err(refusal)
+    }
+
+    /// The same for whoever will ask again: refused only because of what others hold, nothing is written down.
+    pub async fn try_reserve(&self, order: Order) -> Result<Result<Reserved, OverLimit>, Refusal> {
+        match self.ask(Order { patient: true, ..order }).await? {
+            Ok(reserved) => Ok(Ok(reserved)),
+            Err(ReserveError::Held(over)) => Ok(Err(over)),
+            Err(error) => Err(refusal(error)),
+        }
+    }
+
+    async fn ask(&self, order: Order) -> Result<Result<Reserved, ReserveError>, Refusal> {
         let began = Instant::now();
         let reserved = tokio::time::timeout(RESERVE_DEADLINE, self.ledger.reserve(order)).await;
         self.telemetry.reserved(began.elapsed());
-        match reserved {
-            Ok(Ok(reserved)) => Ok(reserved),
-            Ok(Err(error)) => Err(refusal(error)),
+        reserved.map_err(|_| Refusal::LedgerUnavailable)
+    }
+
+    /// Makes a hold cover `amount`. A refusal is written down; with `quietly` it is not.
+    pub async fn cover(&self, hold: &mut Hold, amount: Money, quietly: bool) -> Result<(), Refusal> {
+        let more = match amount.minus(hold.amount()) {
+            Some(more) if more > Money::ZERO => more,
+            _ => return Ok(()),
+        };
+        let grown =
+            async { if quietly { self.ledger.try_grow(hold, more).await } else { self.ledger.grow(hold, more).await } };
+        match tokio::time::timeout(RESERVE_DEADLINE, grown).await {
+            Ok(grown) => grown.map_err(refusal),
             Err(_) => Err(Refusal::LedgerUnavailable),
         }
     }

@@ -9,6 +9,7 @@ use axum::body::Body;
 use ledger::{AttemptRecord, CallRecord, Claim, Credential, Exact, FindingRecord, Id, SoftWarning, Timestamp};
 use providers::{Shape, Target};
 use tokio::sync::OwnedSemaphorePermit;
+use tokio_util::sync::CancellationToken;
 
 use crate::authenticate::Presented;
 use crate::limits::RateState;
@@ -26,6 +27,8 @@ pub struct Call {
     pub tags: Vec<String>,
     pub content_length: Option<u64>,
     pub body: Body,
+    /// The client left before its answer began.
+    pub gone: CancellationToken,
 }
 
 /// Who asks, whatever the credential was.
@@ -51,6 +54,8 @@ pub enum Ending {
     ClientLeft,
     /// The call's total deadline passed.
     DeadlinePassed,
+    /// Its wallet could hold no more for the rest of the answer.
+    OutOfMoney,
     /// The gateway was shut down before the end.
     ShutDown,
     /// No target answered.
@@ -69,6 +74,7 @@ impl Ending {
             Ending::UpstreamBroke => "upstream_broke",
             Ending::ClientLeft => "client_left",
             Ending::DeadlinePassed => "deadline_passed",
+            Ending::OutOfMoney => "out_of_money",
             Ending::ShutDown => "shut_down",
             Ending::ProviderFailed => "provider_failed",
             Ending::Refused => "refused",
@@ -119,7 +125,7 @@ pub struct Case {
     pub tried: u32,
     pub target: Option<Arc<Target>>,
     pub first_byte: Option<Duration>,
-    /// Time spent waiting for providers: what is left of the total is ours.
+    /// Time spent waiting for providers, or for money that others hold: what is left of the total is ours.
     pub upstream: Duration,
     /// The Idempotency-Key's claim: the answer is kept for whoever repeats it.
     pub claim: Option<Claim>,

@@ -44,9 +44,10 @@ pub async fn settle(
     ending: Ending,
     complete: bool,
 ) -> Settled {
-    let usage = upstream.usage(complete);
-    let answered = upstream.rates.exact(&usage);
-    let price = answered.with_markup(upstream.markup).rounded_up();
+    let billed = upstream.usage(complete);
+    let usage = charged(upstream, billed, &hold);
+    let answered = upstream.rates.exact(&billed);
+    let price = upstream.rates.exact(&usage).with_markup(upstream.markup).rounded_up();
     let cost = answered.plus(case.failed_cost).rounded_up();
     if let Some(attempt) = case.attempts.last_mut() {
         attempt.cost = answered.rounded_up().unwrap_or(Money::MAX);
@@ -54,6 +55,9 @@ pub async fn settle(
     }
     if let Some(caller) = &case.caller {
         app.limits.spend(caller, usage.all_input().saturating_add(usage.all_output()), app.clock().now());
+        if complete {
+            app.estimates.get().learn(caller.credential.key, &upstream.target.name, usage.all_output());
+        }
     }
     let mut record = case.record(ending, None);
     record.usage = usage;
@@ -62,7 +66,7 @@ pub async fn settle(
     app.telemetry.used(&upstream.target, &usage, upstream.asked_at.elapsed());
     // A sum beyond what can be told is charged as far as hold and room go: the ledger never books above that.
     let charge = Charge { cost: cost.unwrap_or(Money::MAX), price: price.unwrap_or(Money::MAX), record };
-    let receipt = in_time(app, app.ledger.settle(hold, charge)).await;
+    let receipt = in_time(app, case, app.ledger.settle(hold, charge)).await;
     app.telemetry.closed(case, ending.as_str());
     case.resolved = true;
     let counted = told(&usage);
@@ -85,10 +89,30 @@ fn told(usage: &ledger::Usage) -> Usage {
     }
 }
 
+/// What the tenant is charged for. Of a count of ours nothing that did not go out, nor what it is above the hold: it is good to a
+/// hundredth, and so far an answer may go on when there is no more money.
+fn charged(upstream: &Upstream, billed: ledger::Usage, hold: &Hold) -> ledger::Usage {
+    if !billed.estimated {
+        return billed;
+    }
+    let held = if upstream.cover.is_whole(hold.amount()) { u64::MAX } else { upstream.cover.tokens(hold.amount()) };
+    let most = upstream.meter.relayed().unwrap_or(u64::MAX).min(held);
+    let (mut usage, mut over) = (billed, billed.all_output().saturating_sub(most));
+    for class in [&mut usage.output, &mut usage.audio_output, &mut usage.reasoning] {
+        let less = over.min(*class);
+        (*class, over) = (*class - less, over - less);
+    }
+    usage
+}
+
 /// Waits for the ledger, but not for ever. The ledger owns the settlement already and makes it durable on its own.
-async fn in_time(app: &App, pending: ledger::Pending<Receipt>) -> Option<Receipt> {
+async fn in_time(app: &App, case: &Case, pending: ledger::Pending<Receipt>) -> Option<Receipt> {
     let began = std::time::Instant::now();
-    match tokio::time::timeout(PATIENCE, pending).await {
+    let resolved = tokio::time::timeout(PATIENCE, pending).await;
+    if let Some(caller) = &case.caller {
+        app.patience.freed(caller.credential.org);
+    }
+    match resolved {
         Ok(Ok(receipt)) => {
             app.telemetry.receipt_lag(began.elapsed());
             Some(receipt)
@@ -107,11 +131,15 @@ async fn in_time(app: &App, pending: ledger::Pending<Receipt>) -> Option<Receipt
 
 /// Gives the hold back when no target answered. What failed attempts cost is the platform's.
 pub async fn release(app: &Arc<App>, hold: Hold, case: &mut Case, refusal: &Refusal) {
-    let record = case.record(Ending::ProviderFailed, Some(refusal.code()));
+    let ending = match refusal {
+        Refusal::OverBudget(_) | Refusal::Suspended { .. } => Ending::Refused,
+        _ => Ending::ProviderFailed,
+    };
+    let record = case.record(ending, Some(refusal.code()));
     let cost = case.failed_cost.rounded_up().unwrap_or(Money::MAX);
     let why = Release { reason: refusal.code().to_owned(), cost, record };
     case.resolved = true;
-    if in_time(app, app.ledger.release(hold, why)).await.is_none() {
+    if in_time(app, case, app.ledger.release(hold, why)).await.is_none() {
         tracing::warn!(call = %case.id, "a release is late");
     }
 }
@@ -122,7 +150,7 @@ pub async fn cached(app: &Arc<App>, stored: Arc<Stored>, hold: Hold, mut case: C
     record.target = Some(stored.target.clone());
     let charge = Charge { cost: case.failed_cost.rounded_up().unwrap_or(Money::ZERO), price: Money::ZERO, record };
     // Durable before the answer: a hit that cannot be booked is not given.
-    let receipt = in_time(app, app.ledger.settle(hold, charge)).await;
+    let receipt = in_time(app, &case, app.ledger.settle(hold, charge)).await;
     case.resolved = true;
     if receipt.is_none() {
         return refuse(app, case, Refusal::LedgerUnavailable);

@@ -31,6 +31,7 @@ pub struct Config {
     pub policies: PolicyConfig,
     pub limits: LimitConfig,
     pub deadlines: DeadlineConfig,
+    pub holds: HoldConfig,
     pub cache: CacheConfig,
     pub log: LogConfig,
     /// Whom to tell of limits reached and spending unlike before.
@@ -178,6 +179,23 @@ impl DeadlineConfig {
     }
 }
 
+/// How money is set aside.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct HoldConfig {
+    /// A call that does not fit only because of what others hold waits so long for them.
+    pub patience_ms: u64,
+}
+
+impl HoldConfig {
+    /// Whoever waits keeps a place among the calls in flight: no longer than most clients would.
+    const MOST_PATIENCE_MS: u64 = 60_000;
+
+    pub fn patience(&self) -> Duration {
+        Duration::from_millis(self.patience_ms)
+    }
+}
+
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct CacheConfig {
@@ -252,6 +270,7 @@ const SECTIONS: [&str; 14] = [
     "policies",
     "limits",
     "deadlines",
+    "holds",
     "cache",
     "log",
     "alerts",
@@ -310,6 +329,7 @@ pub fn parse(name: &str, text: &str, environment: &[(String, String)]) -> Loaded
         policies: reader.section(&tree, "policies").unwrap_or_default(),
         limits: reader.section(&tree, "limits").unwrap_or_default(),
         deadlines: reader.section(&tree, "deadlines").unwrap_or_default(),
+        holds: reader.section(&tree, "holds").unwrap_or_default(),
         cache: reader.section(&tree, "cache").unwrap_or_default(),
         log: reader.section(&tree, "log").unwrap_or_default(),
         alerts: reader.list(&tree, "alerts"),
@@ -468,6 +488,9 @@ impl Reader {
         }
         if config.limits.max_in_flight == 0 || config.limits.max_body_bytes == 0 {
             self.fault("limits", "max_in_flight and max_body_bytes must be above 0".into());
+        }
+        if config.holds.patience_ms > HoldConfig::MOST_PATIENCE_MS {
+            self.fault("holds.patience_ms", format!("must be at most {}", HoldConfig::MOST_PATIENCE_MS));
         }
         if let Some(url) = &config.database.url
             && !["sqlite:", "postgres:", "postgresql:"].iter().any(|scheme| url.starts_with(scheme))
@@ -631,7 +654,7 @@ mod tests {
 
     #[test]
     fn every_fault_is_reported_with_line_and_path() {
-        let text = "listen: here\nmodels:\n  - id: a\n    targets: [nowhere/x]\n  - id: a\n    targetz: []\nprices:\n  sim/echo: { input: \"1e3\", output: \"1\" }\ncolour: red\n";
+        let text = "listen: here\nmodels:\n  - id: a\n    targets: [nowhere/x]\n  - id: a\n    targetz: []\nprices:\n  sim/echo: { input: \"1e3\", output: \"1\" }\ncolour: red\nholds:\n  patience_ms: 60001\n";
         let found = faults(text);
         let has = |start: &str| assert!(found.iter().any(|f| f.starts_with(start)), "{start} in {found:#?}");
         has("alfred.yaml:1: listen: ");
@@ -639,6 +662,7 @@ mod tests {
         has("alfred.yaml:6: models[1].targetz: unknown field");
         has("alfred.yaml:8: prices.sim/echo.input: not a decimal");
         has("alfred.yaml:9: colour: unknown setting");
+        has("alfred.yaml:11: holds.patience_ms: must be at most 60000");
     }
 
     #[test]

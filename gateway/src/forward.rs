@@ -4,15 +4,14 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ledger::{AttemptRecord, Exact, Markup, Money, Rates};
-use providers::{
-    Answer, ChatEvent, ChatRequest, Class, Demand, Outcome, Plan, ProviderError, Retry, Target, Why, plan,
-};
+use ledger::{AttemptRecord, Exact, Hold, Markup, Money, Rates};
+use providers::{Answer, ChatEvent, ChatRequest, Class, Outcome, ProviderError, Retry, Target};
 
 use crate::app::App;
 use crate::case::{Case, millis};
+use crate::cover::Cover;
 use crate::meter::Meter;
-use crate::quote::{Offer, Quote};
+use crate::quote::{Offer, Quote, too_much};
 use crate::recall::place;
 use crate::refusal::{Exhausted, Refusal};
 
@@ -24,6 +23,8 @@ pub struct Upstream {
     /// As it was when the call was priced.
     pub markup: Markup,
     pub bills_on: bool,
+    /// What a hold covers of this answer, under the cap that was sent.
+    pub cover: Cover,
     pub request: ChatRequest,
     /// What was read already, to be relayed first.
     pub begun: VecDeque<ChatEvent>,
@@ -42,20 +43,16 @@ pub struct Keep {
 
 impl Upstream {
     /// What was used, all told. `complete`: the provider has said its last word.
-    pub fn usage(&self, complete: bool) -> ledger::Usage {
+    pub fn usage(&mut self, complete: bool) -> ledger::Usage {
         self.meter.usage(&self.target, &self.request, complete)
     }
 }
 
-/// Walks the plan.
-pub async fn forward(app: &Arc<App>, quote: Quote, case: &mut Case) -> Result<Upstream, Refusal> {
-    let Quote { permit, offers, .. } = quote;
-    let targets: Vec<_> = offers.iter().map(|offer| Arc::clone(&offer.target)).collect();
-    let demand = Demand { targets: &targets, features: permit.request.features(), input: case.input_tokens };
-    let plan = plan(&demand, &app.health.view(app.millis()), app.millis());
-    if let Some(incapable) = incapable(&plan) {
-        return Err(incapable);
-    }
+/// Walks the plan. A target is asked only when the hold covers what was estimated, at its rates.
+pub async fn forward(app: &Arc<App>, quote: Quote, hold: &mut Hold, case: &mut Case) -> Result<Upstream, Refusal> {
+    let Quote { permit, offers, plan, amount, output, .. } = quote;
+    // Then the wallet has plenty, or the call is small: the same is tried for every other target.
+    let wholly = hold.amount() >= amount;
     for aside in &plan.set_aside {
         case.attempts.push(skipped(&aside.target, aside.why.as_str()));
     }
@@ -63,13 +60,29 @@ pub async fn forward(app: &Arc<App>, quote: Quote, case: &mut Case) -> Result<Up
     for (nth, target) in plan.targets.iter().enumerate() {
         let Some(offer) = offers.iter().find(|offer| offer.target.name == target.name) else { continue };
         let is_last = nth + 1 == plan.targets.len();
-        if !app.health.admit(&target.name, app.millis()) && !is_last {
+        let well = app.health.admit(&target.name, app.millis());
+        if !well && !is_last {
             case.attempts.push(skipped(target, "unwell"));
             continue;
         }
+        let cover = match afford(app, offer, output, wholly, hold, is_last).await {
+            Ok(cover) => cover,
+            Err(refusal) => {
+                let why = if matches!(refusal, Refusal::OverBudget(_)) { "over_budget" } else { refusal.code() };
+                case.attempts.push(skipped(target, why));
+                if well {
+                    // It may have been let through as a probe; the next call probes instead.
+                    app.health.outcome(&target.name, Outcome::Neutral, app.millis());
+                }
+                if is_last {
+                    return Err(refusal);
+                }
+                continue;
+            }
+        };
         // One more try on the same target only where a pooled connection turned out to be dead: nothing was asked yet.
         for again in [false, true] {
-            match attempt(app, offer, &permit.request, case).await {
+            match attempt(app, offer, &cover, hold.amount(), &permit.request, case).await {
                 Ok(mut upstream) => {
                     case.target = Some(Arc::clone(&upstream.target));
                     upstream.keep = place(&permit, case);
@@ -93,10 +106,35 @@ pub async fn forward(app: &Arc<App>, quote: Quote, case: &mut Case) -> Result<Up
     Err(refusal(last, case))
 }
 
+/// Lets the hold cover a target, if it does not yet. Where it cannot grow later, what it covers becomes the cap.
+async fn afford(
+    app: &App,
+    offer: &Offer,
+    output: u64,
+    wholly: bool,
+    hold: &mut Hold,
+    is_last: bool,
+) -> Result<Cover, Refusal> {
+    let cover = &offer.cover;
+    if !cover.elastic()
+        && wholly
+        && let Some(worst) = cover.amount(cover.whole())
+        && app.cover(hold, worst, true).await.is_ok()
+    {
+        return Ok(cover.clone());
+    }
+    let needed = cover.amount(output.min(cover.whole())).ok_or_else(too_much)?;
+    // Only a refusal that ends the call is written down.
+    app.cover(hold, needed, !is_last).await?;
+    Ok(if cover.elastic() { cover.clone() } else { cover.capped_by(hold.amount()) })
+}
+
 /// Asks one target, and reads until the first content is at hand.
 async fn attempt(
     app: &Arc<App>,
     offer: &Offer,
+    cover: &Cover,
+    held: Money,
     request: &ChatRequest,
     case: &mut Case,
 ) -> Result<Upstream, ProviderError> {
@@ -105,7 +143,7 @@ async fn attempt(
     let mut meter = Meter::default();
     let mut ours = false;
     let begun = tokio::select! {
-        begun = begin(app, offer, request, &mut meter) => begun,
+        begun = begin(app, offer, cover, held, request, &mut meter) => begun,
         () = tokio::time::sleep(left) => {
             ours = true;
             Err(ProviderError::new(Class::Timeout, "the call's total deadline passed"))
@@ -146,6 +184,7 @@ async fn attempt(
         price_version: Arc::clone(&offer.price_version),
         markup: offer.markup,
         bills_on: offer.bills_on,
+        cover: cover.clone(),
         request: request.clone(),
         begun,
         answer,
@@ -158,10 +197,17 @@ async fn attempt(
 async fn begin(
     app: &App,
     offer: &Offer,
+    cover: &Cover,
+    held: Money,
     request: &ChatRequest,
     meter: &mut Meter,
 ) -> Result<(Answer, VecDeque<ChatEvent>), ProviderError> {
-    let mut answer = app.outbound.send(&offer.target, request, offer.cap).await?;
+    // A hold that is to grow must see the tokens come, whatever the caller wants to see.
+    let gathers = !request.stream() && !cover.is_whole(held);
+    let mut answer = match gathers {
+        true => app.outbound.gather(&offer.target, request, cover.cap()).await?,
+        false => app.outbound.send(&offer.target, request, cover.cap()).await?,
+    };
     let mut begun = VecDeque::new();
     while let Some(event) = answer.next().await {
         let event = event?;
@@ -179,17 +225,6 @@ async fn begin(
         }
     }
     Err(ProviderError::broken("the answer ended before it began"))
-}
-
-/// Nobody in the plan can do what is asked: waiting will not help.
-fn incapable(plan: &Plan) -> Option<Refusal> {
-    let (param, what) = match plan.set_aside.first()?.why {
-        Why::Images => ("messages", "it takes no images"),
-        Why::Tools => ("tools", "it takes no tools"),
-        Why::Unwell => return None,
-    };
-    let same = plan.targets.is_empty() && plan.set_aside.iter().all(|aside| aside.why != Why::Unwell);
-    same.then(|| Refusal::Unsupported { param: Some(param.to_owned()), message: what.to_owned() })
 }
 
 /// A target that was not asked, and why.

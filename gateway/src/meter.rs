@@ -1,9 +1,13 @@
 //! What an answer used: the provider's word where it gives one, else our own count, marked as such.
 
-use providers::{ChatRequest, Target};
+use std::collections::BTreeMap;
 
-/// Text is counted in pieces of this size, so that a long answer needs no more memory than this.
+use providers::{Calibration, ChatRequest, Counter, Delta, Ratio, Target};
+
+/// Text that nobody asks about is kept up to this size, so that a long answer needs no more memory than this.
 const PIECE: usize = 256 << 10;
+/// An answer that nobody had to count is counted for the target's calibration only up to this size: a millisecond of work.
+const LARGEST_SAMPLE: usize = 16 << 10;
 
 /// More than any call can use: a report of more is broken, and would empty a wallet.
 const MOST_TOKENS: u64 = 1_000_000_000;
@@ -12,17 +16,63 @@ const MOST_TOKENS: u64 = 1_000_000_000;
 #[derive(Debug, Default)]
 pub struct Meter {
     reported: Option<providers::Usage>,
-    uncounted: String,
-    counted: u64,
+    /// By choice. Most answers come with usage, and counting costs time: so it waits until somebody asks.
+    uncounted: BTreeMap<u64, String>,
+    waiting: usize,
+    counter: Counter,
+    asked: bool,
+    ratio: Ratio,
+    relayed: Option<u64>,
 }
 
 impl Meter {
+    /// How this target's own counts compare with ours.
+    pub fn calibrated(&mut self, ratio: Ratio) {
+        self.ratio = ratio;
+    }
+
     /// Output that was seen.
-    pub fn heard(&mut self, text: &str, target: &Target) {
-        self.uncounted.push_str(text);
-        if self.uncounted.len() >= PIECE {
-            self.counted += target.count_output(&self.uncounted);
-            self.uncounted.clear();
+    pub fn heard(&mut self, delta: &Delta, target: &Target) {
+        for (choice, text) in &delta.texts {
+            self.uncounted.entry(*choice).or_default().push_str(text);
+            self.waiting += text.len();
+        }
+        if self.waiting >= PIECE {
+            self.count(target);
+        }
+    }
+
+    /// All output so far, as the provider is likely to count it.
+    pub fn output(&mut self, target: &Target) -> u64 {
+        self.asked = true;
+        self.count(target);
+        self.reported.map_or(0, |usage| usage.output).max(self.ratio.apply(self.counter.tokens()))
+    }
+
+    /// The answer was ended when so much output had gone to the client: what came after that was billed, but is not charged.
+    pub fn ended_at(&mut self, relayed: u64) {
+        self.relayed = Some(relayed);
+    }
+
+    /// What went to the client, where that is less than what came.
+    pub fn relayed(&self) -> Option<u64> {
+        self.relayed
+    }
+
+    fn count(&mut self, target: &Target) {
+        for (choice, text) in &mut self.uncounted {
+            self.counter.hear(target, *choice, text);
+            text.clear();
+        }
+        self.waiting = 0;
+    }
+
+    /// Tells how a complete answer's usage compares with our count.
+    pub fn teach(mut self, calibration: &Calibration, target: &Target) {
+        let Some(reported) = self.reported else { return };
+        if self.asked || (self.waiting <= LARGEST_SAMPLE && calibration.wants(&target.name)) {
+            self.count(target);
+            calibration.learn(&target.name, reported.output, self.counter.tokens());
         }
     }
 
@@ -36,15 +86,14 @@ impl Meter {
     }
 
     /// What was used, all told. `complete`: the provider has said its last word.
-    pub fn usage(&self, target: &Target, request: &ChatRequest, complete: bool) -> ledger::Usage {
-        let own = || self.counted + target.count_output(&self.uncounted);
-        match (&self.reported, complete) {
-            (Some(usage), true) => read(usage, usage.output, false),
+    pub fn usage(&mut self, target: &Target, request: &ChatRequest, complete: bool) -> ledger::Usage {
+        match (self.reported, complete) {
+            (Some(usage), true) => read(&usage, usage.output, false),
             // A count from the middle of a stream knows the input, but not all of the output.
-            (Some(usage), false) => read(usage, usage.output.max(own()), true),
+            (Some(usage), false) => read(&usage, self.output(target), true),
             (None, _) => ledger::Usage {
                 input: target.count_input(request),
-                output: own(),
+                output: self.output(target),
                 estimated: true,
                 ..Default::default()
             },
@@ -104,7 +153,8 @@ mod tests {
             let mut meter = Meter::default();
             // However the text was cut, it is counted as one.
             for piece in ["one tw", "o three", " four five"] {
-                meter.heard(piece, &target);
+                let texts = vec![(0, piece.to_owned())];
+                meter.heard(&Delta { texts, ..Delta::default() }, &target);
             }
             if let Some(usage) = reported {
                 meter.billed(usage);

@@ -12,8 +12,8 @@ use crate::case::{CacheState, Call, Case, Ending};
 use crate::close::{self, release};
 use crate::forward::{Upstream, forward};
 use crate::parse::{on_this_thread_if_small, parse};
+use crate::patience;
 use crate::permit::permit;
-use crate::pricing::Buyer;
 use crate::quote::quote;
 use crate::recall::recall;
 use crate::refusal::Refusal;
@@ -52,12 +52,11 @@ async fn admit(app: &Arc<App>, call: &mut Call, case: &mut Case) -> Result<Admit
     let asked = parse(app, call, case).await?; //                             what
     let found = scan(&app.scanner, &asked); //                                what is in it
     let (health, large) = (app.health.view(app.millis()), asked.body().len());
-    let buyer = Buyer::new(&caller, case.at);
     let quote = on_this_thread_if_small(large, || {
         let permit = permit(&snapshot, &caller, &asked, &found, &health, case)?; // may it, where, under which duties
         let permit = permit.apply(&asked, &found, case)?; //                  redacted: what may leave
         let stored = recall(app, &permit, case); //                           answered before?
-        quote(&snapshot, &buyer, permit, stored) //                          how much (a hit: nothing)
+        quote(app, &snapshot, &health, &caller, permit, stored, case) //      how much (a hit: nothing)
     })?;
     let order = Order {
         call: case.id,
@@ -65,7 +64,7 @@ async fn admit(app: &Arc<App>, call: &mut Call, case: &mut Case) -> Result<Admit
         key: caller.credential.key,
         wallet: caller.credential.wallet,
         amount: quote.amount,
-        estimate: None,
+        estimate: quote.estimate,
         patient: false,
         downgraded: false,
         extra: Vec::new(),
@@ -73,7 +72,7 @@ async fn admit(app: &Arc<App>, call: &mut Call, case: &mut Case) -> Result<Admit
         claim: case.claim,
         record: case.record(Ending::Running, None),
     };
-    let hold = match app.reserve(order).await? {
+    let mut hold = match patience::reserve(app, order, &call.gone, case).await? {
         //                           set it aside, durably
         Reserved::New(hold) => hold,
         Reserved::Replay(first) => {
@@ -85,8 +84,9 @@ async fn admit(app: &Arc<App>, call: &mut Call, case: &mut Case) -> Result<Admit
         case.cache = CacheState::Hit;
         return Ok(Admitted::Stored(stored, hold));
     }
-    match forward(app, quote, case).await {
-        //                                ask, or ask elsewhere
+    let forwarded = forward(app, quote, &mut hold, case).await; //             ask, or ask elsewhere
+    case.warnings = hold.warnings().to_vec();
+    match forwarded {
         Ok(upstream) => Ok(Admitted::Fresh(Box::new(upstream), hold)),
         Err(refusal) => {
             release(app, hold, case, &refusal).await;

@@ -1,14 +1,17 @@
-//! How much a call can cost at most: what must be set aside before it leaves.
+//! How much a call can cost at most, and how much it likely will: what must be set aside before it leaves.
 
 use std::sync::Arc;
 
-use ledger::{Exact, Markup, Money, Rates};
-use providers::Target;
+use ledger::{Estimate, Markup, Money, Rates};
+use providers::{Demand, HealthView, Plan, Target, Why, plan};
 
+use crate::app::App;
 use crate::cache::Stored;
+use crate::case::{Caller, Case};
+use crate::cover::Cover;
 use crate::permit::Cleared;
 use crate::pricing::{Buyer, bills_on};
-use crate::refusal::Refusal;
+use crate::refusal::{Exhausted, Refusal};
 use crate::snapshot::Snapshot;
 
 /// The output cap for a model whose maximum nobody knows.
@@ -20,29 +23,39 @@ pub struct Offer {
     pub rates: Arc<Rates>,
     /// Which price list the rates are from.
     pub price_version: Arc<str>,
-    /// Per choice.
-    pub cap: u64,
+    /// What a hold covers here, under the cap that was asked for.
+    pub cover: Cover,
     /// What was sent is billed to its end, whoever hangs up: by a provider that goes on, or in tokens that nobody sees.
     pub bills_on: bool,
     /// As it is for this call, from hold to settlement.
     pub markup: Markup,
 }
 
-/// The cleared call with its priced targets and the amount that covers the dearest of them.
+/// The cleared call with its priced targets, and what the first of its plan can cost and likely will.
 pub struct Quote {
     pub permit: Cleared,
     pub offers: Vec<Offer>,
+    /// In which order they are asked.
+    pub plan: Plan,
+    /// The worst case.
     pub amount: Money,
+    /// Of `output` tokens.
+    pub estimate: Option<Estimate>,
+    /// How long the answer may well be, all choices together. Every target that is asked is covered so far.
+    pub output: u64,
     /// The answer, if it is at hand.
     pub stored: Option<Arc<Stored>>,
 }
 
 /// Prices the plan. `stored`: the answer is at hand, so nothing needs to be held.
 pub fn quote(
+    app: &App,
     snapshot: &Snapshot,
-    buyer: &Buyer,
+    health: &HealthView,
+    caller: &Caller,
     permit: Cleared,
     stored: Option<Arc<Stored>>,
+    case: &Case,
 ) -> Result<Quote, Refusal> {
     let request = &permit.request;
     if let Some(member) = request.features().surcharge {
@@ -50,31 +63,50 @@ pub fn quote(
         let message = format!("'{member}' is billed at a rate that this gateway has no price for");
         return Err(Refusal::Unsupported { param: Some(member.to_owned()), message });
     }
+    let buyer = &Buyer::new(caller, case.at);
     let mut offers = Vec::new();
-    let mut dearest = Exact::ZERO;
     for target in &permit.targets {
         // An unpriced target is no target: what it cost could not be accounted for.
         let Some(listed) = snapshot.price(target, buyer) else { continue };
         let (rates, markup) = (Arc::clone(&listed.rates), snapshot.markup(target, buyer, request.model()));
         let input_bound = target.input_bound(request);
         let cap = cap(request.max_output(), permit.max_output(), target, input_bound);
-        let output = cap.checked_mul(request.choices()).ok_or_else(too_much)?;
-        let worst = rates.worst(input_bound, output).with_markup(markup);
-        dearest = if worst > dearest { worst } else { dearest };
-        offers.push(Offer {
-            target: Arc::clone(target),
-            bills_on: bills_on(target, &rates),
-            rates,
-            price_version: Arc::clone(&listed.version),
-            cap,
-            markup,
-        });
+        let bills_on = bills_on(target, &rates);
+        let cover = Cover::new(Arc::clone(&rates), markup, input_bound, request.choices(), cap, !bills_on);
+        let price_version = Arc::clone(&listed.version);
+        offers.push(Offer { target: Arc::clone(target), rates, price_version, cover, bills_on, markup });
     }
     if offers.is_empty() {
         return Err(Refusal::Unpriced { model: request.model().to_owned() });
     }
-    let amount = if stored.is_some() { Money::ZERO } else { dearest.rounded_up().ok_or_else(too_much)? };
-    Ok(Quote { permit, offers, amount, stored })
+    let targets: Vec<_> = offers.iter().map(|offer| Arc::clone(&offer.target)).collect();
+    let demand = Demand { targets: &targets, features: request.features(), input: case.input_tokens };
+    let plan = plan(&demand, health, app.millis());
+    let first = plan.targets.first().and_then(|first| offers.iter().find(|offer| offer.target.name == first.name));
+    let Some(first) = first else { return Err(incapable(&plan)) };
+
+    let (cover, model) = (&first.cover, &first.target.name);
+    let whole = cover.whole();
+    let amount = cover.amount(whole).ok_or_else(too_much)?;
+    let learned = app.estimates.get().estimate(caller.credential.key, model, whole);
+    // Where hold and cap are the same number, no choice can be capped below one token.
+    let output = learned.max(request.choices()).min(whole);
+    let estimate = Estimate { amount: cover.amount(output).ok_or_else(too_much)?, elastic: cover.elastic() };
+    let (amount, estimate) = if stored.is_some() { (Money::ZERO, None) } else { (amount, Some(estimate)) };
+    Ok(Quote { permit, offers, plan, amount, estimate, output, stored })
+}
+
+/// Nobody in the plan can do what is asked: waiting will not help.
+fn incapable(plan: &Plan) -> Refusal {
+    let (param, what) = match plan.set_aside.first().map(|aside| aside.why) {
+        Some(Why::Images) => ("messages", "it takes no images"),
+        Some(Why::Tools) => ("tools", "it takes no tools"),
+        // A plan never sets its last hope aside.
+        Some(Why::Unwell) | None => {
+            return Refusal::Exhausted { kind: Exhausted::Unavailable, attempts: Vec::new(), retry_after: None };
+        }
+    };
+    Refusal::Unsupported { param: Some(param.to_owned()), message: what.to_owned() }
 }
 
 /// What the caller asked for, else what the model can do beside this prompt; never above what policy allows.
@@ -90,7 +122,7 @@ fn cap(asked: Option<u64>, allowed: Option<u64>, target: &Target, input_bound: u
     wanted.min(allowed.unwrap_or(u64::MAX))
 }
 
-fn too_much() -> Refusal {
+pub fn too_much() -> Refusal {
     Refusal::BadRequest(providers::BadRequest {
         code: "invalid_value",
         param: Some("max_tokens".into()),

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use ledger::Hold;
-use providers::{ChatEvent, End, Outcome, ProviderError};
+use providers::{ChatEvent, End, Outcome, ProviderError, Told};
 use tokio::sync::mpsc;
 
 use crate::app::App;
@@ -13,6 +13,7 @@ use crate::cache::Stored;
 use crate::case::{Case, Ending};
 use crate::close::{self, Settled};
 use crate::forward::Upstream;
+use crate::growth::Growth;
 use crate::refusal::{Exhausted, Refusal};
 use crate::reply::{Answered, Head, Reply};
 
@@ -47,19 +48,24 @@ struct Relayed {
 
 async fn stream(app: &Arc<App>, mut upstream: Upstream, hold: Hold, mut case: Case, client: mpsc::Sender<Bytes>) {
     let keeping = upstream.keep.is_some() || case.claim.is_some();
-    let Relayed { ending, end, frames, failure } = relay(app, &mut upstream, Some(&client), keeping, &mut case).await;
+    let mut growth = Growth::new(hold, upstream.cover.clone());
+    let Relayed { ending, end, frames, failure } =
+        relay(app, &mut upstream, Some(&client), keeping, &mut growth, &mut case).await;
     let shape = case.shape;
-    let settled = close::settle(app, &mut upstream, hold, &mut case, ending, end.is_some()).await;
+    let complete = end.is_some() && ending != Ending::OutOfMoney;
+    let hold = growth.into_hold().await;
+    let settled = close::settle(app, &mut upstream, hold, &mut case, ending, complete).await;
     let last = match end {
         Some(end) => {
             let closing = end.closing(settled.cost_usd().as_deref(), Some(&settled.counted));
-            keep(app, &upstream, &case, &settled, frames, end);
+            keep(app, &upstream, &case, &settled, frames, end, complete);
             closing
         }
         None => broken_stream(ending, failure, &case).frame(shape),
     };
     // The call is closed: what is left is a matter of manners, and must keep nobody else waiting.
-    drop((upstream, case));
+    let Upstream { meter, target, answer, .. } = upstream;
+    drop((answer, case));
     tokio::select! {
         biased;
         // The client may have left just now; then there is nobody to tell.
@@ -67,31 +73,44 @@ async fn stream(app: &Arc<App>, mut upstream: Upstream, hold: Hold, mut case: Ca
         () = tokio::time::sleep(LAST_WORD) => {}
         () = app.stop_now.cancelled() => {}
     }
+    if complete {
+        meter.teach(&app.calibration, &target);
+    }
 }
 
 async fn whole(app: &Arc<App>, mut upstream: Upstream, hold: Hold, mut case: Case) -> Answered {
-    let Relayed { ending, end, failure, .. } = relay(app, &mut upstream, None, false, &mut case).await;
-    let settled = close::settle(app, &mut upstream, hold, &mut case, ending, end.is_some()).await;
+    let mut growth = Growth::new(hold, upstream.cover.clone());
+    let Relayed { ending, end, failure, .. } = relay(app, &mut upstream, None, false, &mut growth, &mut case).await;
+    let complete = end.is_some() && ending != Ending::OutOfMoney;
+    let hold = growth.into_hold().await;
+    let settled = close::settle(app, &mut upstream, hold, &mut case, ending, complete).await;
     let head = Head::of(&case, settled.price());
     let outcome = match end {
         Some(end) => {
             let body = end.closing(None, Some(&settled.counted));
-            keep(app, &upstream, &case, &settled, Some(Vec::new()), end);
+            keep(app, &upstream, &case, &settled, Some(Vec::new()), end, complete);
             Ok(Reply::Whole(body))
         }
         None => Err(broken_stream(ending, failure, &case)),
     };
+    if complete {
+        upstream.meter.teach(&app.calibration, &upstream.target);
+    }
     Answered { head, outcome }
 }
 
 /// Returns however the call ends, so that the case is always closed.
 async fn relay(
-    app: &App,
+    app: &Arc<App>,
     upstream: &mut Upstream,
     client: Option<&mpsc::Sender<Bytes>>,
     keeping: bool,
+    growth: &mut Growth,
     case: &mut Case,
 ) -> Relayed {
+    upstream.meter.calibrated(app.calibration.ratio(&upstream.target.name));
+    let mut told = (client.is_some() && !growth.is_whole()).then(|| Told::of(&upstream.request));
+    let mut passed = 0;
     let left = app.deadlines.total().saturating_sub(case.started.elapsed());
     let deadline = tokio::time::sleep(left);
     tokio::pin!(deadline);
@@ -140,12 +159,36 @@ async fn relay(
                 return relayed(ending, Some(end), None, kept);
             }
             Some(Ok(ChatEvent::Delta(delta))) => {
-                upstream.meter.heard(&delta.text, &upstream.target);
+                upstream.meter.heard(&delta, &upstream.target);
+                // A body that came whole is billed already: withholding it would save nobody anything.
+                if !growth.is_whole() && !delta.texts.is_empty() && !upstream.answer.is_whole() {
+                    let count = upstream.meter.output(&upstream.target);
+                    growth.look_ahead(app, count);
+                    let admitted = tokio::select! {
+                        admitted = growth.admits(app, count) => admitted,
+                        () = &mut deadline => return relayed(Ending::DeadlinePassed, None, None, None),
+                        () = app.stop_now.cancelled() => return relayed(Ending::ShutDown, None, None, None),
+                    };
+                    if !admitted {
+                        upstream.meter.ended_at(passed);
+                        let note = growth.note();
+                        let end = match told {
+                            Some(told) => Some(told.cut(&delta.frame, &note)),
+                            None => upstream.answer.cut(&note),
+                        };
+                        upstream.answer.hang_up();
+                        return relayed(Ending::OutOfMoney, end, None, kept);
+                    }
+                    passed = count;
+                }
                 if delta.content && case.first_byte.is_none() {
                     case.first_byte = Some(case.started.elapsed());
                     app.telemetry.first_token(&upstream.target, case.started.elapsed());
                 }
                 let Some(listening) = client.filter(|_| !delta.frame.is_empty()) else { continue };
+                if let Some(told) = &mut told {
+                    told.heard(&delta.frame);
+                }
                 kept_bytes += delta.frame.len();
                 match &mut kept {
                     Some(frames) if kept_bytes <= MOST_KEPT => frames.push(delta.frame.clone()),
@@ -184,8 +227,17 @@ fn broken_stream(ending: Ending, failure: Option<ProviderError>, case: &Case) ->
     Refusal::Exhausted { kind, attempts: vec![format!("{target} ({what})")], retry_after: None }
 }
 
-/// Only complete answers are kept, and only where policy or an Idempotency-Key asks for it.
-fn keep(app: &App, upstream: &Upstream, case: &Case, settled: &Settled, frames: Option<Vec<Bytes>>, end: End) {
+/// Only complete answers are kept, and only where policy or an Idempotency-Key asks for it. One that was cut is kept for the key
+/// alone: it was charged.
+fn keep(
+    app: &App,
+    upstream: &Upstream,
+    case: &Case,
+    settled: &Settled,
+    frames: Option<Vec<Bytes>>,
+    end: End,
+    complete: bool,
+) {
     let Some(frames) = frames else { return };
     if upstream.keep.is_none() && case.claim.is_none() {
         return;
@@ -198,7 +250,7 @@ fn keep(app: &App, upstream: &Upstream, case: &Case, settled: &Settled, frames: 
         counted: settled.counted,
         price: settled.price(),
     });
-    if let Some(keep) = &upstream.keep {
+    if let Some(keep) = upstream.keep.as_ref().filter(|_| complete) {
         app.cache.store(keep.key.clone(), Arc::clone(&stored), keep.ttl, app.clock().now());
     }
     if case.claim.is_some() {

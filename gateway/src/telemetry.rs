@@ -47,6 +47,7 @@ impl Telemetry {
         describe_gauge!("alfred_holds_in_flight", "holds that are not resolved yet");
         describe_gauge!("alfred_alerts_pending", "deliveries of alerts that wait");
         describe_gauge!("alfred_alerts_failed", "deliveries of alerts that were given up");
+        describe_gauge!("alfred_calls_waiting_for_money", "calls that wait for what others hold");
         Ok(Telemetry {
             prometheus,
             known,
@@ -112,11 +113,12 @@ impl Telemetry {
     }
 
     /// The page that Prometheus reads.
-    pub fn render(&self, gauges: &ledger::Gauges) -> String {
+    pub fn render(&self, gauges: &ledger::Gauges, waiting: usize) -> String {
         #[expect(clippy::cast_precision_loss, reason = "gauges are read by people and plotters")]
         {
             gauge!("alfred_queue_depth").set(gauges.queue_depth as f64);
             gauge!("alfred_holds_in_flight").set(gauges.holds_in_flight as f64);
+            gauge!("alfred_calls_waiting_for_money").set(waiting as f64);
         }
         let mut page = self.prometheus.render();
         // Exact, from the ledger's own integer: a float counter would lose nano-dollars.

@@ -36,6 +36,16 @@ pub trait Decoder: Send {
 
     /// The answer has ended. Gives [`ChatEvent::End`] if it has not been given yet, or says that the answer broke off.
     fn finish(&mut self, out: &mut Vec<ChatEvent>) -> Result<(), ProviderError>;
+
+    /// The answer came as one body: it is made and billed already, so stopping it would save nothing.
+    fn is_whole(&self) -> bool {
+        false
+    }
+
+    /// Ends an answer that is gathered for a JSON caller before the event that was read last. `note` is a JSON object that says why.
+    fn cut(&mut self, _note: &str) -> Option<End> {
+        None
+    }
 }
 
 /// Writes the caller's wire from OpenAI-shaped chunks. One per call.

@@ -4,16 +4,20 @@
 //! A dialect does no IO; `send.rs` is the one place that does. Nothing here knows of money, policy or tenants.
 
 mod anthropic;
+mod calibration;
 mod canonical;
 mod catalog;
 mod chat;
 mod config;
+mod counter;
 mod credentials;
 mod dialect;
 mod error;
 mod fleet;
+mod gather;
 mod health;
 mod json;
+mod merge;
 mod openai;
 mod plan;
 mod send;
@@ -21,10 +25,13 @@ mod sim;
 mod splice;
 mod sse;
 mod tokens;
+mod told;
 
+pub use calibration::{Calibration, Ratio};
 pub use catalog::{Auth, CatalogPrice, CatalogTier, Quirks, Tokenizer, check_catalog};
 pub use chat::{BadRequest, ChatEvent, ChatRequest, Delta, End, Features, Shape, TextPart, Usage};
 pub use config::{ConfiguredModel, Fault, KeySource, ProviderConfig};
+pub use counter::Counter;
 pub use credentials::Secret;
 pub use dialect::{Aim, Decoder, Dialect, Finish, HttpRequest, Outlet, Unsupported};
 pub use error::{Class, ProviderError, Retry};
@@ -33,3 +40,4 @@ pub use health::{Breaker, BreakerState, Health, HealthView, Outcome};
 pub use plan::{Demand, Plan, SetAside, Why, plan};
 pub use send::{Answer, Deadlines, Outbound};
 pub use sse::{SseEvent, SseReader};
+pub use told::Told;

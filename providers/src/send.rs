@@ -21,6 +21,7 @@ pub use answer::Answer;
 use crate::chat::ChatRequest;
 use crate::error::{Class, ProviderError, Retry};
 use crate::fleet::Target;
+use crate::gather::Gather;
 use crate::sim;
 use answer::Source;
 use connect::{Connector, Served};
@@ -78,21 +79,26 @@ impl Outbound {
     /// telling [`crate::Health`] is the caller's part.
     pub async fn send(&self, target: &Arc<Target>, request: &ChatRequest, cap: u64) -> Result<Answer, ProviderError> {
         let patience = if request.stream() { self.deadlines.first_byte } else { self.deadlines.whole };
+        let asked = Asked { request, sent: request, cap, patience };
         match &target.wire.base_url {
-            None => self.simulate(target, request, cap, patience).await,
-            Some(base_url) => self.ask(target, base_url, request, cap, patience).await,
+            None => self.simulate(target, asked).await,
+            Some(base_url) => self.ask(target, base_url, asked).await,
         }
     }
 
-    async fn ask(
-        &self,
-        target: &Arc<Target>,
-        base_url: &Url,
-        request: &ChatRequest,
-        cap: u64,
-        patience: Duration,
-    ) -> Result<Answer, ProviderError> {
-        let encoded = target.dialect().encode(request, &target.aim(base_url, cap))?;
+    /// The same for a caller who wants JSON, asked of the provider as a stream: the tokens are seen as they come, the caller gets the
+    /// whole answer at its end.
+    pub async fn gather(&self, target: &Arc<Target>, request: &ChatRequest, cap: u64) -> Result<Answer, ProviderError> {
+        let (streamed, patience) = (request.streamed(), self.deadlines.first_byte);
+        let asked = Asked { request, sent: &streamed, cap, patience };
+        match &target.wire.base_url {
+            None => self.simulate(target, asked).await,
+            Some(base_url) => self.ask(target, base_url, asked).await,
+        }
+    }
+
+    async fn ask(&self, target: &Arc<Target>, base_url: &Url, asked: Asked<'_>) -> Result<Answer, ProviderError> {
+        let encoded = target.dialect().encode(asked.sent, &target.aim(base_url, asked.cap))?;
         let mut call = Request::new(Full::new(encoded.body));
         *call.method_mut() = encoded.method;
         *call.uri_mut() = encoded.url.as_str().parse().map_err(|_| {
@@ -103,40 +109,34 @@ impl Outbound {
             .entry(USER_AGENT)
             .or_insert(HeaderValue::from_static(concat!("alfred/", env!("CARGO_PKG_VERSION"))));
 
-        let response = timeout(patience, self.client.request(call))
+        let response = timeout(asked.patience, self.client.request(call))
             .await
             .map_err(|_| ProviderError::new(Class::Timeout, "the provider did not begin to answer in time"))?
             .map_err(|e| failed(&e))?;
         let (head, body) = response.into_parts();
         Served::note(&head.extensions);
         let source = Source::Network(body);
-        self.begin(target, request, head.status.as_u16(), &head.headers, source).await
+        self.begin(target, asked, head.status.as_u16(), &head.headers, source).await
     }
 
-    async fn simulate(
-        &self,
-        target: &Arc<Target>,
-        request: &ChatRequest,
-        cap: u64,
-        patience: Duration,
-    ) -> Result<Answer, ProviderError> {
+    async fn simulate(&self, target: &Arc<Target>, asked: Asked<'_>) -> Result<Answer, ProviderError> {
         let nowhere = Url::parse("http://sim.invalid/v1").expect("an address");
-        let encoded = target.dialect().encode(request, &target.aim(&nowhere, cap))?;
+        let encoded = target.dialect().encode(asked.sent, &target.aim(&nowhere, asked.cap))?;
         let script = sim::answer(&target.model, &encoded.body);
         if script.ending == sim::Ending::Silent {
-            tokio::time::sleep(patience).await;
+            tokio::time::sleep(asked.patience).await;
             return Err(ProviderError::new(Class::Timeout, "the provider did not begin to answer in time"));
         }
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(script.content_type));
         script.retry_after.map(|it| headers.insert(RETRY_AFTER, HeaderValue::from_static(it)));
-        self.begin(target, request, script.status, &headers, Source::scripted(script)).await
+        self.begin(target, asked, script.status, &headers, Source::scripted(script)).await
     }
 
     async fn begin(
         &self,
         target: &Arc<Target>,
-        request: &ChatRequest,
+        asked: Asked<'_>,
         status: u16,
         headers: &HeaderMap,
         mut source: Source,
@@ -146,9 +146,24 @@ impl Outbound {
             return Err(target.dialect().explain(status, headers, &body));
         }
         let content_type = headers.get(CONTENT_TYPE).and_then(|it| it.to_str().ok()).unwrap_or_default();
-        let decoder = target.dialect().decoder(request, content_type);
-        Ok(Answer::new(status, source, decoder, self.deadlines.idle))
+        let (dialect, idle) = (target.dialect(), self.deadlines.idle);
+        if asked.sent.stream() == asked.request.stream() {
+            return Ok(Answer::new(status, source, dialect.decoder(asked.request, content_type), idle));
+        }
+        let gather = Gather::new(dialect, asked.request, asked.sent, content_type);
+        Ok(Answer::new(status, source, Box::new(gather), idle).event_by_event())
     }
+}
+
+/// What is asked, and how.
+#[derive(Clone, Copy)]
+struct Asked<'a> {
+    /// As the caller wants it.
+    request: &'a ChatRequest,
+    /// As it is sent: the same, or asking for a stream.
+    sent: &'a ChatRequest,
+    cap: u64,
+    patience: Duration,
 }
 
 /// What a failed exchange means. The cause is logged, without the request.

@@ -99,14 +99,12 @@ impl Target {
 
     /// The best estimate for a whole output text.
     pub fn count_output(&self, text: &str) -> u64 {
-        let mut count = Count::default();
-        count_text(self.tokenizer.or_usual(), text, &mut EXACT_BYTES.clone(), &mut count);
-        count.estimate()
+        count(self.tokenizer.or_usual(), text)
     }
 }
 
 impl Tokenizer {
-    fn or_usual(self) -> Tokenizer {
+    pub(crate) fn or_usual(self) -> Tokenizer {
         if self == Tokenizer::None { Tokenizer::O200k } else { self }
     }
 }
@@ -116,6 +114,13 @@ pub(crate) fn estimate_input(tokenizer: Tokenizer, request: &ChatRequest, image_
     let view = request.view();
     let images = view.features.image_count * image_tokens.unwrap_or(USUAL_IMAGE).min(USUAL_IMAGE);
     counted(tokenizer, request).estimate() + view.messages * FRAME_PER_MESSAGE + 3 + images
+}
+
+/// The best estimate for one text.
+pub(crate) fn count(tokenizer: Tokenizer, text: &str) -> u64 {
+    let mut count = Count::default();
+    count_text(tokenizer, text, &mut EXACT_BYTES.clone(), &mut count);
+    count.estimate()
 }
 
 /// A text in pieces of one token each, or a few where a character takes several.

@@ -8,6 +8,7 @@ use axum::body::Body;
 use axum::extract::{ConnectInfo, Request, State};
 use axum::http::{HeaderMap, Response, header};
 use providers::Shape;
+use tokio_util::sync::CancellationToken;
 
 use super::{presented, refused};
 use crate::app::App;
@@ -43,6 +44,9 @@ async fn take(
         return refused(&app, shape, &Refusal::Overloaded);
     }
     let (head, body) = request.into_parts();
+    // The server drops this future when the client leaves.
+    let gone = CancellationToken::new();
+    let _here = gone.clone().drop_guard();
     let call = Call {
         id: app.ledger.new_id(),
         shape,
@@ -53,6 +57,7 @@ async fn take(
         tags: tags(&head.headers),
         content_length: head.headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse().ok()),
         body,
+        gone,
     };
     let case = Case::open(&call, place);
     let worker = Arc::clone(&app);

@@ -32,7 +32,7 @@ pub async fn readyz(State(app): State<Arc<App>>) -> Response<Body> {
 
 /// The page that Prometheus reads.
 pub async fn metrics(State(app): State<Arc<App>>) -> Response<Body> {
-    let mut response = text(StatusCode::OK, app.telemetry.render(&app.ledger.gauges()));
+    let mut response = text(StatusCode::OK, app.telemetry.render(&app.ledger.gauges(), app.patience.waiting()));
     let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
     response.headers_mut().insert(header::CONTENT_TYPE, kind);
     response

@@ -19,13 +19,14 @@ const LARGEST_ANSWER: usize = 64 << 20;
 /// The reader for one answer. Its first byte tells what it is: a body begins with a brace, no stream does, and content
 /// types lie.
 pub(super) fn decoder(request: &ChatRequest) -> Box<dyn Decoder> {
-    Box::new(Unopened { request: request.clone(), opened: None })
+    Box::new(Unopened { request: request.clone(), opened: None, is_whole: false })
 }
 
 /// An answer of which only white space has come, until more does.
 struct Unopened {
     request: ChatRequest,
     opened: Option<Box<dyn Decoder>>,
+    is_whole: bool,
 }
 
 impl Unopened {
@@ -53,6 +54,7 @@ impl Decoder for Unopened {
             let start = bytes.iter().position(|b| !b.is_ascii_whitespace() && !b"\xef\xbb\xbf".contains(b));
             let Some(start) = start else { return Ok(()) };
             bytes = &bytes[start..];
+            self.is_whole = bytes[0] == b'{';
             self.opened = Some(self.open(bytes[0])?);
         }
         self.opened.as_mut().expect("just opened").feed(bytes, out)
@@ -63,6 +65,10 @@ impl Decoder for Unopened {
             Some(opened) => opened.finish(out),
             None => Err(ProviderError::broken("the provider's answer is empty")),
         }
+    }
+
+    fn is_whole(&self) -> bool {
+        self.is_whole
     }
 }
 
@@ -82,7 +88,7 @@ impl Translated {
             let before = self.chunks.tally().usage();
             if let Some(chunk) = self.chunks.event(&event)? {
                 let frame = outlet.chunk(&chunk.json)?;
-                out.push(ChatEvent::Delta(Delta { frame, text: chunk.text, content: chunk.content }));
+                out.push(ChatEvent::Delta(Delta::one(frame, chunk.text, chunk.content)));
             }
             tell_usage(before, self.chunks.tally(), out);
             if self.chunks.ended() {
@@ -219,7 +225,7 @@ impl Decoder for Whole {
         let usage = finish.usage;
         let end = match self.outlet.take() {
             None => {
-                out.push(ChatEvent::Delta(Delta { frame: Bytes::new(), text, content: true }));
+                out.push(ChatEvent::Delta(Delta::one(Bytes::new(), text, true)));
                 let body = body.clone();
                 End::new(finish.reason, move |_, _| body.clone())
             }
@@ -227,12 +233,12 @@ impl Decoder for Whole {
                 let mut chunks = ToChunks::default();
                 for chunk in chunks.replay(&message) {
                     let frame = outlet.chunk(&chunk.json)?;
-                    out.push(ChatEvent::Delta(Delta { frame, text: chunk.text, content: chunk.content }));
+                    out.push(ChatEvent::Delta(Delta::one(frame, chunk.text, chunk.content)));
                 }
                 outlet.end(chunks.finish())
             }
             Some(outlet) => {
-                out.push(ChatEvent::Delta(Delta { frame: Bytes::new(), text, content: true }));
+                out.push(ChatEvent::Delta(Delta::one(Bytes::new(), text, true)));
                 outlet.whole(Bytes::from(completion), finish)?
             }
         };
@@ -272,7 +278,7 @@ fn seen(event: &Event<'_>) -> (String, bool) {
 }
 
 fn frame(raw: &SseEvent, text: String, content: bool) -> ChatEvent {
-    ChatEvent::Delta(Delta { frame: Bytes::from(raw.frame()), text, content })
+    ChatEvent::Delta(Delta::one(Bytes::from(raw.frame()), text, content))
 }
 
 fn tell_usage(before: Option<Usage>, tally: &Tally, out: &mut Vec<ChatEvent>) {

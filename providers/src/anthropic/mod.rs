@@ -8,6 +8,7 @@
 //!
 //! A translation refuses what it cannot tell, by name; [`to_anthropic`] and [`to_openai`](mod@to_openai) list what they let go.
 
+mod assembly;
 mod chunks;
 mod content;
 mod decoder;
@@ -30,7 +31,10 @@ use crate::error::ProviderError;
 use crate::json;
 use crate::splice::Splice;
 
+pub(crate) use assembly::MessageAssembly;
+pub(crate) use outlet::{begin, cut};
 pub(crate) use to_openai::to_openai;
+pub(crate) use usage::anthropic as usage_object;
 
 /// The version of the API that is spoken here, unless the configuration names another.
 const VERSION: HeaderValue = HeaderValue::from_static("2023-06-01");

@@ -47,8 +47,13 @@ enum Kind {
 
 impl AnthropicOutlet {
     pub(super) fn new(request: &ChatRequest) -> AnthropicOutlet {
+        let wants_thinking = request.member("thinking").is_some_and(|thinking| !thinking.contains("\"disabled\""));
+        AnthropicOutlet { wants_thinking, ..AnthropicOutlet::starting() }
+    }
+
+    fn starting() -> AnthropicOutlet {
         AnthropicOutlet {
-            wants_thinking: request.member("thinking").is_some_and(|thinking| !thinking.contains("\"disabled\"")),
+            wants_thinking: false,
             started: false,
             id: String::new(),
             open: None,
@@ -200,6 +205,36 @@ impl Outlet for AnthropicOutlet {
             Bytes::from(format!("{head}{told}}}"))
         }))
     }
+}
+
+/// The beginning of a message of which nothing is known.
+pub(crate) fn begin() -> String {
+    let mut out = String::new();
+    AnthropicOutlet::starting().start("", "", &mut out);
+    out
+}
+
+/// What ends a stream that is cut: the block that is `open`, the message for its length, with the note.
+pub(crate) fn cut(
+    begin: Option<&str>,
+    open: Option<u64>,
+    note: &str,
+    counted: Option<&Usage>,
+    cost: Option<&str>,
+) -> Bytes {
+    let mut out = begin.unwrap_or_default().to_owned();
+    if let Some(index) = open {
+        write(&mut out, "content_block_stop", &json!({"type": "content_block_stop", "index": index}));
+    }
+    let mut told = usage::anthropic(&counted.copied().unwrap_or_default());
+    if let Some(cost) = cost {
+        told["alfred_cost_usd"] = Value::String(cost.to_owned());
+    }
+    let note: Value = serde_json::from_str(note).unwrap_or_default();
+    let delta = json!({"stop_reason": "max_tokens", "stop_sequence": null});
+    write(&mut out, "message_delta", &json!({"type": "message_delta", "delta": delta, "usage": told, "alfred": note}));
+    write(&mut out, "message_stop", &json!({"type": "message_stop"}));
+    Bytes::from(out)
 }
 
 /// What is read of a chunk.

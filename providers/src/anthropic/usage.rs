@@ -87,7 +87,7 @@ impl Tally {
 }
 
 /// Usage as Anthropic writes it at the end of a message.
-pub(super) fn anthropic(usage: &Usage) -> Value {
+pub(crate) fn anthropic(usage: &Usage) -> Value {
     json!({
         "input_tokens": usage.input,
         "cache_creation_input_tokens": usage.cache_write.saturating_add(usage.cache_write_1h),

@@ -21,10 +21,18 @@ pub enum ChatEvent {
 pub struct Delta {
     /// Complete wire event(s) in the caller's shape; empty for a JSON caller, whose whole body comes with [`End`].
     pub frame: Bytes,
-    /// Output text to count: content, tool names and arguments, reasoning; of all choices.
-    pub text: String,
+    /// Output text to count, by choice: content, tool names and arguments, refusals, reasoning.
+    pub texts: Vec<(u64, String)>,
     /// The client can see something of the answer in it. From here on there is no failing over.
     pub content: bool,
+}
+
+impl Delta {
+    /// A piece of an answer that has one choice.
+    pub(crate) fn one(frame: Bytes, text: String, content: bool) -> Delta {
+        let texts = if text.is_empty() { Vec::new() } else { vec![(0, text)] };
+        Delta { frame, texts, content }
+    }
 }
 
 /// Tokens by class. The classes of input are disjoint; `reasoning` and `audio_output` are parts of `output`.

@@ -195,6 +195,16 @@ impl ChatRequest {
         canonical::canonical(self.text(), &LEFT_OUT)
     }
 
+    /// The same request, asking for an event stream.
+    pub(crate) fn streamed(&self) -> ChatRequest {
+        let mut splice = splice::Splice::new(self);
+        splice.set("stream", "true");
+        let body = splice.finish();
+        let text = std::str::from_utf8(&body).expect("texts in the place of texts");
+        let view = read::view_again(self.shape, text).expect("what was read stays readable with one more switch");
+        ChatRequest { shape: self.shape, body, view: Arc::new(view) }
+    }
+
     /// The JSON text of a top-level member, if it is there and not null.
     pub fn member(&self, name: &str) -> Option<&str> {
         let found = self.view.members.iter().find(|it| it.name == name)?;

@@ -17,6 +17,7 @@ const LARGEST_BODY: usize = 64 << 20;
 pub(super) struct OpenAiDecoder {
     stream_asked: bool,
     event_stream: bool,
+    is_whole: bool,
     mode: Mode,
     answer: Reading,
 }
@@ -45,6 +46,7 @@ impl OpenAiDecoder {
         OpenAiDecoder {
             stream_asked: request.stream(),
             event_stream: content_type.trim_start().to_ascii_lowercase().starts_with("text/event-stream"),
+            is_whole: false,
             mode: Mode::Unknown,
             answer: Reading {
                 openai_caller: request.shape() == Shape::OpenAi,
@@ -87,6 +89,7 @@ impl Decoder for OpenAiDecoder {
                     ));
                 }
             };
+            self.is_whole = matches!(self.mode, Mode::Whole(_));
         }
         match &mut self.mode {
             Mode::Stream(reader) => {
@@ -127,6 +130,10 @@ impl Decoder for OpenAiDecoder {
             }
         }
     }
+
+    fn is_whole(&self) -> bool {
+        self.is_whole
+    }
 }
 
 impl Reading {
@@ -158,7 +165,7 @@ impl Reading {
                 self.finish.reason = Some(reason.clone());
             }
         }
-        let text = chunk.text();
+        let texts = chunk.texts();
         let billed = chunk.usage().and_then(usage::read);
         if billed.is_some() {
             self.finish.usage = billed;
@@ -174,9 +181,9 @@ impl Reading {
             let outlet = self.outlet.as_mut().expect("there until the end");
             if strip { outlet.chunk(&wire::without(payload, "usage"))? } else { outlet.chunk(payload)? }
         };
-        let content = ended || !text.is_empty();
+        let content = ended || !texts.is_empty();
         if !frame.is_empty() || content {
-            out.push(ChatEvent::Delta(Delta { frame, text, content }));
+            out.push(ChatEvent::Delta(Delta { frame, texts, content }));
         }
         out.extend(billed.map(ChatEvent::Usage));
         Ok(())
@@ -208,7 +215,7 @@ impl Reading {
             usage: answer.usage().and_then(usage::read),
             usage_chunk: None,
         };
-        out.push(ChatEvent::Delta(Delta { frame: Bytes::new(), text: answer.text(), content: true }));
+        out.push(ChatEvent::Delta(Delta { frame: Bytes::new(), texts: answer.texts(), content: true }));
         out.extend(finish.usage.map(ChatEvent::Usage));
         let outlet = self.outlet.take().expect("ends once");
         out.push(ChatEvent::End(outlet.whole(body.clone(), finish)?));

@@ -1,5 +1,6 @@
 //! Servers that speak OpenAI's chat completions: OpenAI itself and everything compatible.
 
+mod assembly;
 mod decoder;
 mod explain;
 mod outlet;
@@ -14,7 +15,10 @@ use crate::error::ProviderError;
 use crate::json;
 use crate::splice::Splice;
 
-pub(crate) use outlet::OpenAiOutlet;
+pub(crate) use assembly::CompletionAssembly;
+pub(crate) use outlet::{OpenAiOutlet, cut};
+pub(crate) use usage::write as usage_object;
+pub(crate) use wire::with as with_member;
 
 /// Servers that speak OpenAI's chat completions.
 pub struct OpenAiDialect;

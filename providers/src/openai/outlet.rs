@@ -39,14 +39,7 @@ impl Outlet for OpenAiOutlet {
             let chunk =
                 if wants_usage { last_chunk(&usage_chunk, usage.as_ref().or(counted), &envelope) } else { None };
             if let Some(chunk) = chunk {
-                let chunk = match (cost, wire::member(&chunk, "usage")) {
-                    (Some(cost), Some(usage)) => {
-                        let usage = wire::with(usage, "alfred_cost_usd", &crate::json::quote(cost));
-                        wire::with(&chunk, "usage", &usage)
-                    }
-                    _ => chunk,
-                };
-                out.push_str(&SseEvent { event: String::new(), data: chunk }.frame());
+                out.push_str(&SseEvent { event: String::new(), data: priced(chunk, cost) }.frame());
             }
             out.push_str(DONE);
             out.into()
@@ -55,6 +48,34 @@ impl Outlet for OpenAiOutlet {
 
     fn whole(self: Box<Self>, body: Bytes, finish: Finish) -> Result<End, ProviderError> {
         Ok(End::new(finish.reason, move |_, _| body.clone()))
+    }
+}
+
+/// What ends a stream that is cut after a chunk like this one: a last chunk that says so of the choices that are still `open`, usage
+/// if it was counted, the terminator.
+pub(crate) fn cut(chunk: &str, open: &[u64], note: &str, counted: Option<&Usage>, cost: Option<&str>) -> Bytes {
+    let envelope = envelope(chunk);
+    let choices: Vec<String> =
+        open.iter().map(|index| format!("{{\"index\":{index},\"delta\":{{}},\"finish_reason\":\"length\"}}")).collect();
+    let last = wire::with(&envelope, "choices", &format!("[{}]", choices.join(",")));
+    let last = wire::with(&last, "alfred", note);
+    let mut out = SseEvent { event: String::new(), data: last }.frame();
+    if let Some(counted) = counted {
+        let data = priced(wire::with(&envelope, "usage", &usage::write(counted)), cost);
+        out.push_str(&SseEvent { event: String::new(), data }.frame());
+    }
+    out.push_str(DONE);
+    out.into()
+}
+
+/// A usage chunk with the cost in it.
+fn priced(chunk: String, cost: Option<&str>) -> String {
+    match (cost, wire::member(&chunk, "usage")) {
+        (Some(cost), Some(usage)) => {
+            let usage = wire::with(usage, "alfred_cost_usd", &crate::json::quote(cost));
+            wire::with(&chunk, "usage", &usage)
+        }
+        _ => chunk,
     }
 }
 

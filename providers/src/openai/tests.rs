@@ -151,7 +151,7 @@ fn see(request: &str, content_type: &str, pieces: &[&[u8]]) -> Seen {
         match event {
             ChatEvent::Delta(delta) => {
                 seen.wire.push_str(std::str::from_utf8(&delta.frame).unwrap());
-                seen.text.push_str(&delta.text);
+                delta.texts.iter().for_each(|(_, text)| seen.text.push_str(text));
                 seen.content += usize::from(delta.content);
             }
             ChatEvent::Usage(usage) => seen.usage = Some(usage),

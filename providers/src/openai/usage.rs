@@ -73,7 +73,7 @@ pub(super) fn read(raw: &str) -> Option<Usage> {
 }
 
 /// Writes a usage object.
-pub(super) fn write(usage: &Usage) -> String {
+pub(crate) fn write(usage: &Usage) -> String {
     let prompt = usage.all_input();
     format!(
         "{{\"prompt_tokens\":{prompt},\"completion_tokens\":{},\"total_tokens\":{},\"prompt_tokens_details\":{{\"cached_tokens\":{}}}}}",

@@ -61,10 +61,11 @@ struct Function<'a> {
 }
 
 impl Answer<'_> {
-    /// The output text to count, of all choices.
-    pub(super) fn text(&self) -> String {
-        let mut text = String::new();
-        for said in self.choices.iter().flatten().filter_map(|it| it.delta.as_ref()) {
+    /// The output text to count, choice by choice.
+    pub(super) fn texts(&self) -> Vec<(u64, String)> {
+        let mut texts = Vec::new();
+        for choice in self.choices.iter().flatten() {
+            let (Some(said), mut text) = (&choice.delta, String::new()) else { continue };
             push(&mut text, said.content);
             push(&mut text, said.refusal);
             // Some servers give the same reasoning under both names.
@@ -75,8 +76,11 @@ impl Answer<'_> {
                 push(&mut text, function.name);
                 push(&mut text, function.arguments);
             }
+            if !text.is_empty() {
+                texts.push((choice.index.unwrap_or(0), text));
+            }
         }
-        text
+        texts
     }
 
     /// The usage object's JSON text, unless it is null.
@@ -127,7 +131,7 @@ pub(super) fn without(object: &str, name: &str) -> String {
 }
 
 /// The object with an outermost member's value replaced, or the member added at the end.
-pub(super) fn with(object: &str, name: &str, value: &str) -> String {
+pub(crate) fn with(object: &str, name: &str, value: &str) -> String {
     let Some(members) = spans(object) else { return object.to_owned() };
     let edit = match (members.iter().find(|it| it.0 == name), members.last()) {
         (Some(found), _) => (found.2..found.3, value.to_owned()),

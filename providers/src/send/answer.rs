@@ -8,7 +8,7 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
-use crate::chat::ChatEvent;
+use crate::chat::{ChatEvent, End};
 use crate::dialect::Decoder;
 use crate::error::{Class, ProviderError};
 use crate::sim::{Ending, Script};
@@ -27,6 +27,9 @@ pub struct Answer {
     /// Since the last piece; kept here, so that a `next` that is dropped and asked again does not wait anew.
     waits_until: Option<Instant>,
     ready: VecDeque<ChatEvent>,
+    /// Read, but not decoded yet; only where no more may be decoded than is asked for.
+    rest: Bytes,
+    event_by_event: bool,
     failed: Option<ProviderError>,
     over: bool,
     bytes: u64,
@@ -47,10 +50,34 @@ impl Answer {
             idle,
             waits_until: None,
             ready: VecDeque::new(),
+            rest: Bytes::new(),
+            event_by_event: false,
             failed: None,
             over: false,
             bytes: 0,
         }
+    }
+
+    /// The decoder never knows more than one event beyond what was asked for.
+    pub(super) fn event_by_event(self) -> Answer {
+        Answer { event_by_event: true, ..self }
+    }
+
+    /// The answer came as one body: it is made and billed already.
+    pub fn is_whole(&self) -> bool {
+        self.decoder.is_whole()
+    }
+
+    /// Ends an answer that is gathered for a JSON caller before the event that was given last; none for any other.
+    pub fn cut(&mut self, note: &str) -> Option<End> {
+        self.decoder.cut(note)
+    }
+
+    /// Lets the provider go: nothing more comes, and nothing more is computed for us where it listens.
+    pub fn hang_up(&mut self) {
+        self.over = true;
+        self.ready.clear();
+        self.source = Source::Scripted { pieces: VecDeque::new(), due: None, ending: Ending::Clean };
     }
 
     /// 200, mostly.
@@ -75,6 +102,11 @@ impl Answer {
                 self.over = true;
                 return Some(Err(error));
             }
+            if !self.rest.is_empty() {
+                let event = next_event(&mut self.rest);
+                self.decode(&event).await;
+                continue;
+            }
             let until = *self.waits_until.get_or_insert_with(|| Instant::now() + self.idle);
             let piece = match timeout_at(until, self.source.next()).await {
                 Ok(piece) => piece,
@@ -90,6 +122,9 @@ impl Answer {
                     self.bytes += bytes.len() as u64;
                     if self.bytes > LARGEST_ANSWER {
                         Err(ProviderError::new(Class::TooLarge, "the provider's answer is too large"))
+                    } else if self.event_by_event {
+                        self.rest = bytes;
+                        continue;
                     } else {
                         self.decoder.feed(&bytes, &mut events)
                     }
@@ -105,14 +140,37 @@ impl Answer {
                     }
                 }
             };
-            self.failed = read.err();
-            let ended = events.iter().any(|it| matches!(it, ChatEvent::End(_)));
-            self.ready.extend(events); // before any wait, lest they are lost when this future is dropped
-            if ended {
-                self.source.linger().await;
-            }
+            self.decoded(read, events).await;
         }
     }
+
+    async fn decode(&mut self, bytes: &[u8]) {
+        let mut events = Vec::new();
+        let read = self.decoder.feed(bytes, &mut events);
+        self.decoded(read, events).await;
+    }
+
+    async fn decoded(&mut self, read: Result<(), ProviderError>, events: Vec<ChatEvent>) {
+        self.failed = read.err();
+        let ended = events.iter().any(|it| matches!(it, ChatEvent::End(_)));
+        self.ready.extend(events); // before any wait, lest they are lost when this future is dropped
+        if ended || self.failed.is_some() {
+            self.rest.clear();
+        }
+        if ended {
+            self.source.linger().await;
+        }
+    }
+}
+
+/// Takes the bytes up to the end of the first event, if one ends here.
+fn next_event(rest: &mut Bytes) -> Bytes {
+    // The line before may have come with the piece before: then this ends an event already.
+    if matches!(rest.first(), Some(b'\n' | b'\r')) {
+        return rest.split_to(1);
+    }
+    let end = rest.windows(2).position(|it| matches!(it, b"\n\n" | b"\n\r" | b"\r\r"));
+    rest.split_to(end.map_or(rest.len(), |at| at + 2))
 }
 
 impl Source {

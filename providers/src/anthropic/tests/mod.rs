@@ -79,8 +79,8 @@ fn tell(decoder: &mut dyn Decoder, pieces: &[&[u8]], cost: Option<&str>) -> Told
         match event {
             ChatEvent::Delta(delta) => {
                 told.frames.push_str(std::str::from_utf8(&delta.frame).unwrap());
-                told.text.push_str(&delta.text);
-                assert!(delta.content || delta.text.is_empty(), "text that counts is content");
+                delta.texts.iter().for_each(|(_, text)| told.text.push_str(text));
+                assert!(delta.content || delta.texts.is_empty(), "text that counts is content");
             }
             ChatEvent::Usage(usage) => told.usages.push(usage),
             ChatEvent::End(end) => {
