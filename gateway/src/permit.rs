@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use ledger::FindingRecord;
-use policies::{CallerFacts, Candidate, Decision, Facts, Obligations, RequestFacts, TimeFacts};
+use policies::{BudgetFacts, CallerFacts, Candidate, Decision, Facts, Obligations, RequestFacts, TimeFacts};
 use providers::{ChatRequest, HealthView, Target};
 use safety::{Action, Actions, Kind};
 
