@@ -11,7 +11,9 @@ use regorus::{Engine, LimitError, Value};
 
 use crate::bundle::{self, Bundle, DECISION};
 use crate::input::input;
-use crate::{BudgetFacts, CallerFacts, Candidate, Decision, Facts, Fault, Limits, RequestFacts, Source, TimeFacts, verdict};
+use crate::{
+    BudgetFacts, CallerFacts, Candidate, Decision, Facts, Fault, Limits, RequestFacts, Source, TimeFacts, verdict,
+};
 
 /// How many times the limit a second evaluation may take.
 const PATIENCE: u32 = 4;

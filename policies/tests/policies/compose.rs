@@ -147,7 +147,9 @@ tags contains {"tier": kind} if kind := input.request.kind"#;
 #[test]
 fn of_several_cheaper_models_the_first_by_name_is_taken() {
     let rule = |name: &str, cheaper: &str| {
-        format!("package alfred.rules.{name}\nimport rego.v1\ndowngrade contains \"{cheaper}\" if input.budget.downgrade")
+        format!(
+            "package alfred.rules.{name}\nimport rego.v1\ndowngrade contains \"{cheaper}\" if input.budget.downgrade"
+        )
     };
     let set = policy(json!({}), &[&rule("a", "small"), &rule("b", "mini")]);
     let mut facts = facts();

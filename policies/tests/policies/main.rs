@@ -11,8 +11,8 @@ mod shipped;
 use std::collections::BTreeMap;
 
 use policies::{
-    BudgetFacts, CallerFacts, Candidate, Code, Decision, Facts, Limits, Obligations, PolicySet, RequestFacts, Source, TimeFacts,
-    shipped as shipped_sources,
+    BudgetFacts, CallerFacts, Candidate, Code, Decision, Facts, Limits, Obligations, PolicySet, RequestFacts, Source,
+    TimeFacts, shipped as shipped_sources,
 };
 use serde_json::Value;
 

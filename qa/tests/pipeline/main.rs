@@ -16,4 +16,5 @@ mod policy;
 mod prices;
 mod relay;
 mod safety;
+mod scopes;
 mod secrets;
