@@ -222,10 +222,8 @@ fn refusal(error: ReserveError) -> Refusal {
         ReserveError::IdempotencyMismatch => Refusal::IdempotencyMismatch,
         ReserveError::IdempotencyInProgress => Refusal::IdempotencyInProgress,
         ReserveError::Busy => Refusal::Overloaded,
-        ReserveError::Conflict(_)
-        | ReserveError::UnknownWallet(_)
-        | ReserveError::Amount(_)
-        | ReserveError::Downgrade { .. } => {
+        ReserveError::Downgrade { .. } => Refusal::WantsLess,
+        ReserveError::Conflict(_) | ReserveError::UnknownWallet(_) | ReserveError::Amount(_) => {
             tracing::error!(%error, "a reservation that cannot be");
             Refusal::Internal
         }

@@ -119,6 +119,8 @@ pub struct Case {
     pub routing: String,
     pub cache: CacheState,
     pub warnings: Vec<SoftWarning>,
+    /// A wallet is past a soft limit that wants a cheaper plan: one is looked for.
+    pub downgraded: bool,
     /// Every target of the plan that was asked or set aside.
     pub attempts: Vec<AttemptRecord>,
     /// How many were asked.
@@ -160,6 +162,7 @@ impl Case {
             routing: String::new(),
             cache: CacheState::Bypass,
             warnings: Vec::new(),
+            downgraded: false,
             attempts: Vec::new(),
             tried: 0,
             target: None,

@@ -227,6 +227,7 @@ fn weight(refusal: &Refusal) -> Weight {
         Refusal::OverBudget(_)
         | Refusal::Suspended { .. }
         | Refusal::Closed { .. }
+        | Refusal::WantsLess
         | Refusal::LedgerUnavailable
         | Refusal::Overloaded
         | Refusal::Exhausted { .. }

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use ledger::FindingRecord;
-use policies::{CallerFacts, Candidate, Decision, Facts, Obligations, RequestFacts, TimeFacts};
+use ledger::{FindingRecord, Id, Tags, Wallet};
+use policies::{BudgetFacts, CallerFacts, Candidate, Decision, Facts, Obligations, RequestFacts, TimeFacts};
 use providers::{ChatRequest, HealthView, Target};
 use safety::{Action, Actions, Kind};
 
@@ -21,6 +21,8 @@ pub struct Permit<Request = ()> {
     /// In the order that policy chose.
     pub targets: Vec<Arc<Target>>,
     obligations: Obligations,
+    /// Wallets beside the key's chain that the call has to satisfy too.
+    pub extra: Vec<Id<Wallet>>,
     /// What may leave: redacted.
     pub request: Request,
 }
@@ -28,7 +30,8 @@ pub struct Permit<Request = ()> {
 /// A permit whose duties were carried out on the request.
 pub type Cleared = Permit<ChatRequest>;
 
-/// Asks the policy.
+/// Asks the policy. Where money wants a cheaper plan and the policy names a model, that one is asked for instead, under every
+/// rule; where it cannot be had, the call goes on as it was.
 pub fn permit(
     snapshot: &Snapshot,
     caller: &Caller,
@@ -37,25 +40,74 @@ pub fn permit(
     health: &HealthView,
     case: &mut Case,
 ) -> Result<Permit, Refusal> {
-    let candidates = candidates(snapshot, asked)?;
+    let choices = candidates(snapshot, asked)?;
     // Only a name of ours is kept: `provider/anything` is the client's own words.
     case.model = if snapshot.knows(asked.model()) { asked.model() } else { "other" }.to_owned();
-    case.input_tokens = candidates.first().map_or(0, |choice| choice.target.count_input(asked));
+    case.input_tokens = choices.first().map_or(0, |choice| choice.target.count_input(asked));
     case.policy = snapshot.policies.revision().to_owned();
-    let facts = facts(snapshot, caller, asked, found, case, health, &candidates);
-    match snapshot.policies.decide(&facts) {
+    let decide = |model: &str, choices: &[Choice], case: &Case| {
+        snapshot.policies.decide(&facts(snapshot, caller, (asked, model), found, case, health, choices))
+    };
+    let obligations = match decide(asked.model(), &choices, case) {
+        Decision::Allow(obligations) => obligations,
         Decision::Deny(reasons) => {
             let code = reasons.first().map_or("policy_denied", |reason| code(reason.code));
-            Err(Refusal::Denied { code, reasons: reasons.into_iter().map(|reason| told(reason, case)).collect() })
+            return Err(Refusal::Denied {
+                code,
+                reasons: reasons.into_iter().map(|reason| told(reason, case)).collect(),
+            });
         }
-        Decision::Allow(obligations) => {
-            let find = |name: &String| candidates.iter().find(|choice| choice.target.name == *name);
-            let targets: Vec<_> =
-                obligations.targets.iter().filter_map(find).map(|choice| Arc::clone(&choice.target)).collect();
-            case.routing.clone_from(&obligations.routing);
-            Ok(Permit { targets, obligations, request: () })
+    };
+    if let Some(model) = &obligations.downgrade {
+        let cheaper = cheaper(snapshot, &Buyer::new(caller, case.at), model);
+        if !cheaper.is_empty()
+            && let Decision::Allow(instead) = decide(model, &cheaper, case)
+        {
+            case.input_tokens = cheaper.first().map_or(0, |choice| choice.target.count_input(asked));
+            let why = format!("{model} instead of {}, to spend less", case.model);
+            let instead = Obligations { routing: format!("{}; {why}", instead.routing), ..instead };
+            return Ok(permitted(snapshot, caller, model, &cheaper, instead, case));
         }
     }
+    Ok(permitted(snapshot, caller, asked.model(), &choices, obligations, case))
+}
+
+/// The priced targets behind a cheaper model's name. What it costs has to be known for it to be cheaper.
+fn cheaper(snapshot: &Snapshot, buyer: &Buyer, model: &str) -> Vec<Choice> {
+    let Some(found) = snapshot.resolve(model) else { return Vec::new() };
+    let priced = found.targets.into_iter().filter(|target| snapshot.price(target, buyer).is_some());
+    priced.map(|target| Choice { target, name: model.to_owned(), alias: found.alias }).collect()
+}
+
+/// What was decided, with the wallets that cover the call by the model asked for or by the first target. A target that others
+/// cover besides is left out: nothing is held for it.
+fn permitted(
+    snapshot: &Snapshot,
+    caller: &Caller,
+    model: &str,
+    choices: &[Choice],
+    obligations: Obligations,
+    case: &mut Case,
+) -> Permit {
+    let find = |name: &String| choices.iter().find(|choice| choice.target.name == *name);
+    let mut chosen: Vec<&Choice> = obligations.targets.iter().filter_map(find).collect();
+    // What an admin said of the key stands, whatever rules say.
+    let mut tags: Tags = obligations.tags.clone();
+    tags.extend(caller.credential.tags.clone());
+    let first = chosen.first().map_or(model, |choice| &choice.target.name);
+    let extra = snapshot.scopes(&caller.credential, &[model, first], &tags);
+    let before = chosen.len();
+    chosen.retain(|choice| {
+        let names = [choice.name.as_str(), choice.target.name.as_str()];
+        choice.target.name == first
+            || snapshot.scopes(&caller.credential, &names, &tags).iter().all(|wallet| extra.contains(wallet))
+    });
+    case.routing.clone_from(&obligations.routing);
+    if chosen.len() < before {
+        case.routing.push_str(&format!("; {} of {before} in scope of what is held", chosen.len()));
+    }
+    let targets = chosen.into_iter().map(|choice| Arc::clone(&choice.target)).collect();
+    Permit { targets, obligations, extra, request: () }
 }
 
 /// A policy's own words go to the caller; how a rule failed is for operators.
@@ -101,7 +153,7 @@ fn candidates(snapshot: &Snapshot, asked: &ChatRequest) -> Result<Vec<Choice>, R
 fn facts(
     snapshot: &Snapshot,
     caller: &Caller,
-    asked: &ChatRequest,
+    (asked, model): (&ChatRequest, &str),
     found: &Found,
     case: &Case,
     health: &HealthView,
@@ -118,10 +170,11 @@ fn facts(
             key: credential.key.to_string(),
             wallet: Some(credential.wallet.to_string()),
             models: credential.models.clone(),
+            tags: credential.tags.clone(),
         },
         request: RequestFacts {
             kind: case.kind.to_owned(),
-            model: asked.model().to_owned(),
+            model: model.to_owned(),
             stream: asked.stream(),
             max_output_tokens: asked.max_output(),
             input_tokens: candidates.iter().map(|choice| choice.target.input_bound(asked)).max().unwrap_or(0),
@@ -132,6 +185,7 @@ fn facts(
         candidates: candidates.iter().map(|choice| candidate(snapshot, &buyer, health, choice)).collect(),
         findings: found.counts.clone(),
         time: TimeFacts::at(seconds),
+        budget: BudgetFacts { downgrade: case.downgraded },
     }
 }
 
@@ -182,7 +236,7 @@ impl Permit {
             return Err(Refusal::Content { detector, place });
         }
         let request = if edits.is_empty() { asked.clone() } else { asked.with_texts(&edits) };
-        Ok(Permit { targets: self.targets, obligations: self.obligations, request })
+        Ok(Permit { targets: self.targets, obligations: self.obligations, extra: self.extra, request })
     }
 }
 

@@ -14,7 +14,7 @@ use crate::forward::{Upstream, forward};
 use crate::parse::{on_this_thread_if_small, parse};
 use crate::patience;
 use crate::permit::permit;
-use crate::quote::quote;
+use crate::quote::{Quote, quote};
 use crate::recall::recall;
 use crate::refusal::Refusal;
 use crate::relay;
@@ -52,13 +52,16 @@ async fn admit(app: &Arc<App>, call: &mut Call, case: &mut Case) -> Result<Admit
     let asked = parse(app, call, case).await?; //                             what
     let found = scan(&app.scanner, &asked); //                                what is in it
     let (health, large) = (app.health.view(app.millis()), asked.body().len());
-    let quote = on_this_thread_if_small(large, || {
-        let permit = permit(&snapshot, &caller, &asked, &found, &health, case)?; // may it, where, under which duties
-        let permit = permit.apply(&asked, &found, case)?; //                  redacted: what may leave
-        let stored = recall(app, &permit, case); //                           answered before?
-        quote(app, &snapshot, &health, &caller, permit, stored, case) //      how much (a hit: nothing)
-    })?;
-    let order = Order {
+    let plan = |case: &mut Case| {
+        on_this_thread_if_small(large, || {
+            let permit = permit(&snapshot, &caller, &asked, &found, &health, case)?; // may it, where, under which duties
+            let permit = permit.apply(&asked, &found, case)?; //                  redacted: what may leave
+            let stored = recall(app, &permit, case); //                           answered before?
+            quote(app, &snapshot, &health, &caller, permit, stored, case) //      how much (a hit: nothing)
+        })
+    };
+    let mut quote = plan(case)?;
+    let order = |quote: &Quote, case: &Case| Order {
         call: case.id,
         org: caller.credential.org,
         key: caller.credential.key,
@@ -66,13 +69,21 @@ async fn admit(app: &Arc<App>, call: &mut Call, case: &mut Case) -> Result<Admit
         amount: quote.amount,
         estimate: quote.estimate,
         patient: false,
-        downgraded: false,
-        extra: Vec::new(),
+        downgraded: case.downgraded,
+        extra: quote.permit.extra.clone(),
         expires_at: case.at.after(app.deadlines.total() + ORPHAN_GRACE),
         claim: case.claim,
         record: case.record(Ending::Running, None),
     };
-    let mut hold = match patience::reserve(app, order, &call.gone, case).await? {
+    let mut reserved = patience::reserve(app, order(&quote, case), &call.gone, case).await;
+    if let Err(Refusal::WantsLess) = reserved {
+        //                                                                    dear, with little money left: ask for less
+        case.downgraded = true;
+        case.findings.clear(); // they are found again
+        quote = plan(case)?;
+        reserved = patience::reserve(app, order(&quote, case), &call.gone, case).await;
+    }
+    let mut hold = match reserved? {
         //                           set it aside, durably
         Reserved::New(hold) => hold,
         Reserved::Replay(first) => {

@@ -40,6 +40,9 @@ pub enum Refusal {
     Suspended { wallet: String },
     /// A wallet of the chain is closed.
     Closed { wallet: String },
+    /// A wallet is past a soft limit that wants a cheaper plan. The pipeline looks for one and orders again, which is not
+    /// answered so a second time: nobody outside sees this.
+    WantsLess,
     /// The same Idempotency-Key came with another body.
     IdempotencyMismatch,
     /// The first answer is no longer in memory.
@@ -92,7 +95,7 @@ impl Refusal {
             Refusal::Exhausted { kind: Exhausted::Unavailable, .. } => StatusCode::SERVICE_UNAVAILABLE,
             Refusal::Exhausted { kind: Exhausted::Timeout, .. } => StatusCode::GATEWAY_TIMEOUT,
             Refusal::Overloaded | Refusal::LedgerUnavailable => StatusCode::SERVICE_UNAVAILABLE,
-            Refusal::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+            Refusal::Internal | Refusal::WantsLess => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
 
@@ -121,7 +124,7 @@ impl Refusal {
             Refusal::Exhausted { kind: Exhausted::Timeout, .. } => "provider_timeout",
             Refusal::Overloaded => "overloaded",
             Refusal::LedgerUnavailable => "ledger_unavailable",
-            Refusal::Internal => "internal_error",
+            Refusal::Internal | Refusal::WantsLess => "internal_error",
         }
     }
 
@@ -144,9 +147,11 @@ impl Refusal {
             Refusal::RateLimited { .. } => "rate_limit_error",
             Refusal::Denied { .. } | Refusal::Suspended { .. } | Refusal::Closed { .. } => "permission_error",
             Refusal::OverBudget(_) => "insufficient_quota",
-            Refusal::Exhausted { .. } | Refusal::Overloaded | Refusal::LedgerUnavailable | Refusal::Internal => {
-                "api_error"
-            }
+            Refusal::Exhausted { .. }
+            | Refusal::Overloaded
+            | Refusal::LedgerUnavailable
+            | Refusal::Internal
+            | Refusal::WantsLess => "api_error",
         }
     }
 
@@ -291,7 +296,7 @@ impl fmt::Display for Refusal {
             Refusal::LedgerUnavailable => {
                 f.write_str("The call cannot be accounted for right now and was not forwarded. Try again shortly.")
             }
-            Refusal::Internal => f.write_str("The gateway failed to handle this request."),
+            Refusal::Internal | Refusal::WantsLess => f.write_str("The gateway failed to handle this request."),
         }
     }
 }

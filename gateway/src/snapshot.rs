@@ -4,7 +4,9 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use ledger::prices::PriceBook;
-use ledger::{Credential, CredentialSet, Id, Key, Markup, OperatorCredential, PresentedKey, Timestamp};
+use ledger::{
+    Credential, CredentialSet, Id, Key, Markup, OperatorCredential, PresentedKey, Scope, Tags, Timestamp, Wallet,
+};
 use policies::PolicySet;
 use providers::{Fleet, Target};
 
@@ -34,6 +36,8 @@ pub struct Snapshot {
     pub operators: Arc<[OperatorCredential]>,
     /// The stored price list.
     pub book: Arc<PriceBook>,
+    /// Wallets beside the chains.
+    scopes: Vec<Scope>,
     pub routes: Arc<Routes>,
     pub policies: Arc<PolicySet>,
 }
@@ -49,7 +53,8 @@ impl Snapshot {
     /// Builds the view from what the ledger says now.
     pub fn new(set: CredentialSet, book: Arc<PriceBook>, routes: Arc<Routes>, policies: Arc<PolicySet>) -> Snapshot {
         let keys = set.keys.into_iter().map(|credential| (credential.key, Arc::new(credential))).collect();
-        Snapshot { revision: set.revision, keys, operators: set.operators.into(), book, routes, policies }
+        let operators = set.operators.into();
+        Snapshot { revision: set.revision, keys, operators, scopes: set.scopes, book, routes, policies }
     }
 
     /// Whose key this is, if it is a live one.
@@ -71,6 +76,12 @@ impl Snapshot {
     /// Whether a name is configured or catalogued, rather than made up by a client.
     pub fn knows(&self, model: &str) -> bool {
         self.routes.known.contains(model)
+    }
+
+    /// Wallets beside the key's chain that cover a call for a model that goes by these names.
+    pub fn scopes(&self, caller: &Credential, models: &[&str], tags: &Tags) -> Vec<Id<Wallet>> {
+        let covering = self.scopes.iter().filter(|scope| scope.covers((caller.org, caller.wallet), models, tags));
+        covering.map(|scope| scope.wallet).collect()
     }
 }
 

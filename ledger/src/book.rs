@@ -274,8 +274,7 @@ impl Wallets {
     /// The same, and a soft limit that blocks: it bounds what is admitted, never what is charged for what was admitted.
     fn admitting(&self, leg: &Leg, terms: &Terms) -> impl Iterator<Item = Bound> + use<> {
         let counter = self.counters.get(leg).copied().unwrap_or_default();
-        let blocks = (terms.soft_action == SoftAction::Block).then(|| terms.soft_limits().min()).flatten();
-        let soft = blocks.map(|allowance| Bound { allowance, counter, resets: true });
+        let soft = terms.blocks_at().map(|allowance| Bound { allowance, counter, resets: true });
         self.bounds(leg, terms).chain(soft)
     }
 
@@ -348,6 +347,11 @@ impl Terms {
     pub fn soft_limits(&self) -> impl Iterator<Item = Money> + '_ {
         let more = self.thresholds.iter().filter_map(|threshold| threshold.amount(self.hard_limit));
         self.soft_limit.into_iter().chain(more)
+    }
+
+    /// The soft limit above which nothing is admitted, if one blocks.
+    pub fn blocks_at(&self) -> Option<Money> {
+        (self.soft_action == SoftAction::Block).then(|| self.soft_limits().min()).flatten()
     }
 }
 

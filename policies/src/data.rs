@@ -16,6 +16,24 @@ struct Settings {
     safety: Option<Safety>,
     caps: Option<Caps>,
     cache: Option<Cache>,
+    downgrade: Option<Downgrade>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "read by the rules; here only to be checked")]
+struct Downgrade {
+    #[serde(default)]
+    models: BTreeMap<String, String>,
+    #[serde(default)]
+    orgs: BTreeMap<String, Cheaper>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "read by the rules; here only to be checked")]
+struct Cheaper {
+    models: BTreeMap<String, String>,
 }
 
 #[derive(Deserialize)]
@@ -185,6 +203,7 @@ mod tests {
             &[],
         );
         check(json!({"caps": {"max_output_tokens": 1, "models": {"gpt-4o": {"max_output_tokens": 5}}}}), &[]);
+        check(json!({"downgrade": {"models": {"gpt-4o": "gpt-4o-mini"}, "orgs": {"org_1": {"models": {}}}}}), &[]);
         check(json!({"cache": {"enabled": true, "ttl_seconds": 60, "models": {"m": {"enabled": false}}}}), &[]);
     }
 
@@ -200,6 +219,8 @@ mod tests {
             &["data.alfred.caps.orgs.o.max_output_tokens"],
         );
         check(json!({"cache": {"enabled": true}}), &["data.alfred.cache"]);
+        check(json!({"downgrade": {"gpt-4o": "gpt-4o-mini"}}), &["data.alfred.downgrade.gpt-4o"]);
+        check(json!({"downgrade": {"models": {"gpt-4o": ["gpt-4o-mini"]}}}), &["data.alfred.downgrade.models.gpt-4o"]);
         check(json!({"cache": {"orgs": {"o": {"enabled": true}}}}), &["data.alfred.cache.orgs.o"]);
         check(json!({"caps": {"max_output_tokens": null}}), &["data.alfred.caps.max_output_tokens"]);
         check(json!(7), &["data.alfred"]);

@@ -36,6 +36,10 @@ pub struct Obligations {
     pub regions: Option<Vec<String>>,
     /// Whether and for how long an answer may be kept.
     pub cache: Option<CacheRule>,
+    /// The cheaper model that the call should become, if money asked for one and a rule names one.
+    pub downgrade: Option<String>,
+    /// What is said of the call: scopes of wallets go by it, beside what is said of its key.
+    pub tags: BTreeMap<String, String>,
     /// Why these targets in this order, for the receipt.
     pub routing: String,
 }

@@ -11,7 +11,9 @@ use regorus::{Engine, LimitError, Value};
 
 use crate::bundle::{self, Bundle, DECISION};
 use crate::input::input;
-use crate::{CallerFacts, Candidate, Decision, Facts, Fault, Limits, RequestFacts, Source, TimeFacts, verdict};
+use crate::{
+    BudgetFacts, CallerFacts, Candidate, Decision, Facts, Fault, Limits, RequestFacts, Source, TimeFacts, verdict,
+};
 
 /// How many times the limit a second evaluation may take.
 const PATIENCE: u32 = 4;
@@ -146,6 +148,7 @@ pub(crate) fn sample() -> Facts {
             key: "key_0".into(),
             wallet: some("wal_0"),
             models: Some(vec!["sample".into()]),
+            tags: BTreeMap::from([("team".into(), "sample".into())]),
         },
         request: RequestFacts {
             kind: "chat.completions".into(),
@@ -170,5 +173,6 @@ pub(crate) fn sample() -> Facts {
         }],
         findings: BTreeMap::from([("email".into(), 1)]),
         time: TimeFacts::at(0),
+        budget: BudgetFacts { downgrade: true },
     }
 }

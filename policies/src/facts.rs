@@ -23,6 +23,9 @@ pub struct Facts {
     pub findings: BTreeMap<String, u64>,
     /// When, in UTC.
     pub time: TimeFacts,
+    /// How the caller's money stands.
+    #[serde(default)]
+    pub budget: BudgetFacts,
 }
 
 /// The caller, as the key that was shown establishes it.
@@ -45,6 +48,9 @@ pub struct CallerFacts {
     /// The key's allow list of models: `null` says that the key has no such list, an empty one that it may use
     /// nothing. Always there, so that a rule which finds nothing opens nothing.
     pub models: Option<Vec<String>>,
+    /// What admins say of the key's calls. The client's own word is `request.claims`.
+    #[serde(default)]
+    pub tags: BTreeMap<String, String>,
 }
 
 /// The request, without its text.
@@ -94,6 +100,14 @@ pub struct Candidate {
     pub price_output: Option<String>,
     /// Whether its breaker is closed.
     pub healthy: bool,
+}
+
+/// The caller's money, without amounts.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct BudgetFacts {
+    /// A wallet is past a soft limit that wants a cheaper plan: the second time that a call is decided.
+    pub downgrade: bool,
 }
 
 /// When the call came, in UTC. The only clock that rules have.

@@ -5,27 +5,30 @@ use std::collections::BTreeMap;
 
 use regorus::Value;
 
-use crate::{CallerFacts, Candidate, Facts, RequestFacts, TimeFacts};
+use crate::{BudgetFacts, CallerFacts, Candidate, Facts, RequestFacts, TimeFacts};
 
 type Members = Vec<(&'static str, Value)>;
 
 /// The input document of one call.
 pub(crate) fn input(facts: &Facts) -> Value {
-    let Facts { caller, request, candidates, findings, time } = facts;
+    let Facts { caller, request, candidates, findings, time, budget } = facts;
+    let BudgetFacts { downgrade } = budget;
     object(vec![
         ("caller", caller_value(caller)),
         ("request", request_value(request)),
         ("candidates", candidates.iter().map(candidate_value).collect::<Vec<_>>().into()),
         ("findings", map(findings, |count| Value::from(*count))),
         ("time", time_value(time)),
+        ("budget", object(vec![("downgrade", Value::from(*downgrade))])),
     ])
 }
 
 fn caller_value(facts: &CallerFacts) -> Value {
-    let CallerFacts { org, team, user, key, wallet, models } = facts;
+    let CallerFacts { org, team, user, key, wallet, models, tags } = facts;
     let mut members = vec![
         ("org", text(org)),
         ("key", text(key)),
+        ("tags", map(tags, text)),
         ("models", models.as_ref().map_or(Value::Null, |models| models.iter().map(text).collect::<Vec<_>>().into())),
     ];
     optional(&mut members, "team", team, text);

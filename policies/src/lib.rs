@@ -17,6 +17,6 @@ mod verdict;
 
 pub use decision::{ACTIONS, CacheRule, Code, Decision, KINDS, Obligations, Reason};
 pub use engine::PolicySet;
-pub use facts::{CallerFacts, Candidate, Facts, RequestFacts, TimeFacts};
+pub use facts::{BudgetFacts, CallerFacts, Candidate, Facts, RequestFacts, TimeFacts};
 pub use source::{Fault, Limits, Source, read_dir, shipped};
 pub use testing::{TestReport, TestResult, eval, test};

@@ -81,7 +81,7 @@ macro_rules! rules {
 }
 
 /// The shipped rules; a new one is a folder in `rego/` and its name here.
-const SHIPPED: [(&str, &str); 12] = rules!["cache", "caps", "models", "residency", "routing", "safety"];
+const SHIPPED: [(&str, &str); 14] = rules!["cache", "caps", "downgrade", "models", "residency", "routing", "safety"];
 
 /// The rules that every installation starts with, and their tests.
 pub fn shipped() -> Vec<Source> {

@@ -38,6 +38,8 @@ pub(crate) fn decision(value: &Value, facts: &Facts) -> Result<Decision, Unusabl
     let max_output_tokens = max_output_tokens(&member("max_output_tokens")?)?;
     let cache = cache(&member("cache")?)?;
     let regions = regions(&member("regions")?)?;
+    let downgrade = downgrade(&member("downgrade")?, facts)?;
+    let tags = tags(&member("tags")?)?;
     let mut routing = sentences(&member("routing")?)?;
     let admitted = match admitted(&member("allow")?, facts)? {
         Ok(admitted) => admitted,
@@ -61,6 +63,8 @@ pub(crate) fn decision(value: &Value, facts: &Facts) -> Result<Decision, Unusabl
         actions,
         regions: regions.map(|regions| regions.into_iter().collect()),
         cache,
+        downgrade,
+        tags,
         routing: routing.join("; "),
     }))
 }
@@ -152,6 +156,38 @@ fn cache(rules: &Contributed<'_>) -> Result<Option<CacheRule>, Unusable> {
         }
     }
     Ok(shortest.filter(|seconds| *seconds > 0).map(|ttl_seconds| CacheRule { ttl_seconds }))
+}
+
+/// The first name of those that are given, when a cheaper model is wanted and not otherwise.
+fn downgrade(names: &Contributed<'_>, facts: &Facts) -> Result<Option<String>, Unusable> {
+    let mut first: Option<&str> = None;
+    for (package, values) in names {
+        for value in values {
+            let name = value.as_string().ok().filter(|name| !name.is_empty());
+            let name = name.ok_or_else(|| format!("{package}: downgrade needs names of models"))?;
+            first = Some(first.map_or(name.as_ref(), |first| first.min(name.as_ref())));
+        }
+    }
+    Ok(first.filter(|_| facts.budget.downgrade).map(str::to_owned))
+}
+
+/// All that is said. A tag with two values would be covered by neither scope or by both: a fault.
+fn tags(tables: &Contributed<'_>) -> Result<BTreeMap<String, String>, Unusable> {
+    let mut tags: BTreeMap<String, String> = BTreeMap::new();
+    for (package, values) in tables {
+        for value in values {
+            let table = value.as_object().map_err(|_| format!("{package}: tags needs objects of name to text"))?;
+            for (name, text) in table.iter() {
+                let pair = name.as_string().ok().zip(text.as_string().ok());
+                let (name, text) = pair.ok_or_else(|| format!("{package}: tags needs objects of name to text"))?;
+                let tag = tags.entry(name.to_string()).or_insert_with(|| text.to_string());
+                if **tag != **text {
+                    return Err(format!("{package}: a tag was given another value already"));
+                }
+            }
+        }
+    }
+    Ok(tags)
 }
 
 /// The regions that every bound has in common; none if there is no bound.

@@ -17,6 +17,7 @@ async fn every_bad_member_is_named() {
     let team = json!({"org_id": org, "name": "A"});
     let user = json!({"org_id": org, "name": "A"});
     let purse = json!({"org_id": org, "name": "A", "kind": "team"});
+    let scope = json!({"org_id": org, "name": "A", "kind": "scope", "models": ["*"]});
     let key = json!({"name": "A", "wallet_id": wallet});
     let rows: Vec<(&str, &Value, &str, Value)> = vec![
         ("/orgs", &Value::Null, "name", json!("")),
@@ -36,6 +37,22 @@ async fn every_bad_member_is_named() {
         ("/wallets", &purse, "kind", json!("moon")),
         ("/wallets", &purse, "window", json!("year")),
         ("/wallets", &purse, "funding", json!("credit")),
+        ("/wallets", &purse, "time_zone", json!("Berlin")),
+        ("/wallets", &purse, "time_zone", json!("")),
+        ("/wallets", &purse, "anchor_day", json!(1)),
+        ("/wallets", &purse, "anchor_day", json!(256)),
+        ("/wallets", &purse, "anchor_weekday", json!("Monday")),
+        ("/wallets", &purse, "soft_action", json!("stop")),
+        ("/wallets", &purse, "soft_thresholds", json!(["50%"])),
+        ("/wallets", &purse, "soft_thresholds", json!(["1", "1.0"])),
+        ("/wallets", &purse, "soft_thresholds", json!("50%")),
+        ("/wallets", &purse, "models", json!(["*"])),
+        ("/wallets", &purse, "under_id", json!(wallet)),
+        ("/wallets", &scope, "models", json!([])),
+        ("/wallets", &scope, "models", json!(["a b"])),
+        ("/wallets", &scope, "parent_id", json!(wallet)),
+        ("/wallets", &scope, "under_id", json!(their_wallet)),
+        ("/wallets", &scope, "under_id", json!(unknown::<Wallet>())),
         ("/wallets", &purse, "hard_limit_usd", json!("-1")),
         ("/wallets", &purse, "hard_limit_usd", json!("1e3")),
         ("/wallets", &purse, "hard_limit_usd", json!(1.5)),
@@ -102,7 +119,22 @@ async fn a_change_that_cannot_be_is_refused_and_changes_nothing() {
     for (id, change, member) in [
         (&wallet, json!({"hard_limit_usd": "-1"}), "hard_limit_usd"),
         (&wallet, json!({"soft_limit_usd": "11"}), "soft_limit_usd"),
-        (&wallet, json!({"status": "closed"}), "status"),
+        (&wallet, json!({"status": "ended"}), "status"),
+        (&wallet, json!({"status": null}), "status"),
+        (&wallet, json!({"window": null}), "window"),
+        (&wallet, json!({"name": null}), "name"),
+        (&wallet, json!({"soft_action": null}), "soft_action"),
+        (&wallet, json!({"soft_action": "panic"}), "soft_action"),
+        (&wallet, json!({"time_zone": "Mars/Olympus"}), "time_zone"),
+        (&wallet, json!({"anchor_day": 5}), "anchor_day"),
+        (&wallet, json!({"window": "month", "anchor_day": 32}), "anchor_day"),
+        (&wallet, json!({"window": "month", "anchor_weekday": "friday"}), "anchor_weekday"),
+        (&wallet, json!({"window": "week", "anchor_weekday": "someday"}), "anchor_weekday"),
+        (&wallet, json!({"window": "week", "anchor_weekday": "friday", "anchor_day": 1}), "anchor_day"),
+        (&wallet, json!({"soft_thresholds": ["50%", "11"]}), "soft_thresholds"),
+        (&wallet, json!({"soft_thresholds": ["50%", "101%"]}), "soft_thresholds[1]"),
+        (&wallet, json!({"models": ["*"]}), "models"),
+        (&wallet, json!({"tags": {"a": "b"}}), "tags"),
         (&wallet, json!({"window": "hour"}), "window"),
         (&wallet, json!({"name": ""}), "name"),
         (&wallet, json!({"kind": "org"}), "kind"),
@@ -124,7 +156,7 @@ async fn a_chain_has_a_longest_length() {
     let world = World::new().await;
     let org = world.org().await;
     let mut parent = world.wallet(&org, json!({"kind": "org"})).await;
-    for _ in 1..8 {
+    for _ in 1..16 {
         parent = world.wallet(&org, json!({"parent_id": parent})).await;
     }
     let body = json!({"org_id": org, "name": "A", "kind": "key", "parent_id": parent});
@@ -182,4 +214,57 @@ async fn a_rotation_has_bounds() {
     assert_eq!(world.post(&path, Value::Null).await.status, 200, "no body at all is fine");
     world.ask("POST", &path).text("{}").send().await.is_problem(415, "unsupported_media_type", None);
     world.post(&path, json!({"overlap": 1})).await.is_problem(400, "invalid_value", Some("overlap"));
+}
+
+/// What is no amount, and what is told of it.
+const NO_AMOUNTS: [(&str, &str); 10] = [
+    ("\"-1\"", "must not be negative"),
+    ("\"9223372036.854775808\"", "too large"),
+    ("\"1e9\"", "not a decimal number"),
+    ("\"NaN\"", "not a decimal number"),
+    ("\"Infinity\"", "not a decimal number"),
+    ("\"0.0000000001\"", "finer than a nano-dollar"),
+    ("\"\"", "not a decimal number"),
+    ("\" 1\"", "not a decimal number"),
+    ("5", "expected a"),
+    ("1e400", "number out of range"),
+];
+
+#[tokio::test]
+async fn what_is_no_amount_is_refused_wherever_one_is_asked_for_and_changes_nothing() {
+    let world = World::new().await;
+    let org = world.org().await;
+    let wallet = world.wallet(&org, json!({"hard_limit_usd": "10", "funding": "prepaid"})).await;
+    let (made, changed, funded) =
+        ("/wallets".to_owned(), format!("/wallets/{wallet}"), format!("/wallets/{wallet}/fund"));
+    let before = (world.get("/wallets").await.text, world.get(&format!("/audit?org_id={org}")).await.text);
+    for (amount, why) in NO_AMOUNTS {
+        let new = |member: &str, value: &str| {
+            let mut body = format!(r#"{{"org_id":"{org}","name":"A","kind":"team","{member}":{value}"#);
+            body.push_str(if member == "hard_limit_usd" { "}" } else { r#","hard_limit_usd":"9"}"# });
+            body
+        };
+        for (method, path, member, body) in [
+            ("POST", &made, "hard_limit_usd", new("hard_limit_usd", amount)),
+            ("POST", &made, "soft_limit_usd", new("soft_limit_usd", amount)),
+            ("POST", &made, "soft_thresholds[0]", new("soft_thresholds", &format!("[{amount}]"))),
+            ("PATCH", &changed, "hard_limit_usd", format!(r#"{{"hard_limit_usd":{amount}}}"#)),
+            ("PATCH", &changed, "soft_limit_usd", format!(r#"{{"soft_limit_usd":{amount}}}"#)),
+            ("PATCH", &changed, "soft_thresholds[0]", format!(r#"{{"soft_thresholds":[{amount}]}}"#)),
+            ("POST", &funded, "amount_usd", format!(r#"{{"amount_usd":{amount},"source":"test","reference":"1"}}"#)),
+        ] {
+            println!("{method} {path} {body}");
+            let ask = world.ask(method, path).header("content-type", "application/json");
+            let answer = ask.header("idempotency-key", "no amount").text(body).send().await;
+            if amount == "1e400" {
+                answer.is_problem(400, "invalid_json", None); // what JSON cannot tell is no member's fault
+                continue;
+            }
+            answer.is_problem(400, "invalid_value", Some(member));
+            let fault = answer.json()["errors"][0]["detail"].as_str().unwrap().to_owned();
+            assert!(fault.contains(why) || path == &funded && fault.contains("more than nothing"), "{fault}");
+        }
+    }
+    let after = (world.get("/wallets").await.text, world.get(&format!("/audit?org_id={org}")).await.text);
+    assert_eq!(before, after);
 }

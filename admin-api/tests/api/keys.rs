@@ -28,7 +28,7 @@ async fn a_key_shows_its_secret_once_and_its_hash_never() {
     let read = world.get(&format!("/keys/{id}")).await;
     let expected = json!({
         "id": id, "org_id": org, "name": "app", "wallet_id": wallet, "team_id": team, "user_id": null, "status": "active",
-        "models": ["gpt-4o"], "expires_at": later(3600), "rpm": 60, "tpm": 100000, "overlap_until": null, "rotated_at": null,
+        "models": ["gpt-4o"], "expires_at": later(3600), "rpm": 60, "tpm": 100000, "tags": {}, "overlap_until": null, "rotated_at": null,
         "revoked_at": null, "created_at": later(0),
     });
     assert_eq!(read.json(), expected, "the team is the nearest wallet's");
@@ -88,4 +88,36 @@ async fn a_revoked_key_opens_nothing_and_stays_revoked() {
     world.post(&format!("/keys/{id}/rotate"), json!({})).await.is_problem(409, "key_ended", None);
     let revocations = world.audit_kinds(&org).await.iter().filter(|kind| *kind == "KEY_REVOKED").count();
     assert_eq!(revocations, 1, "told once");
+}
+
+#[tokio::test]
+async fn what_is_said_of_a_keys_calls_is_changed_by_admins() {
+    let world = World::new().await;
+    let org = world.org().await;
+    let wallet = world.wallet(&org, json!({})).await;
+    let made = world.post("/keys", json!({"name": "app", "wallet_id": wallet, "tags": {"team": "ads"}})).await;
+    assert_eq!(made.json()["tags"], json!({"team": "ads"}), "{}", made.text);
+    let path = format!("/keys/{}", made.id());
+    for (tags, told) in
+        [(json!({"team": "search", "env": "prod"}), json!({"team": "search", "env": "prod"})), (Value::Null, json!({}))]
+    {
+        let changed = world.patch(&path, json!({"tags": tags})).await;
+        assert_eq!((changed.status.as_u16(), &changed.json()["tags"]), (200, &told), "{}", changed.text);
+        assert_eq!(world.get(&path).await.json()["tags"], told);
+    }
+    for (body, member) in [
+        (json!({}), "tags"),
+        (json!({"tags": ["ads"]}), "tags"),
+        (json!({"tags": {"team": 7}}), "tags.team"),
+        (json!({"tags": {"": "ads"}}), "tags"),
+        (json!({"tags": {"team": "x".repeat(129)}}), "tags"),
+        (json!({"tags": {}, "wallet_id": wallet}), "wallet_id"),
+    ] {
+        world.patch(&path, body).await.is_problem(400, "invalid_value", Some(member));
+    }
+    world.patch("/keys/key_00000000000000000000000000000000", json!({"tags": {}})).await.is_problem(
+        404,
+        "not_found",
+        None,
+    );
 }

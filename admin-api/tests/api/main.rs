@@ -13,4 +13,5 @@ mod paging;
 mod prices;
 mod routes;
 mod tenants;
+mod wallets;
 mod world;

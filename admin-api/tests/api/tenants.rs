@@ -36,6 +36,8 @@ async fn a_tenant_is_built_from_the_org_down_and_reads_back() {
         "hard_limit_usd": "10.5", "soft_limit_usd": "8", "funding": "budget", "funded_usd": "0",
         "spent_usd": "0", "held_usd": "0", "available_usd": "10.5", "window": "day",
         "window_start": "2026-06-15T00:00:00.000000Z", "resets_at": "2026-06-16T00:00:00.000000Z",
+        "soft_thresholds": [], "soft_action": "warn", "time_zone": "UTC", "anchor_day": null, "anchor_weekday": null,
+        "models": null, "tags": null, "under_id": null, "closed_at": null,
         "created_at": "2026-06-15T12:00:00.000000Z",
     });
     assert_eq!(world.get(&format!("/wallets/{wallet}")).await.json(), expected);

@@ -1,14 +1,16 @@
 //! A wallet's journal and its live counters, for reading.
 
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 
-use super::terms::calendar;
+use super::terms::TermsColumns;
 use super::{Database, values};
+use crate::book::Terms;
 use crate::clock::Timestamp;
 use crate::error::StoreError;
 use crate::id::{Call, Id, JournalRow, Wallet};
 use crate::money::Money;
-use crate::window::{Calendar, Period, Window};
+use crate::window::{Period, Window};
 
 /// One row of a wallet's journal.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -128,7 +130,7 @@ pub struct Standing {
     /// In the current window.
     pub spent: Money,
     pub held: Money,
-    /// What may still be held; nothing told means no limit of the wallet's own.
+    /// What may still be held, also by a soft limit that blocks; nothing told means no limit of the wallet's own.
     pub available: Option<Money>,
     pub window_start: Timestamp,
     pub resets_at: Option<Timestamp>,
@@ -144,7 +146,8 @@ pub(crate) async fn standings(
     for wallets in wallets.chunks(200) {
         let places: Vec<String> = (1..=wallets.len()).map(|i| format!("${i}")).collect();
         let sql = format!(
-            "SELECT w.id, w.window_kind, w.time_zone, w.anchor, w.hard_limit, w.funding, w.funded, ww.window_start, ww.spent, ww.held
+            "SELECT w.id, w.status, w.closed_at, w.hard_limit, w.soft_limit, w.thresholds, w.soft_action, w.window_kind,
+                    w.time_zone, w.anchor, w.funding, w.funded, ww.window_start, ww.spent, ww.held
                FROM wallets w LEFT JOIN wallet_windows ww ON ww.wallet_id = w.id
               WHERE w.id IN ({})",
             places.join(", ")
@@ -152,19 +155,14 @@ pub(crate) async fn standings(
         let rows = database.rows(sql, wallets.iter().map(|wallet| (*wallet).into()).collect()).await?;
         let mut sums: HashMap<Id<Wallet>, Sum> = HashMap::new();
         for row in &rows {
-            let (kind, zone): (String, Option<String>) = (row.get("window_kind")?, row.get("time_zone")?);
-            let window = calendar(&kind, zone.as_deref(), row.get("anchor")?)?;
-            let sum = sums.entry(row.id("id")?).or_insert(Sum {
-                window,
-                hard_limit: row.maybe_money("hard_limit")?,
-                prepaid: row.get::<String>("funding")? == "prepaid",
-                funded: row.money("funded")?.nanos(),
-                ..Sum::default()
-            });
+            let sum = match sums.entry(row.id("id")?) {
+                Entry::Occupied(sum) => sum.into_mut(),
+                Entry::Vacant(place) => place.insert(Sum { terms: terms(row)?, spent: 0, held: 0, ever: 0 }),
+            };
             let Some(key) = row.get::<Option<i64>>("window_start")? else { continue };
             let (spent, held): (i64, i64) = (row.get("spent")?, row.get("held")?);
             sum.ever = sum.ever.saturating_add(spent).saturating_add(held);
-            if key == window.period(now).key() {
+            if key == sum.terms.window.period(now).key() {
                 (sum.spent, sum.held) = (spent, held);
             }
         }
@@ -173,12 +171,28 @@ pub(crate) async fn standings(
     Ok(standings)
 }
 
-#[derive(Default)]
+fn terms(row: &super::Row) -> Result<Terms, StoreError> {
+    let (status, soft_action): (String, String) = (row.get("status")?, row.get("soft_action")?);
+    let (window_kind, funding): (String, String) = (row.get("window_kind")?, row.get("funding")?);
+    let (thresholds, time_zone): (Option<String>, Option<String>) = (row.get("thresholds")?, row.get("time_zone")?);
+    let columns = TermsColumns {
+        status: &status,
+        closed_at: row.get("closed_at")?,
+        hard_limit: row.get("hard_limit")?,
+        soft_limit: row.get("soft_limit")?,
+        thresholds: thresholds.as_deref(),
+        soft_action: &soft_action,
+        window_kind: &window_kind,
+        time_zone: time_zone.as_deref(),
+        anchor: row.get("anchor")?,
+        funding: &funding,
+        funded: row.get("funded")?,
+    };
+    columns.read()
+}
+
 struct Sum {
-    window: Calendar,
-    hard_limit: Option<Money>,
-    prepaid: bool,
-    funded: i64,
+    terms: Terms,
     spent: i64,
     held: i64,
     /// Spent and held in all windows.
@@ -187,16 +201,17 @@ struct Sum {
 
 impl Sum {
     fn standing(&self, now: Timestamp) -> Standing {
-        let period = self.window.period(now);
-        let by_limit = self.hard_limit.map(|limit| limit.nanos().saturating_sub(self.spent).saturating_sub(self.held));
-        let by_funds = self.prepaid.then(|| self.funded.saturating_sub(self.ever));
-        let available = by_limit.into_iter().chain(by_funds).min().map(|free| Money::from_nanos(free.max(0)));
+        let period = self.terms.window.period(now);
+        let limits = self.terms.hard_limit.into_iter().chain(self.terms.blocks_at());
+        let by_limit = limits.map(|limit| limit.nanos().saturating_sub(self.spent).saturating_sub(self.held));
+        let by_funds = self.terms.prepaid.then(|| self.terms.funded.nanos().saturating_sub(self.ever));
+        let available = by_limit.chain(by_funds).min().map(|free| Money::from_nanos(free.max(0)));
         Standing {
             spent: Money::from_nanos(self.spent),
             held: Money::from_nanos(self.held),
             available,
             window_start: period.start(),
-            resets_at: self.window.end(period),
+            resets_at: self.terms.window.end(period),
         }
     }
 }

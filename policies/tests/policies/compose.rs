@@ -128,3 +128,31 @@ fn the_example_of_the_readme_works() {
     images.caller.team = None;
     allowed(set.decide(&images));
 }
+
+#[test]
+fn tags_are_what_all_packages_say() {
+    let one = r#"package alfred.rules.one
+import rego.v1
+tags contains {"project": "atlas"} if input.caller.tags.team == "ads""#;
+    let other = r#"package alfred.rules.other
+import rego.v1
+tags contains {"env": "prod", "project": "atlas"}
+tags contains {"tier": kind} if kind := input.request.kind"#;
+    let tags = allowed(policy(json!({}), &[one, other]).decide(&facts())).tags;
+    let tags: Vec<_> = tags.iter().map(|(name, text)| format!("{name} {text}")).collect();
+    assert_eq!(tags, ["env prod", "project atlas", "tier chat.completions"]);
+    assert!(allowed(policy(json!({}), &[]).decide(&facts())).tags.is_empty());
+}
+
+#[test]
+fn of_several_cheaper_models_the_first_by_name_is_taken() {
+    let rule = |name: &str, cheaper: &str| {
+        format!(
+            "package alfred.rules.{name}\nimport rego.v1\ndowngrade contains \"{cheaper}\" if input.budget.downgrade"
+        )
+    };
+    let set = policy(json!({}), &[&rule("a", "small"), &rule("b", "mini")]);
+    let mut facts = facts();
+    facts.budget.downgrade = true;
+    assert_eq!(allowed(set.decide(&facts)).downgrade.as_deref(), Some("mini"));
+}

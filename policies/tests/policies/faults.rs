@@ -38,6 +38,14 @@ fn a_contribution_of_the_wrong_kind_denies() {
     check(&of(r#"actions contains {"emial": "block"}"#), "bad: actions names an unknown kind");
     check(&of(r#"actions contains {"email": "drop"}"#), "bad: unknown action for email");
     check(&of(r#"actions contains "email""#), "bad: actions needs");
+    check(&of("downgrade contains 7"), "bad: downgrade needs names");
+    check(&of(r#"downgrade contains """#), "bad: downgrade needs names");
+    check(&of(r#"tags contains "ads""#), "bad: tags needs objects");
+    check(&of(r#"tags contains {"team": 7}"#), "bad: tags needs objects");
+    check(
+        &of("tags contains {\"team\": \"ads\"}\ntags contains {\"team\": \"search\"}"),
+        "bad: a tag was given another value",
+    );
     check(&of("max_output_tokens contains -1"), "bad: max_output_tokens needs");
     check(&of("max_output_tokens contains 1.5"), "bad: max_output_tokens needs");
     check(&of("max_output_tokens contains 0"), "bad: max_output_tokens needs");

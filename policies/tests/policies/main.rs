@@ -11,8 +11,8 @@ mod shipped;
 use std::collections::BTreeMap;
 
 use policies::{
-    CallerFacts, Candidate, Code, Decision, Facts, Limits, Obligations, PolicySet, RequestFacts, Source, TimeFacts,
-    shipped as shipped_sources,
+    BudgetFacts, CallerFacts, Candidate, Code, Decision, Facts, Limits, Obligations, PolicySet, RequestFacts, Source,
+    TimeFacts, shipped as shipped_sources,
 };
 use serde_json::Value;
 
@@ -37,6 +37,7 @@ pub fn facts() -> Facts {
             key: "key_1".into(),
             wallet: Some("wal_1".into()),
             models: None,
+            tags: BTreeMap::from([("team".into(), "ads".into())]),
         },
         request: RequestFacts {
             kind: "chat.completions".into(),
@@ -55,6 +56,7 @@ pub fn facts() -> Facts {
         ],
         findings: BTreeMap::from([("email".into(), 2), ("phone".into(), 1)]),
         time: TimeFacts::at(1_795_180_814),
+        budget: BudgetFacts::default(),
     }
 }
 

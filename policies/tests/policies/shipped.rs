@@ -106,6 +106,18 @@ fn settings_reach_the_obligations() {
 }
 
 #[test]
+fn past_a_soft_limit_that_wants_it_the_cheaper_model_is_named() {
+    let set = policy(json!({"downgrade": {"models": {"gpt-4o": "gpt-4o-mini"}}}), &[]);
+    let mut facts = facts();
+    assert_eq!(allowed(set.decide(&facts)).downgrade, None);
+    facts.budget.downgrade = true;
+    let obligations = allowed(set.decide(&facts));
+    assert_eq!(obligations.downgrade.as_deref(), Some("gpt-4o-mini"));
+    assert_eq!(obligations.targets.len(), 3, "where it is not to be had, the call goes where it would have gone");
+    assert_eq!(allowed(policy(json!({}), &[]).decide(&facts)).downgrade, None, "nothing cheaper is named");
+}
+
+#[test]
 fn the_revision_follows_texts_and_data_and_not_their_order() {
     let compile = |sources: &[policies::Source], data| {
         PolicySet::compile(sources, data, policies::Limits::default()).unwrap().revision().to_owned()

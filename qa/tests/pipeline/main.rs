@@ -19,4 +19,5 @@ mod policy;
 mod prices;
 mod relay;
 mod safety;
+mod scopes;
 mod secrets;
