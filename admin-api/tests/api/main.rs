@@ -9,6 +9,7 @@ mod keys;
 mod money;
 mod once;
 mod paging;
+mod reconcile;
 mod routes;
 mod tenants;
 mod world;
