@@ -10,7 +10,7 @@ use crate::problem::Problem;
 
 /// The largest body that the admin API reads.
 pub(crate) const BODY_LIMIT: usize = 1024 * 1024;
-/// The largest file of a provider that it reads.
+/// The largest file that it reads.
 const FILE_LIMIT: usize = 16 * 1024 * 1024;
 
 /// A JSON body that is a `T` and nothing more.
@@ -67,6 +67,21 @@ fn is_json(request: &Request) -> bool {
 fn essence(request: &Request) -> String {
     let content_type = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
     content_type.unwrap_or_default().split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
+}
+
+/// A file of JSON, as a text: what it holds is for the ledger to read.
+pub(crate) struct JsonFile(pub String);
+
+impl<S: Send + Sync> FromRequest<S> for JsonFile {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
+        if !is_json(&request) {
+            return Err(Problem::NotJson);
+        }
+        let bytes = collect(request.into_body(), FILE_LIMIT).await?;
+        String::from_utf8(bytes.into()).map(JsonFile).map_err(|_| Problem::Syntax("the file is not UTF-8".into()))
+    }
 }
 
 async fn collect(body: Body, limit: usize) -> Result<bytes::Bytes, Problem> {

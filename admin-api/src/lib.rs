@@ -14,6 +14,7 @@ mod once;
 mod operator;
 mod orgs;
 mod page;
+mod prices;
 mod problem;
 mod reconcile;
 mod requests;
@@ -50,6 +51,16 @@ pub trait Refresh: Send + Sync {
 
     /// Living operators' keys, from memory; none when they could not be confirmed for too long (answered 503).
     fn operators(&self) -> Option<Arc<[OperatorCredential]>>;
+
+    /// Whether a configured provider could serve what this name or pattern of targets means.
+    fn serves(&self, _target: &str) -> bool {
+        true
+    }
+
+    /// What else a target is called: by the kind of its provider, whatever the configuration calls that.
+    fn goes_by(&self, _target: &str) -> Option<String> {
+        None
+    }
 
     /// Counts a failed verification against the address that `request` came from. Where that address has had too many,
     /// says how long it has to wait (answered 429). A valid key is never asked about.
@@ -90,6 +101,7 @@ fn guarded() -> OpenApiRouter<AdminState> {
     OpenApiRouter::with_openapi(document::frame())
         .routes(routes!(orgs::create, orgs::list))
         .routes(routes!(orgs::get))
+        .routes(routes!(prices::terms, prices::set_terms))
         .routes(routes!(teams::create, teams::list))
         .routes(routes!(teams::get))
         .routes(routes!(users::create, users::list))
@@ -109,6 +121,11 @@ fn guarded() -> OpenApiRouter<AdminState> {
         .routes(routes!(requests::amendments))
         .routes(routes!(charges::create))
         .routes(routes!(reconcile::create))
+        .routes(routes!(prices::create, prices::list))
+        .routes(routes!(prices::get))
+        .routes(routes!(prices::import))
+        .routes(routes!(prices::rerate))
+        .routes(routes!(prices::set_markup, prices::markups))
         .routes(routes!(audit::list))
         .routes(routes!(audit::export))
 }

@@ -71,7 +71,8 @@ impl App {
     ) -> Result<Arc<App>, StoreError> {
         let set = ledger.tenants().credentials().await?;
         let confirmed_at = ledger.clock().now();
-        let snapshot = Snapshot::new(set, Arc::new(routes), Arc::new(policies));
+        let book = Arc::new(ledger.prices().book().await?);
+        let snapshot = Snapshot::new(set, book, Arc::new(routes), Arc::new(policies));
         let deadlines = &config.deadlines;
         let millis = Duration::from_millis;
         let bodies = usize::try_from(config.limits.max_bodies_bytes.max(config.limits.max_body_bytes) / 4_096 + 1);
@@ -137,7 +138,12 @@ impl App {
         let now = self.clock().now();
         let set = self.ledger.tenants().credentials().await?;
         if set.revision != old.revision {
-            let new = Snapshot::new(set, Arc::clone(&old.routes), Arc::clone(&old.policies));
+            // Read after the revision: what commits meanwhile is in it already, and is read again.
+            let book = match self.ledger.prices().is_current(&old.book).await? {
+                true => Arc::clone(&old.book),
+                false => Arc::new(self.ledger.prices().book().await?),
+            };
+            let new = Snapshot::new(set, book, Arc::clone(&old.routes), Arc::clone(&old.policies));
             self.snapshot.store(Arc::new(new));
         }
         self.confirmed_at.fetch_max(now.micros(), Ordering::Relaxed);

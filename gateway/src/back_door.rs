@@ -30,6 +30,16 @@ impl Refresh for BackDoor {
         self.0.snapshot().ok().map(|snapshot| Arc::clone(&snapshot.operators))
     }
 
+    fn serves(&self, target: &str) -> bool {
+        // Without a view of what is configured nobody is told that a name is wrong.
+        self.0.snapshot().map_or(true, |snapshot| crate::pricing::serves(&snapshot, target))
+    }
+
+    fn goes_by(&self, target: &str) -> Option<String> {
+        let target = self.0.snapshot().ok()?.routes.fleet.target(target)?;
+        Some(format!("{}/{}", target.kind, target.model))
+    }
+
     fn failed_verification(&self, request: &axum::http::request::Parts) -> Option<Duration> {
         let app = &self.0;
         let peer = request.extensions.get::<ConnectInfo<SocketAddr>>()?.0.ip();

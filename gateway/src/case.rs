@@ -190,6 +190,8 @@ impl Case {
             ending: ending.as_str().to_owned(),
             code: code.map(str::to_owned),
             usage: ledger::Usage::default(),
+            price_version: String::new(),
+            markup: None,
             stream: self.stream,
             started_at: Some(self.at),
             latency_ms: millis(self.started.elapsed()),

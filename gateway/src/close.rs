@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ledger::{Charge, Hold, Money, Receipt, RefusedCall, Release};
+use ledger::{Charge, Hold, Markup, Money, Receipt, RefusedCall, Release};
 use providers::Usage;
 
 use crate::app::App;
@@ -53,24 +53,36 @@ pub async fn settle(
         attempt.latency_ms = crate::case::millis(upstream.asked_at.elapsed());
     }
     if let Some(caller) = &case.caller {
-        let tokens = usage.input.saturating_add(usage.cached_input).saturating_add(usage.cache_write);
-        app.limits.spend(caller, tokens.saturating_add(usage.output), app.clock().now());
+        app.limits.spend(caller, usage.all_input().saturating_add(usage.all_output()), app.clock().now());
     }
     let mut record = case.record(ending, None);
     record.usage = usage;
+    record.price_version = upstream.price_version.to_string();
+    record.markup = Some(upstream.markup).filter(|it| *it != Markup::NONE);
     app.telemetry.used(&upstream.target, &usage, upstream.asked_at.elapsed());
     // A sum beyond what can be told is charged as far as hold and room go: the ledger never books above that.
     let charge = Charge { cost: cost.unwrap_or(Money::MAX), price: price.unwrap_or(Money::MAX), record };
     let receipt = in_time(app, app.ledger.settle(hold, charge)).await;
     app.telemetry.closed(case, ending.as_str());
     case.resolved = true;
-    let counted = Usage {
+    let counted = told(&usage);
+    Settled { receipt, counted }
+}
+
+/// What was used, as the answer tells it.
+fn told(usage: &ledger::Usage) -> Usage {
+    Usage {
         input: usage.input,
         cached_input: usage.cached_input,
         cache_write: usage.cache_write,
-        output: usage.output,
-    };
-    Settled { receipt, counted }
+        cache_write_1h: usage.cache_write_1h,
+        audio_input: usage.audio_input,
+        image_input: usage.image_input,
+        output: usage.all_output(),
+        reasoning: usage.reasoning,
+        audio_output: usage.audio_output,
+        searches: usage.searches,
+    }
 }
 
 /// Waits for the ledger, but not for ever. The ledger owns the settlement already and makes it durable on its own.

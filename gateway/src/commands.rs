@@ -213,13 +213,10 @@ pub fn policy_eval(input: &Path, dir: Option<&Path>, data: Option<&Path>, query:
 
 /// Brings the database to this version.
 pub fn migrate(file: Option<PathBuf>) -> ExitCode {
-    let file = file.or_else(usual_file);
-    let config = match config::load(file.as_deref(), &environment()) {
-        Ok(loaded) if loaded.faults.is_empty() => loaded.config,
-        Ok(loaded) => return complain(&loaded.faults),
-        Err(fault) => return complain(&[fault]),
+    let url = match database_url(file) {
+        Ok(url) => url,
+        Err(code) => return code,
     };
-    let url = config.database_url();
     match server::runtime().block_on(ledger::Ledger::migrate(&url)) {
         Ok(()) => {
             println!("ok: the database is at this version");
@@ -229,6 +226,16 @@ pub fn migrate(file: Option<PathBuf>) -> ExitCode {
             eprintln!("{}", server::chain(&error));
             ExitCode::FAILURE
         }
+    }
+}
+
+/// The database that the configuration names, for commands that need nothing else of it.
+pub(crate) fn database_url(file: Option<PathBuf>) -> Result<String, ExitCode> {
+    let file = file.or_else(usual_file);
+    match config::load(file.as_deref(), &environment()) {
+        Ok(loaded) if loaded.faults.is_empty() => Ok(loaded.config.database_url()),
+        Ok(loaded) => Err(complain(&loaded.faults)),
+        Err(fault) => Err(complain(&[fault])),
     }
 }
 

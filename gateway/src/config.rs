@@ -6,10 +6,12 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use providers::ProviderConfig;
+use providers::{CatalogPrice, CatalogTier, ProviderConfig};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_yaml_ng::{Mapping, Value};
+
+use crate::pricing::{self, PriceFault};
 
 /// Everything that an operator can set.
 #[derive(Debug, Clone)]
@@ -56,11 +58,52 @@ pub struct PriceConfig {
     pub input: String,
     pub cached_input: Option<String>,
     pub cache_write: Option<String>,
+    pub cache_write_1h: Option<String>,
+    pub audio_input: Option<String>,
+    pub image_input: Option<String>,
     pub output: String,
+    pub reasoning: Option<String>,
+    pub audio_output: Option<String>,
+    /// Each call, beside its tokens.
+    pub request: Option<String>,
+    /// Each search.
+    pub search: Option<String>,
+    /// What of the price of tokens remains in a batch, as a factor.
+    pub batch: Option<String>,
+    /// Other rates for the whole call above so many tokens of input.
+    #[serde(default)]
+    pub long_context: Vec<CatalogTier>,
     /// The model bills output that it does not stream.
     pub hidden_output: Option<bool>,
     /// The provider goes on billing after a stream was cancelled.
     pub bills_after_cancel: Option<bool>,
+}
+
+impl PriceConfig {
+    /// What was written, as prices.
+    ///
+    /// # Errors
+    /// The first member that is no price.
+    pub fn rates(&self) -> Result<ledger::Rates, PriceFault> {
+        let price = self.clone();
+        let rates = pricing::rates(&CatalogPrice {
+            input: price.input,
+            cached_input: price.cached_input,
+            cache_write: price.cache_write,
+            cache_write_1h: price.cache_write_1h,
+            audio_input: price.audio_input,
+            image_input: price.image_input,
+            output: price.output,
+            reasoning: price.reasoning,
+            audio_output: price.audio_output,
+            request: price.request,
+            search: price.search,
+            batch: price.batch,
+            long_context: price.long_context,
+        })?;
+        let (hidden_output, bills_after_cancel) = (self.hidden_output, self.bills_after_cancel);
+        Ok(ledger::Rates { hidden_output, bills_after_cancel, ..rates })
+    }
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -406,19 +449,8 @@ impl Reader {
             }
         }
         for (name, price) in &config.prices {
-            for (member, text) in [
-                ("input", Some(&price.input)),
-                ("cached_input", price.cached_input.as_ref()),
-                ("cache_write", price.cache_write.as_ref()),
-                ("output", Some(&price.output)),
-            ] {
-                match text.map(|text| text.parse::<ledger::Money>()) {
-                    Some(Err(error)) => self.fault(&format!("prices.{name}.{member}"), error.to_string()),
-                    Some(Ok(money)) if money.is_negative() => {
-                        self.fault(&format!("prices.{name}.{member}"), "must not be negative".into());
-                    }
-                    _ => {}
-                }
+            if let Err(it) = price.rates() {
+                self.fault(&format!("prices.{name}.{}", it.member), it.message);
             }
         }
         if let Err(error) = config.markup.parse::<ledger::Markup>() {

@@ -19,7 +19,8 @@ use crate::refusal::{Exhausted, Refusal};
 /// A provider that has begun to answer.
 pub struct Upstream {
     pub target: Arc<Target>,
-    pub rates: Rates,
+    pub rates: Arc<Rates>,
+    pub price_version: Arc<str>,
     /// As it was when the call was priced.
     pub markup: Markup,
     pub bills_on: bool,
@@ -141,7 +142,8 @@ async fn attempt(
     })?;
     Ok(Upstream {
         target: Arc::clone(&offer.target),
-        rates: offer.rates,
+        rates: Arc::clone(&offer.rates),
+        price_version: Arc::clone(&offer.price_version),
         markup: offer.markup,
         bills_on: offer.bills_on,
         request: request.clone(),

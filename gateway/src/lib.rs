@@ -20,6 +20,8 @@ mod meter;
 mod parse;
 mod permit;
 mod pipeline;
+pub mod prices_command;
+mod pricing;
 mod quote;
 mod recall;
 mod refusal;

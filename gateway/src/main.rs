@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use gateway::commands;
+use gateway::prices_command::{self, ImportArguments};
 
 // Calls allocate small and often on one thread and free on another: glibc's allocator took an eighth of a call's time.
 #[global_allocator]
@@ -41,6 +42,9 @@ enum Command {
     /// Try policies.
     #[command(subcommand)]
     Policy(PolicyCommand),
+    /// Keep the price list.
+    #[command(subcommand)]
+    Prices(PricesCommand),
     /// Bring the database to this version.
     Migrate {
         #[arg(long, env = "ALFRED_CONFIG")]
@@ -64,6 +68,15 @@ enum AuditCommand {
         /// A JSON Lines export, or - for standard input.
         export: PathBuf,
     },
+}
+
+#[derive(Subcommand)]
+enum PricesCommand {
+    /// Take over a community price list (model_prices_and_context_window.json). Done again, it changes nothing.
+    ///
+    /// It works on the database itself: with SQLite no server may run on it (send the file to
+    /// POST /admin/v1/prices/import instead); with Postgres running servers take the prices up within seconds.
+    Import(ImportArguments),
 }
 
 #[derive(Subcommand)]
@@ -98,6 +111,7 @@ fn main() -> ExitCode {
         Command::Policy(PolicyCommand::Eval { input, dir, data, query }) => {
             commands::policy_eval(&input, dir.as_deref(), data.as_deref(), query.as_deref())
         }
+        Command::Prices(PricesCommand::Import(arguments)) => prices_command::import(arguments),
         Command::Migrate { config } => commands::migrate(config),
     }
 }

@@ -28,8 +28,7 @@ impl Meter {
 
     /// The provider's own count; a later one replaces an earlier one.
     pub fn billed(&mut self, usage: providers::Usage) {
-        let classes = [usage.input, usage.cached_input, usage.cache_write, usage.output];
-        if classes.iter().any(|tokens| *tokens > MOST_TOKENS) {
+        if !usage.is_within(MOST_TOKENS) {
             tracing::warn!("a provider reported more tokens than any call can have; it is counted here instead");
             return;
         }
@@ -58,12 +57,23 @@ impl Meter {
     }
 }
 
+/// The ledger's classes are disjoint: what was thought and what was spoken are no plain output there.
 fn read(usage: &providers::Usage, output: u64, estimated: bool) -> ledger::Usage {
+    let reasoning = usage.reasoning.min(output);
+    let audio_output = usage.audio_output.min(output - reasoning);
     ledger::Usage {
         input: usage.input,
         cached_input: usage.cached_input,
         cache_write: usage.cache_write,
-        output,
+        cache_write_1h: usage.cache_write_1h,
+        audio_input: usage.audio_input,
+        image_input: usage.image_input,
+        output: output - reasoning - audio_output,
+        reasoning,
+        audio_output,
+        requests: 0,
+        searches: usage.searches,
+        batch: false,
         estimated,
     }
 }
@@ -80,7 +90,7 @@ mod tests {
         let target = Fleet::build(&providers, &|_| None).expect("a fleet").target("sim/echo").expect("a target");
         let body = r#"{"model":"sim/echo","messages":[{"role":"user","content":"hello there"}]}"#;
         let request = ChatRequest::parse(Shape::OpenAi, Bytes::from_static(body.as_bytes())).expect("a request");
-        let told = |output| Usage { input: 9, cached_input: 4, cache_write: 0, output };
+        let told = |output| Usage { input: 9, cached_input: 4, output, ..Usage::default() };
         let text = "one two three four five";
         let own = target.count_output(text);
         assert!(own >= 5, "five words are at least five tokens");

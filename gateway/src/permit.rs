@@ -8,6 +8,7 @@ use providers::{ChatRequest, HealthView, Target};
 use safety::{Action, Actions, Kind};
 
 use crate::case::{Caller, Case};
+use crate::pricing::Buyer;
 use crate::refusal::Refusal;
 use crate::scan::Found;
 use crate::snapshot::Snapshot;
@@ -106,7 +107,7 @@ fn facts(
     health: &HealthView,
     candidates: &[Choice],
 ) -> Facts {
-    let credential = &caller.credential;
+    let (credential, buyer) = (&caller.credential, Buyer::new(caller, case.at));
     let features = asked.features();
     let seconds = case.at.micros().div_euclid(1_000_000);
     Facts {
@@ -128,15 +129,15 @@ fn facts(
             images: features.images,
             claims: case.claims.clone(),
         },
-        candidates: candidates.iter().map(|choice| candidate(snapshot, health, choice)).collect(),
+        candidates: candidates.iter().map(|choice| candidate(snapshot, &buyer, health, choice)).collect(),
         findings: found.counts.clone(),
         time: TimeFacts::at(seconds),
     }
 }
 
-fn candidate(snapshot: &Snapshot, health: &HealthView, choice: &Choice) -> Candidate {
+fn candidate(snapshot: &Snapshot, buyer: &Buyer, health: &HealthView, choice: &Choice) -> Candidate {
     let target = &choice.target;
-    let rates = snapshot.rates(target);
+    let rates = snapshot.price(target, buyer).map(|listed| &listed.rates);
     Candidate {
         name: choice.name.clone(),
         target: target.name.clone(),

@@ -13,6 +13,7 @@ use crate::close::{self, release};
 use crate::forward::{Upstream, forward};
 use crate::parse::{on_this_thread_if_small, parse};
 use crate::permit::permit;
+use crate::pricing::Buyer;
 use crate::quote::quote;
 use crate::recall::recall;
 use crate::refusal::Refusal;
@@ -51,11 +52,12 @@ async fn admit(app: &Arc<App>, call: &mut Call, case: &mut Case) -> Result<Admit
     let asked = parse(app, call, case).await?; //                             what
     let found = scan(&app.scanner, &asked); //                                what is in it
     let (health, large) = (app.health.view(app.millis()), asked.body().len());
+    let buyer = Buyer::new(&caller, case.at);
     let quote = on_this_thread_if_small(large, || {
         let permit = permit(&snapshot, &caller, &asked, &found, &health, case)?; // may it, where, under which duties
         let permit = permit.apply(&asked, &found, case)?; //                  redacted: what may leave
         let stored = recall(app, &permit, case); //                           answered before?
-        quote(&snapshot, permit, stored) //                                   how much (a hit: nothing)
+        quote(&snapshot, &buyer, permit, stored) //                          how much (a hit: nothing)
     })?;
     let order = Order {
         call: case.id,

@@ -7,6 +7,7 @@ use providers::Target;
 
 use crate::cache::Stored;
 use crate::permit::Cleared;
+use crate::pricing::{Buyer, bills_on};
 use crate::refusal::Refusal;
 use crate::snapshot::Snapshot;
 
@@ -16,7 +17,9 @@ const UNKNOWN_CAP: u64 = 4_096;
 /// A target that the call may go to, with its price and the cap that is sent to it.
 pub struct Offer {
     pub target: Arc<Target>,
-    pub rates: Rates,
+    pub rates: Arc<Rates>,
+    /// Which price list the rates are from.
+    pub price_version: Arc<str>,
     /// Per choice.
     pub cap: u64,
     /// What was sent is billed to its end, whoever hangs up: by a provider that goes on, or in tokens that nobody sees.
@@ -35,7 +38,12 @@ pub struct Quote {
 }
 
 /// Prices the plan. `stored`: the answer is at hand, so nothing needs to be held.
-pub fn quote(snapshot: &Snapshot, permit: Cleared, stored: Option<Arc<Stored>>) -> Result<Quote, Refusal> {
+pub fn quote(
+    snapshot: &Snapshot,
+    buyer: &Buyer,
+    permit: Cleared,
+    stored: Option<Arc<Stored>>,
+) -> Result<Quote, Refusal> {
     let request = &permit.request;
     if let Some(member) = request.features().surcharge {
         // It would be billed at a rate that no price list here has: refused before any money is held.
@@ -46,18 +54,20 @@ pub fn quote(snapshot: &Snapshot, permit: Cleared, stored: Option<Arc<Stored>>) 
     let mut dearest = Exact::ZERO;
     for target in &permit.targets {
         // An unpriced target is no target: what it cost could not be accounted for.
-        let Some(rates) = snapshot.rates(target) else { continue };
+        let Some(listed) = snapshot.price(target, buyer) else { continue };
+        let (rates, markup) = (Arc::clone(&listed.rates), snapshot.markup(target, buyer, request.model()));
         let input_bound = target.input_bound(request);
         let cap = cap(request.max_output(), permit.max_output(), target, input_bound);
         let output = cap.checked_mul(request.choices()).ok_or_else(too_much)?;
-        let worst = rates.worst(input_bound, output).with_markup(snapshot.routes.markup);
+        let worst = rates.worst(input_bound, output).with_markup(markup);
         dearest = if worst > dearest { worst } else { dearest };
         offers.push(Offer {
             target: Arc::clone(target),
+            bills_on: bills_on(target, &rates),
             rates,
+            price_version: Arc::clone(&listed.version),
             cap,
-            bills_on: snapshot.bills_on(target),
-            markup: snapshot.routes.markup,
+            markup,
         });
     }
     if offers.is_empty() {

@@ -3,12 +3,14 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use ledger::{Credential, CredentialSet, Id, Key, Markup, Money, OperatorCredential, PresentedKey, Rates, Timestamp};
+use ledger::prices::PriceBook;
+use ledger::{Credential, CredentialSet, Id, Key, Markup, OperatorCredential, PresentedKey, Timestamp};
 use policies::PolicySet;
 use providers::{Fleet, Target};
 
 use crate::case::Caller;
-use crate::config::{Config, Fault, PriceConfig};
+use crate::config::{Config, Fault};
+use crate::pricing::{self, ListPrices};
 
 /// What only a new configuration changes.
 pub struct Routes {
@@ -17,9 +19,8 @@ pub struct Routes {
     pub providers: usize,
     /// In the order of the configuration, which is the order of `/v1/models`.
     pub aliases: Vec<(String, Vec<Arc<Target>>)>,
-    pub prices: HashMap<String, Rates>,
-    /// What the configuration says of billing beside the price: by target, hidden output and billing after a cancel.
-    pub billing: HashMap<String, (Option<bool>, Option<bool>)>,
+    pub prices: ListPrices,
+    /// Where no stored one is meant.
     pub markup: Markup,
     /// Every name that is configured or catalogued: only these are kept in receipts and become labels of metrics.
     pub known: HashSet<String>,
@@ -31,6 +32,8 @@ pub struct Snapshot {
     pub revision: i64,
     keys: HashMap<Id<Key>, Arc<Credential>>,
     pub operators: Arc<[OperatorCredential]>,
+    /// The stored price list.
+    pub book: Arc<PriceBook>,
     pub routes: Arc<Routes>,
     pub policies: Arc<PolicySet>,
 }
@@ -44,9 +47,9 @@ pub struct Resolved {
 
 impl Snapshot {
     /// Builds the view from what the ledger says now.
-    pub fn new(set: CredentialSet, routes: Arc<Routes>, policies: Arc<PolicySet>) -> Snapshot {
+    pub fn new(set: CredentialSet, book: Arc<PriceBook>, routes: Arc<Routes>, policies: Arc<PolicySet>) -> Snapshot {
         let keys = set.keys.into_iter().map(|credential| (credential.key, Arc::new(credential))).collect();
-        Snapshot { revision: set.revision, keys, operators: set.operators.into(), routes, policies }
+        Snapshot { revision: set.revision, keys, operators: set.operators.into(), book, routes, policies }
     }
 
     /// Whose key this is, if it is a live one.
@@ -69,42 +72,6 @@ impl Snapshot {
     pub fn knows(&self, model: &str) -> bool {
         self.routes.known.contains(model)
     }
-
-    /// What the target's tokens cost: the configuration's word before the catalogue's.
-    pub fn rates(&self, target: &Target) -> Option<Rates> {
-        match self.routes.prices.get(&target.name) {
-            Some(rates) => Some(*rates),
-            None => catalogue_rates(target),
-        }
-    }
-}
-
-impl Snapshot {
-    /// Whether hanging up saves nothing: the target bills what is not streamed, or goes on when the connection is dropped.
-    pub fn bills_on(&self, target: &Target) -> bool {
-        let (hidden, after_cancel) = self.routes.billing.get(&target.name).copied().unwrap_or_default();
-        hidden.unwrap_or(target.hidden_output) || after_cancel.unwrap_or(target.bills_after_cancel)
-    }
-}
-
-fn catalogue_rates(target: &Target) -> Option<Rates> {
-    let price = target.price.as_ref()?;
-    let optional = |text: &Option<String>| text.as_ref().map(|text| text.parse::<Money>().ok());
-    Some(Rates {
-        input: price.input.parse().ok()?,
-        cached_input: optional(&price.cached_input).unwrap_or(None),
-        cache_write: optional(&price.cache_write).unwrap_or(None),
-        output: price.output.parse().ok()?,
-    })
-}
-
-fn configured_rates(price: &PriceConfig) -> Result<Rates, ledger::MoneyError> {
-    Ok(Rates {
-        input: price.input.parse()?,
-        cached_input: price.cached_input.as_deref().map(str::parse).transpose()?,
-        cache_write: price.cache_write.as_deref().map(str::parse).transpose()?,
-        output: price.output.parse()?,
-    })
 }
 
 /// Builds what the configuration decides: providers, aliases, prices.
@@ -132,17 +99,17 @@ pub fn routes(file: &str, config: &Config, environment: &dyn Fn(&str) -> Option<
         }
         aliases.push((model.id.clone(), targets));
     }
-    let (mut prices, mut billing) = (HashMap::new(), HashMap::new());
+    let listed = fleet.models().iter().filter_map(|it| Some((it.name.clone(), pricing::catalogued(it)?)));
+    let mut prices = ListPrices { configured: HashMap::new(), catalogue: listed.collect() };
     for (name, price) in &config.prices {
         if fleet.target(name).is_none() {
             // A misspelt name would leave the catalogue's price in force without a word.
             let message = format!("'{name}' is not 'provider/model' of a configured provider");
             faults.push(fault(format!("prices.{name}"), message));
         }
-        billing.insert(name.clone(), (price.hidden_output, price.bills_after_cancel));
-        match configured_rates(price) {
-            Ok(rates) => drop(prices.insert(name.clone(), rates)),
-            Err(error) => faults.push(fault(format!("prices.{name}"), error.to_string())),
+        match price.rates() {
+            Ok(rates) => drop(prices.configured.insert(name.clone(), pricing::configured(name, rates))),
+            Err(it) => faults.push(fault(format!("prices.{name}.{}", it.member), it.message)),
         }
     }
     let markup = config.markup.parse::<Markup>().unwrap_or_else(|error| {
@@ -153,9 +120,9 @@ pub fn routes(file: &str, config: &Config, environment: &dyn Fn(&str) -> Option<
         std::iter::once(alias).chain(targets.iter().map(|target| &target.name))
     });
     let listed = fleet.models().iter().map(|target| &target.name);
-    let known = aliased.chain(listed).chain(prices.keys()).cloned().collect();
+    let known = aliased.chain(listed).chain(prices.configured.keys()).cloned().collect();
     if faults.is_empty() {
-        Ok(Routes { fleet, providers: config.providers.len(), aliases, prices, billing, markup, known })
+        Ok(Routes { fleet, providers: config.providers.len(), aliases, prices, markup, known })
     } else {
         Err(faults)
     }

@@ -80,8 +80,7 @@ impl Telemetry {
     /// What an answered call used.
     pub fn used(&self, target: &Target, usage: &ledger::Usage, took: Duration) {
         let model = self.model_label(target);
-        let input = usage.input + usage.cached_input + usage.cache_write;
-        for (kind, tokens) in [("input", input), ("output", usage.output)] {
+        for (kind, tokens) in [("input", usage.all_input()), ("output", usage.all_output())] {
             #[expect(clippy::cast_precision_loss, reason = "a histogram of token counts")]
             histogram!("gen_ai.client.token.usage", "gen_ai.token.type" => kind, "gen_ai.request.model" => model.clone(), "gen_ai.provider.name" => target.provider.clone())
                 .record(tokens as f64);

@@ -45,6 +45,12 @@ kinds! {
     JournalRow = "jrn_";
     /// Something that somebody should be told.
     Alert = "alr_";
+    /// A price in the stored list.
+    Price = "prc_";
+    /// What a tenant pays for a dollar of cost.
+    MarkupRule = "mku_";
+    /// What an organisation wants done about targets without a price.
+    PricingTerms = "trm_";
 }
 
 /// An identifier of a `K`. A team's never fits where a key's is wanted.

@@ -17,6 +17,7 @@ mod life;
 mod money;
 mod order;
 mod price;
+pub mod prices;
 mod queue;
 mod record;
 mod rows;
@@ -33,12 +34,14 @@ pub use clock::{Clock, Timestamp, TimestampError};
 pub use entropy::Entropy;
 pub use error::{FundError, OverLimit, RefundError, ReserveError, StoreError, Unready};
 pub use hold::{Hold, Owner, SoftWarning};
-pub use id::{Alert, Call, Id, IdError, Instance, JournalRow, Key, Kind, Operator, Org, Team, User, Wallet};
+pub use id::{
+    Alert, Call, Id, IdError, Instance, JournalRow, Key, Kind, MarkupRule, Operator, Org, Price, Team, User, Wallet,
+};
 pub use key::{PresentedKey, ShownKey};
 pub use ledger::{Confirmed, Gauges, Ledger, Options};
 pub use money::{Money, MoneyError, NANOS_PER_USD};
 pub use order::{Charge, Claim, Estimate, Fund, Order, Receipt, Refund, RefusedCall, Release, Reserved};
-pub use price::{Exact, Markup, MarkupError, Rates, Usage};
+pub use price::{Classes, Discount, Exact, LongContext, MOST_TIERS, Markup, MarkupError, Rates, RatesError, Usage};
 pub use queue::Pending;
 pub use record::{AttemptRecord, CallRecord, ChargeRecord, FindingRecord};
 pub use soft::{MOST_THRESHOLDS, Percent, SoftAction, Threshold, ThresholdError, Thresholds};

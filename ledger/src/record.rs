@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::clock::Timestamp;
 use crate::id::{Id, Team, User};
 use crate::money::Money;
-use crate::price::Usage;
+use crate::price::{Markup, Usage};
 
 pub(crate) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
@@ -38,6 +38,12 @@ pub struct CallRecord {
     pub code: Option<String>,
     #[serde(skip_serializing_if = "is_default")]
     pub usage: Usage,
+    /// Which price list the charge was made from: `config:…`, `prc_…`, `catalog:…`, `default:…`.
+    #[serde(skip_serializing_if = "is_default")]
+    pub price_version: String,
+    /// What the tenant paid for a dollar of cost; none where it paid the cost.
+    #[serde(skip_serializing_if = "is_default")]
+    pub markup: Option<Markup>,
     #[serde(skip_serializing_if = "is_default")]
     pub stream: bool,
     #[serde(skip_serializing_if = "is_default")]

@@ -10,6 +10,10 @@ use crate::chat::Shape;
 use crate::config::Fault;
 use crate::credentials::Secret;
 
+mod price;
+
+pub use price::{CatalogPrice, CatalogTier};
+
 /// One file of the catalogue.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -18,6 +22,9 @@ pub(crate) struct Provider {
     #[serde(default)]
     pub base_url: Option<String>,
     pub dialect: DialectName,
+    /// The day on which a price in this file last changed; names their version.
+    #[serde(default)]
+    pub revised: String,
     #[serde(default)]
     pub auth: Auth,
     #[serde(default = "global")]
@@ -72,22 +79,6 @@ pub(crate) struct Model {
     pub image_tokens: Option<u64>,
     #[serde(default)]
     pub quirks: Option<Quirks>,
-}
-
-/// US dollars per million tokens, as decimal strings. A missing class costs what input costs.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct CatalogPrice {
-    /// Input.
-    pub input: String,
-    /// Input read from the provider's cache.
-    #[serde(default)]
-    pub cached_input: Option<String>,
-    /// Input written to the provider's cache.
-    #[serde(default)]
-    pub cache_write: Option<String>,
-    /// Output, hidden reasoning included.
-    pub output: String,
 }
 
 /// How tokens can be counted here.
@@ -205,21 +196,18 @@ fn faults_of(file: &str, provider: &Provider) -> Vec<Fault> {
         if provider.models[..i].iter().any(|it| it.id == model.id) {
             faults.push(Fault::new(&*place, "given twice"));
         }
-        let prices = model.price.iter().flat_map(|it| {
-            [Some(&it.input), it.cached_input.as_ref(), it.cache_write.as_ref(), Some(&it.output)].into_iter().flatten()
-        });
-        for price in prices.filter(|it| !is_price(it)) {
-            faults.push(Fault::new(&*place, format!("{price:?} is not a price such as \"2.50\"")));
+        for fault in model.price.iter().flat_map(CatalogPrice::faults) {
+            faults.push(Fault::new(&*place, fault));
         }
     }
+    let is_day = |text: &str| text.len() == 10 && text.bytes().all(|b| b.is_ascii_digit() || b == b'-');
+    if provider.models.iter().any(|model| model.price.is_some()) && !is_day(&provider.revised) {
+        faults.push(Fault::new(
+            at("revised"),
+            "must be the day of the last change of a price, such as 2026-11-20: it names their version",
+        ));
+    }
     faults
-}
-
-/// At most nine decimals, never negative.
-fn is_price(text: &str) -> bool {
-    let (whole, part) = text.split_once('.').unwrap_or((text, "0"));
-    let digits = |it: &str| !it.is_empty() && it.bytes().all(|b| b.is_ascii_digit());
-    digits(whole) && digits(part) && whole.len() <= 9 && part.len() <= 9
 }
 
 impl DialectName {
@@ -238,22 +226,5 @@ mod tests {
     #[test]
     fn the_catalogue_has_no_faults() {
         assert_eq!(check_catalog(), vec![]);
-    }
-
-    #[test]
-    fn a_price_is_a_decimal_string() {
-        for (text, good) in [
-            ("2.50", true),
-            ("0", true),
-            ("0.0375", true),
-            ("-1", false),
-            ("", false),
-            ("1e3", false),
-            (".5", false),
-            ("1.", false),
-            ("0.0000000001", false),
-        ] {
-            assert_eq!(is_price(text), good, "{text:?}");
-        }
     }
 }

@@ -37,6 +37,10 @@ pub struct Target {
     pub context: Option<u64>,
     /// The catalogue's price; the configuration may know better.
     pub price: Option<CatalogPrice>,
+    /// The day that names the version of that price: when a price of its file last changed.
+    pub revised: String,
+    /// The kind of its provider: what it is at home, whatever the configuration calls it.
+    pub kind: String,
     /// It bills output that it does not show.
     pub hidden_output: bool,
     /// It goes on computing, and bills, when the connection is dropped.
@@ -90,10 +94,12 @@ impl Fleet {
                 continue;
             };
             match configure(&path, config, entry, env) {
-                Ok(configured) => {
-                    let borrowed =
-                        entry.models_of.as_ref().and_then(|it| catalogue.get(it)).map_or(&[][..], |it| &it.models);
-                    fleet.add(configured, borrowed, &config.models);
+                Ok(mut configured) => {
+                    let lender = entry.models_of.as_ref().and_then(|it| catalogue.get(it));
+                    if let Some(lender) = lender {
+                        configured.entry.revised.clone_from(&lender.revised);
+                    }
+                    fleet.add(configured, lender.map_or(&[][..], |it| &it.models), &config.models);
                 }
                 Err(found) => faults.extend(found),
             }
@@ -112,6 +118,11 @@ impl Fleet {
             return None;
         }
         Some(Arc::new(provider.target(&Model::unknown(model))))
+    }
+
+    /// Whether a provider is configured under this name, or is of this kind.
+    pub fn has_provider(&self, name: &str) -> bool {
+        self.providers.contains_key(name) || self.providers.values().any(|it| it.entry.kind == name)
     }
 
     /// Loads the tokenizers that calls to these providers will need: that of estimates, and those of listed models. What is not
@@ -166,6 +177,8 @@ impl Configured {
             max_output: model.max_output,
             context: model.context,
             price: model.price.clone(),
+            revised: self.entry.revised.clone(),
+            kind: self.entry.kind.clone(),
             hidden_output: model.hidden_output || (!described && family_wants_it),
             bills_after_cancel: self.entry.bills_after_cancel,
             images: described.then_some(model.images),
@@ -344,11 +357,13 @@ mod tests {
         let target = fleet.target("openai/gpt-4o").unwrap();
         assert_eq!((target.context, target.images, &*target.region), (Some(128_000), Some(true), "us"));
         assert_eq!(target.price.as_ref().map(|it| &*it.output), Some("10.00"));
+        assert_eq!(fleet.target("az/gpt-4o").map(|it| it.revised.clone()).as_ref(), Some(&target.revised), "borrowed");
         let target = fleet.target("az/gpt-5").unwrap();
         assert_eq!(
             (&*target.region, target.hidden_output, target.quirks.needs_max_completion_tokens),
             ("eu", true, true)
         );
+        assert_eq!((&*target.kind, target.revised.len()), ("azure", 10));
         let target = fleet.target("groq/llama-3.1-8b-instant").unwrap();
         assert_eq!((target.max_output, target.context), (Some(5), Some(131_072)));
         assert_eq!(fleet.target("groq/openai/gpt-oss-20b").unwrap().model, "openai/gpt-oss-20b");

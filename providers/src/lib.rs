@@ -22,7 +22,7 @@ mod splice;
 mod sse;
 mod tokens;
 
-pub use catalog::{Auth, CatalogPrice, Quirks, Tokenizer, check_catalog};
+pub use catalog::{Auth, CatalogPrice, CatalogTier, Quirks, Tokenizer, check_catalog};
 pub use chat::{BadRequest, ChatEvent, ChatRequest, Delta, End, Features, Shape, TextPart, Usage};
 pub use config::{ConfiguredModel, Fault, KeySource, ProviderConfig};
 pub use credentials::Secret;

@@ -5,6 +5,7 @@ pub(crate) mod audit;
 pub(crate) mod charges;
 pub(crate) mod keys;
 pub(crate) mod people;
+pub(crate) mod prices;
 pub(crate) mod requests;
 pub(crate) mod wallets;
 

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use ledger::{
-    Amended, Amendment, AttemptRecord, Call, ChargeRecord, FindingRecord, Id, JournalRow, Key, Money, Org, Receipt,
-    Team, Timestamp, User, Wallet,
+    Amended, Amendment, AttemptRecord, Call, ChargeRecord, FindingRecord, Id, JournalRow, Key, Markup, Money, Org,
+    Receipt, Team, Timestamp, User, Wallet,
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -47,7 +47,14 @@ pub(crate) struct ReceiptBody {
     pub cached_input_tokens: u64,
     /// Those that were written to a provider's cache.
     pub cache_write_tokens: u64,
+    /// All output tokens: shown, thought and spoken.
     pub output_tokens: u64,
+    /// Those that were thought and not shown, where the provider tells them apart.
+    pub reasoning_tokens: u64,
+    /// Those that were heard.
+    pub audio_input_tokens: u64,
+    /// Those that were spoken.
+    pub audio_output_tokens: u64,
     /// The provider told no usage, so these are our own counts.
     pub tokens_estimated: bool,
     /// What the providers cost the platform, over all attempts.
@@ -59,6 +66,12 @@ pub(crate) struct ReceiptBody {
     /// The same in credits, a unit of display: 1 credit is 0.001 USD.
     #[schema(example = "0.123456")]
     pub price_credits: String,
+    /// Which price list it was charged from: `config:…`, `prc_…`, `catalog:…` or `default:…`; null where nothing was.
+    #[schema(required, example = "prc_0192f0c1a2b37c4d8e5f60718293a4b5")]
+    pub price_version: Option<String>,
+    /// What the tenant pays for a dollar of the answer's cost.
+    #[schema(value_type = String, example = "1.2")]
+    pub markup: Markup,
     /// What was billed beyond what could be held; the platform's.
     #[schema(value_type = String, example = "0")]
     pub overrun_usd: Money,
@@ -170,14 +183,19 @@ impl From<Receipt> for ReceiptBody {
             status: receipt.status,
             ending: record.ending,
             code: record.code,
-            input_tokens: usage.input.saturating_add(usage.cached_input).saturating_add(usage.cache_write),
+            input_tokens: usage.all_input(),
             cached_input_tokens: usage.cached_input,
-            cache_write_tokens: usage.cache_write,
-            output_tokens: usage.output,
+            cache_write_tokens: usage.all_cache_writes(),
+            output_tokens: usage.all_output(),
+            reasoning_tokens: usage.reasoning,
+            audio_input_tokens: usage.audio_input,
+            audio_output_tokens: usage.audio_output,
             tokens_estimated: usage.estimated,
             cost_usd: receipt.cost,
             price_usd: receipt.price,
             price_credits: receipt.price.credits(),
+            price_version: Some(record.price_version).filter(|it| !it.is_empty()),
+            markup: record.markup.unwrap_or_default(),
             overrun_usd: receipt.overrun,
             refunded_usd: receipt.refunded,
             held_usd: receipt.held,

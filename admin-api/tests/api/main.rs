@@ -9,6 +9,7 @@ mod keys;
 mod money;
 mod once;
 mod paging;
+mod prices;
 mod reconcile;
 mod routes;
 mod tenants;

@@ -137,6 +137,27 @@ async fn example(world: &World, operation: &str, org: &str) -> Option<&'static s
             let body = Value::from("date,model,cost_usd\n2026-06-15,gpt-4o,1.5\n");
             ("POST", "/reconciliations?provider=sim".into(), body, "RECONCILED")
         }
+        "create_price" => {
+            let body = json!({"org_id": org, "target": "openai/x", "rates": {"input": "1", "output": "2"}, "source": "a test"});
+            ("POST", "/prices".into(), body, "PRICE_CREATED")
+        }
+        "import_prices" => {
+            let model =
+                json!({"litellm_provider": "openai", "input_cost_per_token": 1e-6, "output_cost_per_token": 2e-6});
+            ("POST", format!("/prices/import?org_id={org}"), json!({"gpt-x": model}), "PRICES_IMPORTED")
+        }
+        "rerate_price" => {
+            let price =
+                json!({"org_id": org, "target": "sim/*", "rates": {"input": "1", "output": "2"}, "source": "a test"});
+            let price = world.post("/prices", price).await.id();
+            let period = json!({"from": "2026-01-01T00:00:00Z", "to": "2027-01-01T00:00:00Z"});
+            ("POST", format!("/prices/{price}/rerate"), period, "PRICE_RERATED")
+        }
+        "set_markup" => ("POST", "/markups".into(), json!({"org_id": org, "markup": "1.2"}), "MARKUP_SET"),
+        "set_org_pricing" => {
+            let body = json!({"unpriced": "default", "default_rates": {"input": "9", "output": "9"}});
+            ("PUT", format!("/orgs/{org}/pricing"), body, "ORG_PRICING_SET")
+        }
         _ => return None,
     };
     let before = world.house.refreshes.load(Ordering::SeqCst);

@@ -52,6 +52,10 @@ impl Refresh for House {
         self.operators.read().unwrap().clone()
     }
 
+    fn serves(&self, target: &str) -> bool {
+        !target.starts_with("nowhere/")
+    }
+
     fn failed_verification(&self, _: &Parts) -> Option<Duration> {
         self.failures.fetch_add(1, Ordering::SeqCst);
         self.throttles.load(Ordering::SeqCst).then_some(Duration::from_secs(7))

@@ -6,6 +6,7 @@ pub(crate) mod journal;
 mod memory;
 mod places;
 mod postgres;
+pub(crate) mod prices;
 pub(crate) mod receipts;
 mod sqlite;
 pub(crate) mod tenants;

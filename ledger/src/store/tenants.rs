@@ -298,6 +298,17 @@ pub(crate) async fn insert_wallet(tx: &mut Tx, wallet: &WalletRow, content: [u8;
     Ok(())
 }
 
+/// Locks what the writer locks before it moves money in this wallet: the root above it.
+pub(crate) async fn lock_roots(tx: &mut Tx, wallet: Id<Wallet>) -> Result<(), StoreError> {
+    tx.rows_for_update(
+        "SELECT id FROM wallets WHERE parent_id IS NULL AND id IN
+             (SELECT wallet_id FROM chain_members WHERE chain = $1) ORDER BY id",
+        values![wallet],
+    )
+    .await
+    .map(drop)
+}
+
 /// How many wallets lie from this one to its root, itself included.
 pub(crate) async fn chain_length(tx: &mut Tx, wallet: Id<Wallet>) -> Result<i64, StoreError> {
     let row = tx.row("SELECT COUNT(*) AS n FROM chain_members WHERE chain = $1", values![wallet]).await?;

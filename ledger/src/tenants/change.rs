@@ -44,7 +44,9 @@ impl Tenants<'_> {
     ) -> Result<WalletRow, TenantError> {
         let now = self.now();
         let mut change = Change::begin(self.db()).await?;
-        // The writer holds this lock while it admits: nothing is held from here on that is not seen below.
+        // The writer holds these locks while it admits: nothing is held from here on that is not seen below, and what it
+        // remembers of the wallet is of the revision before this one.
+        rows::lock_roots(&mut change.tx, id).await?;
         let old = rows::lock::<WalletRow>(&mut change.tx, id.to_string()).await?;
         let old = old.ok_or_else(|| TenantError::Unknown(id.to_string()))?;
         let new = changed(&old, to, now)?;

@@ -25,7 +25,7 @@ pub(super) const NOTHING_COVERED: &str = "and tags must not both be empty: a sco
 pub(super) const MOST_REQUESTS_PER_MINUTE: u64 = 1_000_000;
 pub(super) const MOST_TOKENS_PER_MINUTE: u64 = 1_000_000_000;
 
-pub(super) fn invalid(field: &'static str, message: impl Into<String>) -> TenantError {
+pub(crate) fn invalid(field: &'static str, message: impl Into<String>) -> TenantError {
     TenantError::Invalid { field, message: message.into() }
 }
 
@@ -202,13 +202,13 @@ pub(super) fn operator_secret(secret: &str) -> Result<(), TenantError> {
 }
 
 /// The fingerprint of what something was made of.
-pub(super) fn content(members: &impl Serialize) -> [u8; 32] {
+pub(crate) fn content(members: &impl Serialize) -> [u8; 32] {
     let json = serde_json::to_vec(members).expect("ids, texts and numbers always print as JSON");
     Sha256::digest(json).into()
 }
 
 /// What was made before under the same id is the answer, if it was made of the same.
-pub(super) fn repeat<T>(row: T, id: &impl fmt::Display, was: [u8; 32], is: [u8; 32]) -> Result<T, TenantError> {
+pub(crate) fn repeat<T>(row: T, id: &impl fmt::Display, was: [u8; 32], is: [u8; 32]) -> Result<T, TenantError> {
     if was == is { Ok(row) } else { Err(TenantError::Conflict(id.to_string())) }
 }
 

@@ -5,12 +5,12 @@
 //! other content is a conflict.
 
 mod change;
-mod check;
+pub(crate) mod check;
 mod claim;
 mod credential;
 mod key;
 mod operator;
-mod people;
+pub(crate) mod people;
 mod scope;
 mod wallet;
 

@@ -178,7 +178,7 @@ impl Tenants<'_> {
 }
 
 /// The organisation that a body names has to be there.
-pub(super) async fn check_org(change: &mut Change, org: Id<Org>) -> Result<(), TenantError> {
+pub(crate) async fn check_org(change: &mut Change, org: Id<Org>) -> Result<(), TenantError> {
     match rows::has_org(&mut change.tx, org).await? {
         true => Ok(()),
         false => Err(check::invalid("org", format!("names {org}, which does not exist"))),
@@ -186,7 +186,7 @@ pub(super) async fn check_org(change: &mut Change, org: Id<Org>) -> Result<(), T
 }
 
 /// A team has to be there, and in the same organisation.
-pub(super) async fn check_team(
+pub(crate) async fn check_team(
     field: &'static str,
     change: &mut Change,
     org: Id<Org>,

@@ -8,6 +8,7 @@ mod idempotency;
 mod money;
 mod orphans;
 mod postgres;
+mod prices;
 mod tenants;
 mod trail;
 mod wallets;

@@ -27,23 +27,42 @@ pub struct Delta {
     pub content: bool,
 }
 
-/// Tokens by class; the classes are disjoint.
+/// Tokens by class. The classes of input are disjoint; `reasoning` and `audio_output` are parts of `output`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Usage {
-    /// Input that was neither read from a cache nor written to one.
+    /// Input that is of no other class.
     pub input: u64,
     /// Input read from the provider's cache.
     pub cached_input: u64,
-    /// Input written to the provider's cache.
+    /// Input written to the provider's cache, for the usual time.
     pub cache_write: u64,
-    /// Output, hidden reasoning included.
+    /// Input written to the provider's cache for an hour.
+    pub cache_write_1h: u64,
+    /// Input that was heard.
+    pub audio_input: u64,
+    /// Input that was seen, where the provider tells it apart.
+    pub image_input: u64,
+    /// All output, hidden reasoning included.
     pub output: u64,
+    /// What of the output was thought, where the provider tells it.
+    pub reasoning: u64,
+    /// What of the output was spoken.
+    pub audio_output: u64,
+    /// Searches that the provider made and bills.
+    pub searches: u64,
 }
 
 impl Usage {
     /// All input.
     pub fn all_input(&self) -> u64 {
-        self.input.saturating_add(self.cached_input).saturating_add(self.cache_write)
+        [self.cached_input, self.cache_write, self.cache_write_1h, self.audio_input, self.image_input]
+            .into_iter()
+            .fold(self.input, u64::saturating_add)
+    }
+
+    /// Everything that was counted is at most so much.
+    pub fn is_within(&self, most: u64) -> bool {
+        self.all_input().max(self.output).max(self.reasoning).max(self.audio_output).max(self.searches) <= most
     }
 }
 

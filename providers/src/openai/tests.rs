@@ -175,7 +175,7 @@ fn data(payloads: &[&str]) -> String {
 }
 
 fn usage(input: u64, cached_input: u64, output: u64) -> Option<Usage> {
-    Some(Usage { input, cached_input, cache_write: 0, output })
+    Some(Usage { input, cached_input, output, ..Usage::default() })
 }
 
 const HI: &str = r#"{"id":"c1","object":"chat.completion.chunk","created":1,"model":"m","x":1.0,"choices":[{"index":0,"delta":{"content":"hi"},"finish_reason":null}]}"#;

@@ -13,7 +13,9 @@ struct Wire {
     #[serde(default)]
     total_tokens: Option<u64>,
     #[serde(default)]
-    prompt_tokens_details: Option<Details>,
+    prompt_tokens_details: Option<Input>,
+    #[serde(default)]
+    completion_tokens_details: Option<Output>,
     /// DeepSeek's name for the cached part.
     #[serde(default)]
     prompt_cache_hit_tokens: Option<u64>,
@@ -22,10 +24,21 @@ struct Wire {
     cached_tokens: Option<u64>,
 }
 
-#[derive(Deserialize)]
-struct Details {
-    #[serde(default)]
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Input {
     cached_tokens: Option<u64>,
+    /// OpenRouter's, and ours.
+    cache_write_tokens: Option<u64>,
+    audio_tokens: Option<u64>,
+    image_tokens: Option<u64>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Output {
+    reasoning_tokens: Option<u64>,
+    audio_tokens: Option<u64>,
 }
 
 /// Reads a usage object; none if it tells nothing.
@@ -35,9 +48,28 @@ pub(super) fn read(raw: &str) -> Option<Usage> {
     let stated = wire.completion_tokens.unwrap_or(0);
     // Some providers leave reasoning out of completion_tokens but bill it; the total tells.
     let output = wire.total_tokens.map_or(stated, |total| stated.max(total.saturating_sub(prompt)));
-    let cached = wire.prompt_tokens_details.and_then(|it| it.cached_tokens);
-    let cached = cached.or(wire.prompt_cache_hit_tokens).or(wire.cached_tokens).unwrap_or(0).min(prompt);
-    Some(Usage { input: prompt - cached, cached_input: cached, cache_write: 0, output })
+    let (of_input, of_output) =
+        (wire.prompt_tokens_details.unwrap_or_default(), wire.completion_tokens_details.unwrap_or_default());
+    let cached = of_input.cached_tokens.or(wire.prompt_cache_hit_tokens).or(wire.cached_tokens);
+    // The parts are taken out of the whole one by one, so that a provider whose parts overlap is not paid twice.
+    let (mut input, mut left) = (prompt, output);
+    let take = |whole: &mut u64, part: Option<u64>| {
+        let part = part.unwrap_or(0).min(*whole);
+        *whole -= part;
+        part
+    };
+    Some(Usage {
+        cached_input: take(&mut input, cached),
+        cache_write: take(&mut input, of_input.cache_write_tokens),
+        cache_write_1h: 0,
+        audio_input: take(&mut input, of_input.audio_tokens),
+        image_input: take(&mut input, of_input.image_tokens),
+        input,
+        reasoning: take(&mut left, of_output.reasoning_tokens),
+        audio_output: take(&mut left, of_output.audio_tokens),
+        output,
+        searches: 0,
+    })
 }
 
 /// Writes a usage object.
@@ -56,9 +88,8 @@ mod tests {
     use super::*;
 
     fn check(raw: &str, expected: Option<(u64, u64, u64)>) {
-        let expected =
-            expected.map(|(input, cached_input, output)| Usage { input, cached_input, cache_write: 0, output });
-        assert_eq!(read(raw), expected, "{raw}");
+        let told = read(raw).map(|it| (it.input, it.cached_input, it.output));
+        assert_eq!(told, expected, "{raw}");
     }
 
     #[test]
@@ -82,8 +113,37 @@ mod tests {
     }
 
     #[test]
+    fn what_was_thought_heard_seen_and_said_is_told_apart_and_never_counted_twice() {
+        for (raw, expected) in [
+            (
+                r#"{"prompt_tokens":10,"completion_tokens":9,"prompt_tokens_details":{"cached_tokens":4,"audio_tokens":3,"image_tokens":2},"completion_tokens_details":{"reasoning_tokens":5,"audio_tokens":1}}"#,
+                Usage {
+                    input: 1,
+                    cached_input: 4,
+                    audio_input: 3,
+                    image_input: 2,
+                    output: 9,
+                    reasoning: 5,
+                    audio_output: 1,
+                    ..Usage::default()
+                },
+            ),
+            (
+                r#"{"prompt_tokens":10,"prompt_tokens_details":{"cached_tokens":8,"cache_write_tokens":1,"audio_tokens":9}}"#,
+                Usage { cached_input: 8, cache_write: 1, audio_input: 1, ..Usage::default() },
+            ),
+            (
+                r#"{"prompt_tokens":1,"completion_tokens":2,"completion_tokens_details":{"reasoning_tokens":7}}"#,
+                Usage { input: 1, output: 2, reasoning: 2, ..Usage::default() },
+            ),
+        ] {
+            assert_eq!(read(raw), Some(expected), "{raw}");
+        }
+    }
+
+    #[test]
     fn what_is_written_reads_the_same() {
-        let usage = Usage { input: 6, cached_input: 4, cache_write: 0, output: 5 };
+        let usage = Usage { input: 6, cached_input: 4, output: 5, ..Usage::default() };
         assert_eq!(read(&write(&usage)), Some(usage));
     }
 }

@@ -13,6 +13,7 @@ mod models;
 mod parse;
 mod passthrough;
 mod policy;
+mod prices;
 mod relay;
 mod safety;
 mod secrets;

@@ -47,7 +47,7 @@ fn the_text_to_count_holds_all_that_was_said() {
 #[test]
 fn usage_comes_at_the_start_and_grows() {
     let stream = given("stream_to_openai/text.in.sse");
-    let start = Usage { input: 25, cached_input: 100, cache_write: 10, output: 1 };
+    let start = Usage { input: 25, cached_input: 100, cache_write: 10, output: 1, ..Usage::default() };
     for request in [openai(ASK), anthropic(ASK_ANTHROPIC)] {
         let answer = told(&request, SSE, &stream, None);
         assert_eq!(answer.usages, [start, Usage { output: 15, ..start }]);
