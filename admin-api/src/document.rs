@@ -126,7 +126,7 @@ fn promise(name: &str, schema: &mut Value) {
         "key_id" => "^key_[0-9a-f]{32}$",
         "markup" => "^[0-9]{1,4}([.][0-9]{1,6})?$",
         "request_id" => "^req_[0-9a-f]{32}$",
-        name if name.ends_with("_delta_usd") => "^-?[0-9]{1,10}([.][0-9]{1,9})?$",
+        name if name.ends_with("_delta_usd") || name == "net_cost_usd" => "^-?[0-9]{1,10}([.][0-9]{1,9})?$",
         name if name.ends_with("_credits") => "^[0-9]{1,13}([.][0-9]{1,6})?$",
         name if name.ends_with("_usd") => "^[0-9]{1,10}([.][0-9]{1,9})?$",
         _ => return,

@@ -304,8 +304,11 @@ mod tests {
         }
     }
 
+    /// Tokens in and out, and a cost, as far as they are told.
+    type Line = (Option<(u64, u64)>, Option<i64>);
+
     /// The reasons for one place where this was used and that was billed.
-    fn why(ours: Option<Used>, theirs: Option<(Option<(u64, u64)>, Option<i64>)>) -> Vec<Reason> {
+    fn why(ours: Option<Used>, theirs: Option<Line>) -> Vec<Reason> {
         let ours = ours.map(|used| ((7, key(1), "gpt-4o".to_owned()), used)).into_iter().collect();
         let theirs: Vec<_> = theirs.map(|(tokens, cost)| billed(2, "k", "gpt-4o", tokens, cost)).into_iter().collect();
         let result = compare(&ours, &theirs, &Keys::Provider("k".into()), nanos(10)).unwrap();

@@ -122,7 +122,7 @@ pub(crate) fn read(csv: &[u8], layout: Option<Layout>) -> Result<(Layout, Vec<Bi
     let mut reader = csv::ReaderBuilder::new().has_headers(false).from_reader(csv);
     let mut records = reader.byte_records();
     let header = match records.next() {
-        Some(header) => header.map_err(|error| broken(&error))?,
+        Some(header) => header.map_err(|error| broken(1, &error))?,
         None => return Err(fault(1, "header", "is needed: the file is empty")),
     };
     let header: Vec<String> =
@@ -130,15 +130,35 @@ pub(crate) fn read(csv: &[u8], layout: Option<Layout>) -> Result<(Layout, Vec<Bi
     let layout = layout.unwrap_or_else(|| Layout::of(&header));
     let places = places(layout, &header)?;
     let mut lines = Vec::new();
+    let mut counter = Counter { csv, at: 0, line: 1 };
     for record in records {
-        let record = record.map_err(|error| broken(&error))?;
-        let line = record.position().map_or(0, csv::Position::line);
+        let record = record.map_err(|error| broken(counter.line_of(error.position()), &error))?;
+        let line = counter.line_of(record.position());
         if record.iter().all(<[u8]>::is_empty) {
             continue;
         }
         lines.extend(billed(line, &record, &places)?);
     }
     Ok((layout, lines))
+}
+
+/// Counts lines. The reader's own count lags behind by the one that ends a line of the old style, `\r\n`.
+struct Counter<'a> {
+    csv: &'a [u8],
+    at: usize,
+    line: u64,
+}
+
+impl Counter<'_> {
+    /// The line on which what begins at this place does.
+    fn line_of(&mut self, place: Option<&csv::Position>) -> u64 {
+        let begun = place.and_then(|place| usize::try_from(place.byte()).ok()).unwrap_or(self.at);
+        while let Some(byte) = self.csv.get(self.at).filter(|byte| self.at < begun || matches!(byte, b'\r' | b'\n')) {
+            self.line += u64::from(*byte == b'\n');
+            self.at += 1;
+        }
+        self.line
+    }
 }
 
 fn places(layout: Layout, header: &[String]) -> Result<Places, Problem> {
@@ -256,8 +276,7 @@ fn money(text: &str) -> Option<Money> {
     Some(Money::from_nanos(if negative { -nanos } else { nanos }))
 }
 
-fn broken(error: &csv::Error) -> Problem {
-    let line = error.position().map_or(1, csv::Position::line);
+fn broken(line: u64, error: &csv::Error) -> Problem {
     let detail = match error.kind() {
         csv::ErrorKind::UnequalLengths { expected_len, len, .. } => {
             format!("has {len} cells, the header has {expected_len}")
@@ -348,6 +367,18 @@ mod tests {
             ),
         ] {
             assert_eq!(line(text), (layout, vec![expected]), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_line_is_counted_as_an_editor_counts_it() {
+        for end in ["\n", "\r\n"] {
+            let rows = ["date,model,cost_usd", "2026-08-04,m,1", "", "2026-08-04,\"m\nn\",1", "2026-08-04,m,x"];
+            let text = rows.join(end);
+            let Err(Problem::Member { member, .. }) = read(text.as_bytes(), None) else { panic!("a fault") };
+            assert_eq!(member, "line 6, column cost_usd");
+            let lines: Vec<_> = line(&text.replace(",x", ",2")).1.into_iter().map(|it| it.line).collect();
+            assert_eq!(lines, [2, 4, 6]);
         }
     }
 

@@ -72,7 +72,7 @@ pub(crate) async fn create(
     }
     let (layout, billed) = layout::read(&csv, layout)?;
     let (Some(first), Some(last)) = (billed.iter().map(|it| it.day).min(), billed.iter().map(|it| it.day).max()) else {
-        return Err(Problem::Syntax("the export has a header and no lines that tell of any use".into()));
+        return Err(whole("the export has a header and no lines that tell of any use"));
     };
     if last - first >= MOST_DAYS {
         let detail = format!(
@@ -80,12 +80,12 @@ pub(crate) async fn create(
             report::date(first),
             report::date(last)
         );
-        return Err(Problem::Syntax(detail));
+        return Err(whole(detail));
     }
     let keys = compare::keys(&billed, key.as_deref()).map_err(|found| parameter("key", which(&found)))?;
     let used = state.ledger.receipts().usage(&provider, first..last + 1).await?;
     let found = compare::compare(&used, &billed, &keys, tolerance)
-        .map_err(|_| Problem::Syntax("the sums of the export are more than can be told".into()))?;
+        .map_err(|_| whole("the sums of the export are more than can be told"))?;
     let answer = ReportBody::of(provider, layout.word(), first..=last, found);
     let entry = Entry::new(None, "RECONCILED", caller.actor())
         .with("provider", &answer.provider)
@@ -96,6 +96,11 @@ pub(crate) async fn create(
         .with("differences", answer.differences.len() + answer.differences_left_out);
     state.ledger.record(entry).await?;
     Ok(Answer(answer))
+}
+
+/// A fault of the export as a whole.
+fn whole(detail: impl Into<String>) -> Problem {
+    Problem::Member { member: "body".into(), detail: detail.into() }
 }
 
 fn is_provider(name: &str) -> bool {

@@ -75,9 +75,9 @@ pub(crate) struct SideBody {
     pub input_tokens: Option<u64>,
     #[schema(required)]
     pub output_tokens: Option<u64>,
-    // A provider's bill may be a credit, so this may be negative.
+    /// Less than nothing where the provider gave more credit than it billed.
     #[schema(value_type = Option<String>, required, example = "12.34")]
-    pub cost: Option<Money>,
+    pub net_cost_usd: Option<Money>,
 }
 
 /// A key, a model and a day at which the sides differ.
@@ -172,7 +172,7 @@ impl VarianceBody {
 impl From<Sums> for SideBody {
     fn from(sums: Sums) -> Self {
         let Sums { requests, input_tokens, output_tokens, cost } = sums;
-        SideBody { requests, input_tokens, output_tokens, cost }
+        SideBody { requests, input_tokens, output_tokens, net_cost_usd: cost }
     }
 }
 

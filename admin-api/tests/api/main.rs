@@ -11,6 +11,7 @@ mod money;
 mod once;
 mod paging;
 mod prices;
+mod reconcile;
 mod routes;
 mod tenants;
 mod wallets;

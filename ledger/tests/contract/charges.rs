@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use ledger::{
-    Actor, Amended, Call, ChargeError, ConfirmError, CorrectError, Correction, Id, Money, NewCharge, Receipt,
-    ReceiptFilter, Refund, RefundError, TrailFilter, Usage, WalletChange, WalletStatus, Window,
+    Actor, Amended, AttemptRecord, Call, CallRecord, Charge, ChargeError, ConfirmError, CorrectError, Correction, Id,
+    Money, NewCharge, Receipt, ReceiptFilter, Refund, RefundError, TrailFilter, Usage, WalletChange, WalletStatus,
+    Window,
 };
 
 use crate::world::{Spender, Terms, World, charge, limit, on_both_databases, release, usd};
@@ -25,6 +26,7 @@ on_both_databases!(
     a_late_settlement_outranks_a_confirmation_but_not_a_correction,
     a_refund_that_fails_is_loud,
     the_books_of_charges_and_corrections_stay,
+    what_was_used_of_a_provider_is_summed_by_day_key_and_model,
 );
 
 fn to_charge(world: &World, who: &Spender, price: &str, reference: &str) -> NewCharge {
@@ -484,4 +486,61 @@ async fn the_books_of_charges_and_corrections_stay(world: World) {
     }
     paid(&world, &who, "1", "1").await;
     assert_eq!(kinds(&world, &who).await, ["charge", "adjust", "reserve", "settle"], "and the books go on");
+}
+
+async fn what_was_used_of_a_provider_is_summed_by_day_key_and_model(world: World) {
+    let (who, other) = (world.spender(Terms::default()).await, world.spender(Terms::default()).await);
+    let day = world.clock.now().micros() / 86_400_000_000;
+    let attempt =
+        |target: &str, cost: &str| AttemptRecord { target: target.into(), cost: usd(cost), ..AttemptRecord::default() };
+    let book = async |who: &Spender, target: &str, cost: &str, attempts: Vec<AttemptRecord>, cache: &str| {
+        world.clock.advance(Duration::from_millis(1));
+        let usage = Usage { input: 10, cached_input: 5, output: 3, ..Usage::default() };
+        let hold = world.reserve(who, "1").await.unwrap();
+        let told = charge("0.1");
+        let (target, cache) = (Some(target.to_owned()), cache.to_owned());
+        let record = CallRecord { target, attempts, usage, cache, ..told.record };
+        world.ledger.settle(hold, Charge { cost: usd(cost), record, ..told }).await.unwrap()
+    };
+    let failed = || vec![attempt("openai/o3", "0.2"), attempt("openai/gpt-4o", "0.3")];
+    let first = book(&who, "openai/gpt-4o", "0.5", failed(), "miss").await;
+    book(&other, "openai/gpt-4o", "0.3", vec![attempt("openai/gpt-4o", "0.3")], "").await;
+    book(
+        &who,
+        "anthropic/claude",
+        "0.4",
+        vec![attempt("openai/gpt-4o", "0.1"), attempt("anthropic/claude", "0.3")],
+        "",
+    )
+    .await;
+    book(&who, "openai/gpt-4o", "0", Vec::new(), "hit").await;
+    world.ledger.charge(to_charge(&world, &who, "1", "r1")).await.unwrap();
+    let hold = world.reserve(&who, "1").await.unwrap();
+    let lost = CallRecord { attempts: vec![attempt("openai/o3", "0.05")], ..CallRecord::default() };
+    let lost = ledger::Release { reason: "provider_error".into(), cost: usd("0.05"), record: lost };
+    world.ledger.release(hold, lost).await.unwrap();
+    world.clock.advance(Duration::from_secs(24 * 3_600));
+    book(&who, "openai/gpt-4o", "0.3", vec![attempt("openai/gpt-4o", "0.3")], "").await;
+    // A correction counts: what is billed should be what it says.
+    let correction = Correction { cost: usd("0.6"), ..to_correct(&world, first.call, "0.1") };
+    world.ledger.correct(correction).await.unwrap();
+
+    let used = world.ledger.receipts().usage("openai", day..day + 2).await.unwrap();
+    let told: Vec<_> = used
+        .iter()
+        .map(|((at, key, model), used)| {
+            let tokens = (used.requests, used.input_tokens, used.output_tokens);
+            (at - day, *key == who.key, model.as_str(), tokens, used.cost.to_string(), used.failed.to_string())
+        })
+        .collect();
+    let mut expected = vec![
+        (0, true, "gpt-4o", (1, 15, 3), "0.5".to_owned(), "0.1".to_owned()),
+        (0, true, "o3", (0, 0, 0), "0.25".into(), "0.25".into()),
+        (0, false, "gpt-4o", (1, 15, 3), "0.3".into(), "0".into()),
+        (1, true, "gpt-4o", (1, 15, 3), "0.3".into(), "0".into()),
+    ];
+    expected.sort_by_key(|row| told.iter().position(|other| other == row));
+    assert_eq!(told, expected);
+    assert_eq!(world.ledger.receipts().usage("openai", day + 1..day + 2).await.unwrap().len(), 1);
+    assert_eq!(world.ledger.receipts().usage("open", day..day + 2).await.unwrap().len(), 0);
 }
