@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use policies::{PolicySet, Source};
 
+use crate::alerts::{self, Sink};
 use crate::config::{self, Config, Fault, Loaded};
 use crate::snapshot::{Routes, routes};
 use crate::{demo, serve as server};
@@ -38,6 +39,8 @@ pub struct Plan {
     pub config: Config,
     pub routes: Routes,
     pub policies: PolicySet,
+    /// Whom to tell of alerts.
+    pub sinks: Vec<Sink>,
     pub notes: Vec<String>,
     pub demo: bool,
 }
@@ -50,12 +53,14 @@ impl Plan {
     pub fn build(file: Option<&Path>, loaded: Loaded, demo: bool) -> Result<Plan, Vec<Fault>> {
         let Loaded { config, mut notes, mut faults, text } = loaded;
         let name = file.map_or_else(|| "(no file)".to_owned(), |path| path.display().to_string());
-        let routes = routes(&name, &config, &|variable| std::env::var(variable).ok());
+        let environment = |variable: &str| std::env::var(variable).ok();
+        let routes = routes(&name, &config, &environment);
         let policies = policies(&name, &config);
-        let (routes, policies) = match (routes, policies, faults.is_empty()) {
-            (Ok(routes), Ok(policies), true) => (routes, policies),
-            (routes, policies, _) => {
-                for mut fault in routes.err().into_iter().chain(policies.err()).flatten() {
+        let sinks = alerts::sinks(&name, &config.alerts, &environment);
+        let (routes, policies, sinks) = match (routes, policies, sinks, faults.is_empty()) {
+            (Ok(routes), Ok(policies), Ok(sinks), true) => (routes, policies, sinks),
+            (routes, policies, sinks, _) => {
+                for mut fault in routes.err().into_iter().chain(policies.err()).chain(sinks.err()).flatten() {
                     if fault.line.is_none() && fault.file == name {
                         fault.line = config::line_of(&text, &fault.path);
                     }
@@ -74,7 +79,7 @@ impl Plan {
                     .to_owned(),
             );
         }
-        Ok(Plan { config, routes, policies, notes, demo })
+        Ok(Plan { config, routes, policies, sinks, notes, demo })
     }
 }
 

@@ -11,6 +11,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_yaml_ng::{Mapping, Value};
 
+use crate::alerts::SinkConfig;
 use crate::pricing::{self, PriceFault};
 
 /// Everything that an operator can set.
@@ -32,6 +33,8 @@ pub struct Config {
     pub deadlines: DeadlineConfig,
     pub cache: CacheConfig,
     pub log: LogConfig,
+    /// Whom to tell of limits reached and spending unlike before.
+    pub alerts: Vec<SinkConfig>,
     /// Networks whose `x-forwarded-for` is believed.
     pub trusted_proxies: Vec<String>,
 }
@@ -238,7 +241,7 @@ impl fmt::Display for Fault {
 /// Variables that begin with `ALFRED_` and are no settings.
 const NOT_SETTINGS: [&str; 2] = ["ALFRED_BOOTSTRAP_ADMIN_KEY", "ALFRED_CONFIG"];
 
-const SECTIONS: [&str; 13] = [
+const SECTIONS: [&str; 14] = [
     "listen",
     "data_dir",
     "database",
@@ -251,6 +254,7 @@ const SECTIONS: [&str; 13] = [
     "deadlines",
     "cache",
     "log",
+    "alerts",
     "trusted_proxies",
 ];
 
@@ -308,6 +312,7 @@ pub fn parse(name: &str, text: &str, environment: &[(String, String)]) -> Loaded
         deadlines: reader.section(&tree, "deadlines").unwrap_or_default(),
         cache: reader.section(&tree, "cache").unwrap_or_default(),
         log: reader.section(&tree, "log").unwrap_or_default(),
+        alerts: reader.list(&tree, "alerts"),
         trusted_proxies: reader.section(&tree, "trusted_proxies").unwrap_or_default(),
     };
     reader.check(&config);

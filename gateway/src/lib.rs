@@ -1,6 +1,7 @@
 //! The front of the house: an OpenAI-compatible port on which every call is governed.
 //! Start with `pipeline.rs`: the life of one call.
 
+mod alerts;
 pub mod app;
 mod authenticate;
 mod back_door;

@@ -30,6 +30,7 @@ mod verify;
 mod window;
 mod writer;
 
+pub use alert::AlertRow;
 pub use audit::{Actor, Entry};
 pub use charge::{ChargeError, ConfirmError, CorrectError, Correction, NewCharge};
 pub use clock::{Clock, Timestamp, TimestampError};
