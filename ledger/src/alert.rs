@@ -1,6 +1,8 @@
 //! What somebody should be told: kinds of rows in the outbox. Rows are written with the change that they tell of, and
 //! delivered from there.
 
+use sha2::{Digest, Sha256};
+
 use crate::clock::Timestamp;
 use crate::id::{Alert, Id, Org, Wallet};
 
@@ -29,4 +31,10 @@ pub struct AlertRow {
     pub kind: String,
     /// Ids and amounts, as a JSON object.
     pub content: String,
+}
+
+/// Names an alert by what it is about, so that it is told once.
+pub(crate) fn about(text: &str) -> Id<Alert> {
+    let digest: [u8; 32] = Sha256::digest(text.as_bytes()).into();
+    Id::from_uuid(uuid::Uuid::from_slice(digest.split_at(16).0).unwrap_or_default())
 }

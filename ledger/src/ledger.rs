@@ -25,6 +25,7 @@ use crate::store::journal::{self, JournalEntry, Standing};
 use crate::store::receipts::Receipts;
 use crate::store::trail::Trail;
 use crate::store::{Database, Place, values};
+use crate::watch::Watch;
 
 /// How to open a ledger.
 #[derive(Debug, Clone)]
@@ -86,6 +87,7 @@ struct Inner {
     database: Database,
     queue: Arc<Queue>,
     life: Life,
+    watch: Arc<Watch>,
     secret: [u8; 32],
     confirmed: watch::Sender<Confirmed>,
 }
@@ -102,6 +104,7 @@ impl Ledger {
         let instance = Id::<Instance>::new(clock.now(), entropy.bytes());
         let queue = Arc::new(Queue::new(queue, holds_in_flight));
         let confirmed = watch::Sender::new(Confirmed::default());
+        let watch = Arc::new(Watch::new(database.clone(), clock.clone(), instance));
         let life = Life::begin(life::Setting {
             database: database.clone(),
             queue: queue.clone(),
@@ -109,10 +112,11 @@ impl Ledger {
             entropy: entropy.clone(),
             confirmed: confirmed.clone(),
             instance,
+            watch: watch.clone(),
             lock,
         })
         .await?;
-        Ok(Ledger(Arc::new(Inner { clock, entropy, database, queue, life, secret, confirmed })))
+        Ok(Ledger(Arc::new(Inner { clock, entropy, database, queue, life, watch, secret, confirmed })))
     }
 
     /// Brings the database at `url` to this version.
@@ -361,6 +365,12 @@ impl Ledger {
     pub async fn expire_orphans(&self) -> Result<(), StoreError> {
         let inner = &self.0;
         life::expire_orphans(&inner.database, &inner.queue, &inner.clock, inner.life.instance()).await
+    }
+
+    /// Looks at how wallets spend, and does what follows: breakers and forecasts. Done every few seconds anyway, by one
+    /// process of the installation.
+    pub async fn watch_spending(&self) -> Result<(), StoreError> {
+        self.0.watch.look(std::time::Duration::ZERO).await
     }
 
     /// Whether a call could be accounted for now.

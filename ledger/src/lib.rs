@@ -27,6 +27,7 @@ mod soft;
 mod store;
 mod tenants;
 mod verify;
+mod watch;
 mod window;
 mod writer;
 
@@ -50,6 +51,8 @@ pub use record::{AttemptRecord, CallRecord, ChargeRecord, FindingRecord};
 pub use soft::{MOST_THRESHOLDS, Percent, SoftAction, Threshold, ThresholdError, Thresholds};
 pub use store::charges::{Amended, Amendment};
 pub use store::journal::{JournalEntry, Standing};
+pub use store::outbox::{AlertFilter, Delivery, DeliveryState, Due, ListedAlert, Outbox};
+pub use store::pace::BreakerRow;
 pub use store::receipts::{ReceiptFilter, Receipts};
 pub use store::trail::{Export, Head, Trail, TrailFilter, TrailLine};
 pub use store::usage::{Place as UsagePlace, Used};

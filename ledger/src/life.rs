@@ -19,6 +19,7 @@ use crate::id::{Call, Id, Instance, Key, Org, Wallet};
 use crate::ledger::Confirmed;
 use crate::queue::{ExpireJob, Job, Queue};
 use crate::store::{Database, Place, values};
+use crate::watch::Watch;
 
 /// A process that could not beat for so long admits nothing.
 pub(crate) const SILENT: Duration = Duration::from_secs(20);
@@ -59,6 +60,7 @@ pub(crate) struct Setting {
     pub entropy: Entropy,
     pub confirmed: watch::Sender<Confirmed>,
     pub instance: Id<Instance>,
+    pub watch: Arc<Watch>,
     pub lock: Option<Arc<File>>,
 }
 
@@ -87,7 +89,7 @@ impl Pulse {
 
 impl Life {
     pub async fn begin(setting: Setting) -> Result<Life, StoreError> {
-        let Setting { database, queue, clock, entropy, confirmed, instance, lock } = setting;
+        let Setting { database, queue, clock, entropy, confirmed, instance, watch, lock } = setting;
         let pulse = Arc::new(Pulse { started: Instant::now(), last_ms: AtomicU64::new(0) });
         beat(&database, instance).await?;
         read_revision(&database, &clock, &confirmed).await?;
@@ -108,6 +110,8 @@ impl Life {
             tasks.spawn(keep_checkpointing(database.clone(), stop.clone()));
         }
         tasks.spawn(keep_reading(database.clone(), clock.clone(), confirmed, stop.clone()));
+        let stopped = stop.clone();
+        tasks.spawn(async move { watch.keep(stopped).await });
         tasks.spawn(keep_house(database, queue.clone(), clock, instance, stop.clone()));
         tasks.close();
         let (writer, lock) = (Mutex::new(Some(writer)), Mutex::new(lock));
@@ -158,7 +162,7 @@ impl Drop for Life {
 }
 
 // The database's clock, in microseconds.
-fn now_sql(database: &Database) -> &'static str {
+pub(crate) fn now_sql(database: &Database) -> &'static str {
     match database {
         Database::Sqlite(_) => "CAST((julianday('now') - 2440587.5) * 86400000000 AS INTEGER)",
         Database::Postgres(_) => "CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000000 AS BIGINT)",
@@ -182,6 +186,7 @@ async fn beat(database: &Database, instance: Id<Instance>) -> Result<(), StoreEr
 async fn leave(database: &Database, instance: Id<Instance>) -> Result<(), StoreError> {
     let mut tx = database.begin().await?;
     tx.execute("DELETE FROM instances WHERE id = $1", values![instance]).await?;
+    tx.execute("UPDATE leases SET until = 0 WHERE holder = $1", values![instance]).await?;
     tx.commit().await
 }
 
@@ -246,7 +251,7 @@ async fn keep_house_once(database: &Database, queue: &Arc<Queue>, clock: &Clock,
 }
 
 // True when the time has passed, false when told to stop.
-async fn pause(stop: &CancellationToken, time: Duration) -> bool {
+pub(crate) async fn pause(stop: &CancellationToken, time: Duration) -> bool {
     tokio::select! {
         () = stop.cancelled() => false,
         () = tokio::time::sleep(time) => true,

@@ -246,34 +246,32 @@ pub enum Step {
     Close,
 }
 
-/// Decides what a breaker does at `now`. `total` is what the wallet has spent in all; `told_until` is until when a spike
-/// was told already; the history is only asked for where it matters.
+/// Decides what a breaker does at `now`. `total` is what the wallet has spent in all. Until `quiet_until` nothing new is
+/// judged: a spike was told, or an operator said that all is well.
 pub fn step(
     rule: &Rule,
     breaker: &Breaker,
-    told_until: Option<Timestamp>,
+    quiet_until: Option<Timestamp>,
     now: Timestamp,
     total: Money,
-    verdict: impl FnOnce() -> Verdict,
+    verdict: Verdict,
 ) -> Option<Step> {
     let open = |threshold| Breaker::Open { since: now, until: now.after(rule.cool_down), threshold };
-    match *breaker {
-        Breaker::Closed => {
-            let Verdict::Spike { spent, threshold } = verdict() else { return None };
-            match rule.mode {
-                Mode::Off => None,
-                Mode::Alert if told_until.is_some_and(|until| now < until) => None,
-                Mode::Alert => Some(Step::Tell { spent, threshold }),
-                Mode::Suspend => Some(Step::Trip { spent, threshold, to: open(threshold) }),
-            }
-        }
-        Breaker::Open { until, .. } if now < until => None,
-        Breaker::Open { threshold, .. } => {
+    match (*breaker, verdict) {
+        (Breaker::Closed, _) if quiet_until.is_some_and(|until| now < until) => None,
+        (Breaker::Closed, Verdict::Unknown | Verdict::Normal { .. }) => None,
+        (Breaker::Closed, Verdict::Spike { spent, threshold }) => match rule.mode {
+            Mode::Off => None,
+            Mode::Alert => Some(Step::Tell { spent, threshold }),
+            Mode::Suspend => Some(Step::Trip { spent, threshold, to: open(threshold) }),
+        },
+        (Breaker::Open { until, .. }, _) if now < until => None,
+        (Breaker::Open { threshold, .. }, _) => {
             let allowance = Money::from_nanos(threshold.nanos() / 2);
             let to = Breaker::HalfOpen { since: now, until: now.after(SPAN), threshold, from: total, allowance };
             Some(Step::Try { to })
         }
-        Breaker::HalfOpen { until, threshold, from, allowance, .. } => {
+        (Breaker::HalfOpen { until, threshold, from, allowance, .. }, _) => {
             let spent = total.minus(from).unwrap_or(Money::MAX);
             if spent > allowance {
                 return Some(Step::Trip { spent, threshold: allowance, to: open(threshold) });

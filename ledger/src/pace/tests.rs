@@ -135,12 +135,13 @@ fn at(seconds: u64) -> Timestamp {
 fn a_breaker_trips_tries_again_and_closes() {
     let rule = Rule { mode: Mode::Suspend, ..Rule::default() };
     let (spent, threshold) = (usd(50), usd(10));
-    let spike = || Verdict::Spike { spent, threshold };
-    let normal = || Verdict::Normal { spent: usd(1), threshold };
-    let never = || -> Verdict { panic!("nobody asks the history") };
+    let spike = Verdict::Spike { spent, threshold };
+    let normal = Verdict::Normal { spent: usd(1), threshold };
+    // Once it is open, the history has no say.
+    let never = spike;
     let closed = Breaker::Closed;
     assert_eq!(step(&rule, &closed, None, at(0), usd(100), normal), None);
-    assert_eq!(step(&rule, &closed, None, at(0), usd(100), || Verdict::Unknown), None);
+    assert_eq!(step(&rule, &closed, None, at(0), usd(100), Verdict::Unknown), None);
     let open = Breaker::Open { since: at(0), until: at(900), threshold };
     assert_eq!(step(&rule, &closed, None, at(0), usd(100), spike), Some(Step::Trip { spent, threshold, to: open }));
     assert_eq!(step(&rule, &open, None, at(899), usd(100), never), None);
@@ -156,16 +157,19 @@ fn a_breaker_trips_tries_again_and_closes() {
 }
 
 #[test]
-fn a_spike_is_told_once_a_cool_down_where_nothing_is_to_be_stopped() {
+fn a_spike_is_told_or_stopped_as_its_mode_says_and_not_while_it_is_quiet() {
     let (spent, threshold) = (usd(50), usd(10));
-    let spike = || Verdict::Spike { spent, threshold };
-    for (mode, told_until, expected) in [
+    let spike = Verdict::Spike { spent, threshold };
+    let trip = Step::Trip { spent, threshold, to: Breaker::Open { since: at(0), until: at(900), threshold } };
+    for (mode, quiet_until, expected) in [
         (Mode::Off, None, None),
         (Mode::Alert, None, Some(Step::Tell { spent, threshold })),
         (Mode::Alert, Some(at(1)), None),
         (Mode::Alert, Some(at(0)), Some(Step::Tell { spent, threshold })),
+        (Mode::Suspend, Some(at(1)), None),
+        (Mode::Suspend, Some(at(0)), Some(trip)),
     ] {
         let rule = Rule { mode, ..Rule::default() };
-        assert_eq!(step(&rule, &Breaker::Closed, told_until, at(0), usd(100), spike), expected, "{mode:?}");
+        assert_eq!(step(&rule, &Breaker::Closed, quiet_until, at(0), usd(100), spike), expected, "{mode:?}");
     }
 }

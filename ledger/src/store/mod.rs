@@ -4,6 +4,8 @@ pub(crate) mod audit;
 pub(crate) mod charges;
 pub(crate) mod journal;
 mod memory;
+pub(crate) mod outbox;
+pub(crate) mod pace;
 mod places;
 mod postgres;
 pub(crate) mod prices;

@@ -2,7 +2,7 @@
 
 use super::scope::Tags;
 use super::wallet::{Anchor, WalletKind, WalletRow, WalletStatus, terms};
-use super::{TenantError, Tenants, check, kind};
+use super::{TenantError, Tenants, breaker, check, kind};
 use crate::audit::{Actor, Entry};
 use crate::clock::Timestamp;
 use crate::id::{Id, Wallet};
@@ -49,8 +49,13 @@ impl Tenants<'_> {
         rows::lock_roots(&mut change.tx, id).await?;
         let old = rows::lock::<WalletRow>(&mut change.tx, id.to_string()).await?;
         let old = old.ok_or_else(|| TenantError::Unknown(id.to_string()))?;
+        let asked = to.status;
         let new = changed(&old, to, now)?;
-        if new == old {
+        let overruled = match asked {
+            Some(asked) => breaker::overruled(&mut change.tx, &old, asked, actor, now).await?,
+            None => None,
+        };
+        if new == old && overruled.is_none() {
             return Ok(old);
         }
         if old.status == WalletStatus::Closed {
@@ -68,7 +73,8 @@ impl Tenants<'_> {
             .with("renamed", (old.name != new.name).then_some(true))
             .with("from", terms(&old))
             .with("to", terms(&new));
-        self.commit(change, now, &[entry]).await?;
+        let entries: Vec<Entry> = std::iter::once(entry).chain(overruled).collect();
+        self.commit(change, now, &entries).await?;
         Ok(new)
     }
 }

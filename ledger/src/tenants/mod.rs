@@ -4,6 +4,7 @@
 //! name or an address). Ids come from the asker: the same id and content again is answered the same and changes nothing,
 //! other content is a conflict.
 
+mod breaker;
 mod change;
 pub(crate) mod check;
 mod claim;
@@ -71,6 +72,13 @@ pub mod kind {
     pub const USER_CREATED: &str = "USER_CREATED";
     pub const WALLET_CREATED: &str = "WALLET_CREATED";
     pub const WALLET_CHANGED: &str = "WALLET_CHANGED";
+    pub const BREAKER_SET: &str = "BREAKER_SET";
+    pub const BREAKER_SPIKE: &str = "BREAKER_SPIKE";
+    pub const BREAKER_OPENED: &str = "BREAKER_OPENED";
+    pub const BREAKER_HALF_OPENED: &str = "BREAKER_HALF_OPENED";
+    pub const BREAKER_CLOSED: &str = "BREAKER_CLOSED";
+    pub const ALERT_FAILED: &str = "ALERT_FAILED";
+    pub const ALERT_REDELIVERED: &str = "ALERT_REDELIVERED";
     pub const KEY_CREATED: &str = "KEY_CREATED";
     pub const KEY_CHANGED: &str = "KEY_CHANGED";
     pub const KEY_ROTATED: &str = "KEY_ROTATED";

@@ -7,6 +7,8 @@ mod charges;
 mod idempotency;
 mod money;
 mod orphans;
+mod outbox;
+mod pace;
 mod postgres;
 mod prices;
 mod tenants;
