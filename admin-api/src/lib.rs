@@ -4,6 +4,7 @@
 //! who is asking ([`operator`]), the change being in force before the answer leaves ([`effect`]), and problem
 //! documents for whatever no route takes.
 
+mod alerts;
 mod audit;
 mod body;
 mod charges;
@@ -110,6 +111,7 @@ fn guarded() -> OpenApiRouter<AdminState> {
         .routes(routes!(wallets::get, wallets::change))
         .routes(routes!(wallets::fund))
         .routes(routes!(wallets::entries))
+        .routes(routes!(wallets::set_breaker))
         .routes(routes!(keys::create, keys::list))
         .routes(routes!(keys::get, keys::change, keys::revoke))
         .routes(routes!(keys::rotate))
@@ -126,6 +128,8 @@ fn guarded() -> OpenApiRouter<AdminState> {
         .routes(routes!(prices::import))
         .routes(routes!(prices::rerate))
         .routes(routes!(prices::set_markup, prices::markups))
+        .routes(routes!(alerts::list))
+        .routes(routes!(alerts::redeliver))
         .routes(routes!(audit::list))
         .routes(routes!(audit::export))
 }

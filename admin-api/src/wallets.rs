@@ -14,6 +14,7 @@ use crate::operator::Caller;
 use crate::page::{Asked, Cursor, Limit, Listed, Place, Wanted};
 use crate::problem::Problem;
 use crate::wire::Named;
+use crate::wire::breakers::{BreakerBody, SetBreaker};
 use crate::wire::wallets::{ChangeWallet, EntryBody, FundWallet, NewWallet, WalletBody};
 
 /// Make a wallet
@@ -59,9 +60,17 @@ pub(crate) async fn list(
     let rows = state.ledger.tenants().wallets(asked.org_id, &wanted.page()).await?;
     let ids: Vec<_> = rows.iter().map(|row| row.id).collect();
     let standings = state.ledger.standings(&ids).await?;
+    let breakers = state.ledger.tenants().breakers(&ids).await?;
     // A wallet is never removed, so each that was listed has a standing.
     let rows: Vec<_> = rows.into_iter().filter_map(|row| Some((standings.get(&row.id)?, row))).collect();
-    Ok(Answer(wanted.listed_as(rows, |(_, row)| row.mark(), |(standing, row)| WalletBody::of(row, standing))))
+    Ok(Answer(wanted.listed_as(
+        rows,
+        |(_, row)| row.mark(),
+        |(standing, row)| {
+            let breaker = breakers.get(&row.id).copied().unwrap_or_default();
+            WalletBody::of(row, standing, breaker)
+        },
+    )))
 }
 
 /// Read a wallet
@@ -87,6 +96,23 @@ pub(crate) async fn change(
 ) -> Result<Answer<WalletBody>, Problem> {
     let row = state.ledger.tenants().change_wallet(id, body.read()?, &caller.actor()).await?;
     Ok(Answer(tell(&state, row).await?))
+}
+
+/// Set when a wallet's spend-spike breaker trips
+///
+/// What was set before is replaced; what is left out has its default. An open breaker is closed where the new mode suspends
+/// nothing; to close it otherwise, make the wallet `active`.
+#[utoipa::path(put, path = "/wallets/{id}/breaker", tag = "wallets", operation_id = "set_wallet_breaker",
+    params(("id" = String, Path, description = "`wal_…`")), request_body = SetBreaker,
+    responses((status = 200, body = BreakerBody)))]
+pub(crate) async fn set_breaker(
+    State(state): State<AdminState>,
+    caller: Caller,
+    Named(id): Named<Wallet>,
+    Json(body): Json<SetBreaker>,
+) -> Result<Answer<BreakerBody>, Problem> {
+    let row = state.ledger.tenants().set_breaker(id, body.read()?, &caller.actor()).await?;
+    Ok(Answer(row.into()))
 }
 
 /// Put money into a wallet
@@ -173,5 +199,6 @@ pub(crate) async fn entries(
 async fn tell(state: &AdminState, row: WalletRow) -> Result<WalletBody, Problem> {
     let standings = state.ledger.standings(&[row.id]).await?;
     let standing = standings.get(&row.id).ok_or_else(|| Problem::NotFound(format!("there is no {}", row.id)))?;
-    Ok(WalletBody::of(row, standing))
+    let breaker = state.ledger.tenants().breakers(&[row.id]).await?.remove(&row.id).unwrap_or_default();
+    Ok(WalletBody::of(row, standing, breaker))
 }

@@ -11,6 +11,7 @@ use ledger::{Ledger, ShownKey};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use crate::alerts::{Messenger, Sink};
 use crate::app::App;
 use crate::commands::Plan;
 use crate::config::{LogConfig, LogFormat};
@@ -45,9 +46,9 @@ pub fn run(plan: Plan) -> ExitCode {
 }
 
 async fn house(plan: Plan) -> Result<(), Box<dyn Error + Send + Sync>> {
-    let Plan { config, routes, policies, demo, .. } = plan;
+    let Plan { config, routes, policies, sinks, demo, .. } = plan;
     let ledger = Ledger::open(ledger::Options::new(config.database_url())).await?;
-    let outcome = rooms(&config, &ledger, routes, policies, demo).await;
+    let outcome = rooms(&config, &ledger, routes, policies, sinks, demo).await;
     ledger.close().await;
     outcome
 }
@@ -57,6 +58,7 @@ async fn rooms(
     ledger: &Ledger,
     routes: crate::snapshot::Routes,
     policies: policies::PolicySet,
+    sinks: Vec<Sink>,
     demo: bool,
 ) -> Result<(), Box<dyn Error + Send + Sync>> {
     let telemetry = Telemetry::install(routes.known.clone())?;
@@ -67,6 +69,7 @@ async fn rooms(
         .await
         .map_err(|error| format!("cannot listen on {}: {error}", config.listen))?;
     let address = listener.local_addr()?;
+    let messenger = Messenger::new(ledger.clone(), sinks)?;
     let admin = admin_key(ledger, demo).await?;
     let demo_key = match demo {
         true => Some(demo::seed(ledger).await?),
@@ -75,6 +78,7 @@ async fn rooms(
     let app = App::build(config, ledger.clone(), routes, policies, telemetry).await?;
     announce(address, admin.as_deref(), demo_key.as_ref())?;
     let router = http::router(Arc::clone(&app), back_door::router(&app));
+    messenger.begin(&app.tasks, &app.stop_now);
     let housekeeper = app.tasks.spawn(housekeeper::keep(Arc::clone(&app)));
     let signalled = Arc::clone(&app);
     app.tasks.spawn(async move {

@@ -45,6 +45,8 @@ impl Telemetry {
         describe_counter!("alfred_late_settlements_total", "answers that left before their settlement was durable");
         describe_gauge!("alfred_queue_depth", "operations that wait for the ledger");
         describe_gauge!("alfred_holds_in_flight", "holds that are not resolved yet");
+        describe_gauge!("alfred_alerts_pending", "deliveries of alerts that wait");
+        describe_gauge!("alfred_alerts_failed", "deliveries of alerts that were given up");
         Ok(Telemetry {
             prometheus,
             known,

@@ -1,7 +1,9 @@
 //! What is said on the wire: bodies, answers, and the ledger's faults in the API's words.
 //! Money is decimal US dollars in a string, a moment is RFC 3339 in UTC, an id carries its kind.
 
+pub(crate) mod alerts;
 pub(crate) mod audit;
+pub(crate) mod breakers;
 pub(crate) mod charges;
 pub(crate) mod keys;
 pub(crate) mod people;
@@ -109,6 +111,8 @@ fn member(field: &'static str) -> &'static str {
         "thresholds" => "soft_thresholds",
         "under" => "under_id",
         "overlap" => "overlap_seconds",
+        "minimum" => "minimum_usd",
+        "cool_down" => "cool_down_seconds",
         other => other,
     }
 }

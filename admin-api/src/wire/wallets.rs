@@ -1,12 +1,14 @@
 //! Wallets and their journal on the wire.
 
+use ledger::pace::Breaker;
 use ledger::{
-    Anchor, Call, Coverage, Funding, Id, JournalEntry, JournalRow, Money, Org, SoftAction, Standing, Tags, Team,
+    Anchor, BreakerRow, Call, Coverage, Funding, Id, JournalEntry, JournalRow, Money, Org, SoftAction, Standing, Tags, Team,
     Threshold, Timestamp, User, Wallet, WalletKind, WalletRow, WalletStatus, Window, Zone,
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::breakers::BreakerBody;
 use super::{given, not_null, word};
 use crate::problem::Problem;
 
@@ -240,6 +242,10 @@ pub(crate) struct WalletBody {
     /// `active`, `suspended` or `closed`.
     #[schema(example = "active")]
     pub status: &'static str,
+    /// Who suspended it: `operator` or `breaker`.
+    #[schema(required)]
+    pub suspended_by: Option<&'static str>,
+    pub breaker: BreakerBody,
     #[schema(value_type = Option<String>, required)]
     pub hard_limit_usd: Option<Money>,
     #[schema(value_type = Option<String>, required)]
@@ -293,7 +299,11 @@ pub(crate) struct WalletBody {
 
 impl WalletBody {
     /// A wallet and where it stands.
-    pub(crate) fn of(row: WalletRow, standing: &Standing) -> WalletBody {
+    pub(crate) fn of(row: WalletRow, standing: &Standing, breaker: BreakerRow) -> WalletBody {
+        let suspended_by = (row.status == WalletStatus::Suspended).then_some(match breaker.breaker {
+            Breaker::Open { .. } => "breaker",
+            Breaker::Closed | Breaker::HalfOpen { .. } => "operator",
+        });
         let (kind, anchor) = (row.window.kind(), row.window.anchor());
         let (models, tags) = row.coverage.map(|it| (it.models, it.tags)).unzip();
         WalletBody {
@@ -305,6 +315,8 @@ impl WalletBody {
             team_id: row.team,
             user_id: row.user,
             status: row.status.as_str(),
+            suspended_by,
+            breaker: breaker.into(),
             hard_limit_usd: row.hard_limit,
             soft_limit_usd: row.soft_limit,
             soft_thresholds: row.thresholds.iter().collect(),

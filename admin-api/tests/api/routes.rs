@@ -101,6 +101,13 @@ async fn example(world: &World, operation: &str, org: &str) -> Option<&'static s
         "change_wallet" => {
             ("PATCH", format!("/wallets/{}", wallet().await), json!({"status": "suspended"}), "WALLET_CHANGED")
         }
+        "set_wallet_breaker" => {
+            ("PUT", format!("/wallets/{}/breaker", wallet().await), json!({"mode": "suspend"}), "BREAKER_SET")
+        }
+        "redeliver_alert" => {
+            let alert = world.alert(org).await;
+            ("POST", format!("/alerts/{alert}/redeliver"), json!({}), "ALERT_REDELIVERED")
+        }
         "fund_wallet" => {
             let body = json!({"amount_usd": "5", "source": "test", "reference": "1"});
             ("POST", format!("/wallets/{}/fund", wallet().await), body, "FUND")

@@ -31,7 +31,9 @@ async fn a_tenant_is_built_from_the_org_down_and_reads_back() {
     assert_eq!(world.get(&format!("/users?org_id={org}")).await.json()["data"], json!([ada]));
     let expected = json!({
         "id": wallet, "org_id": org, "name": "Search", "kind": "team", "parent_id": root, "team_id": team, "user_id": null,
-        "status": "active", "hard_limit_usd": "10.5", "soft_limit_usd": "8", "funding": "budget", "funded_usd": "0",
+        "status": "active", "suspended_by": null, "breaker": {"mode": "alert", "minimum_usd": "1", "ratio": 5, "deviations": 6,
+        "cool_down_seconds": 900, "state": "closed", "since": null, "until": null, "allowance_usd": null},
+        "hard_limit_usd": "10.5", "soft_limit_usd": "8", "funding": "budget", "funded_usd": "0",
         "spent_usd": "0", "held_usd": "0", "available_usd": "10.5", "window": "day",
         "window_start": "2026-06-15T00:00:00.000000Z", "resets_at": "2026-06-16T00:00:00.000000Z",
         "created_at": "2026-06-15T12:00:00.000000Z",

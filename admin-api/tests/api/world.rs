@@ -242,6 +242,30 @@ impl World {
         hold.call().to_string()
     }
 
+    /// An alert of this organisation: somebody asked for more than a wallet has.
+    pub async fn alert(&self, org: &str) -> String {
+        let wallet = self.wallet(org, json!({"hard_limit_usd": "0"})).await;
+        let key = self.key(&wallet).await;
+        let key = self.ledger.tenants().key(key.parse().unwrap()).await.unwrap();
+        let order = Order {
+            call: self.ledger.new_id(),
+            org: key.org,
+            key: key.id,
+            wallet: key.wallet,
+            amount: "1".parse().unwrap(),
+            estimate: None,
+            patient: false,
+            downgraded: false,
+            extra: Vec::new(),
+            expires_at: self.ledger.clock().now().after(Duration::from_secs(600)),
+            claim: None,
+            record: CallRecord::default(),
+        };
+        self.ledger.reserve(order).await.expect_err("nothing is free");
+        let alerts = self.get(&format!("/alerts?org_id={org}&kind=hard_limit&limit=1000")).await.json();
+        alerts["data"].as_array().unwrap().last().unwrap()["id"].as_str().unwrap().to_owned()
+    }
+
     /// Whether the gateway would let this key in.
     pub async fn opens(&self, secret: &str) -> bool {
         let presented = PresentedKey::parse(secret).expect("well-formed");
