@@ -184,6 +184,7 @@ async fn a_limit_that_will_be_reached_is_forecast_once(world: World) {
     assert_eq!(alerts(&world, alert::FORECAST).await, 1, "once a window");
     let more = WalletChange { hard_limit: Some(Some(usd("90"))), ..WalletChange::default() };
     world.ledger.tenants().change_wallet(who.wallet, more, &Actor::System).await.unwrap();
+    spend(&world, &who, "1").await;
     wait(&world, 5).await;
     assert_eq!(alerts(&world, alert::FORECAST).await, 2, "and anew for another allowance");
 }

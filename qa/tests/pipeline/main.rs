@@ -1,6 +1,7 @@
 //! The life of a call, seen from outside: what an app may rely on when it swaps its base URL.
 
 mod admission;
+mod alerts;
 mod budget;
 mod cache;
 mod failover;
