@@ -47,6 +47,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("fastembed", &["gateway"]),
     ("qdrant-client", &["gateway"]),
     ("reqwest", &["admin-api", "gateway"]),
+    ("lettre", &["gateway"]),
     ("ort", &["gateway", "safety"]),
     ("fail", &["ledger", "gateway"]),
     ("rand", &[]),
