@@ -2,8 +2,8 @@
 
 use ledger::pace::Breaker;
 use ledger::{
-    Anchor, BreakerRow, Call, Coverage, Funding, Id, JournalEntry, JournalRow, Money, Org, SoftAction, Standing, Tags, Team,
-    Threshold, Timestamp, User, Wallet, WalletKind, WalletRow, WalletStatus, Window, Zone,
+    Anchor, BreakerRow, Call, Coverage, Funding, Id, JournalEntry, JournalRow, Money, Org, SoftAction, Standing, Tags,
+    Team, Threshold, Timestamp, User, Wallet, WalletKind, WalletRow, WalletStatus, Window, Zone,
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
