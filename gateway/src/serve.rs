@@ -69,7 +69,6 @@ async fn rooms(
         .await
         .map_err(|error| format!("cannot listen on {}: {error}", config.listen))?;
     let address = listener.local_addr()?;
-    let messenger = Messenger::new(ledger.clone(), sinks)?;
     let admin = admin_key(ledger, demo).await?;
     let demo_key = match demo {
         true => Some(demo::seed(ledger).await?),
@@ -78,7 +77,7 @@ async fn rooms(
     let app = App::build(config, ledger.clone(), routes, policies, telemetry).await?;
     announce(address, admin.as_deref(), demo_key.as_ref())?;
     let router = http::router(Arc::clone(&app), back_door::router(&app));
-    messenger.begin(&app.tasks, &app.stop_now);
+    Messenger::new(ledger.clone(), sinks).begin(&app.tasks, &app.stop_now);
     let housekeeper = app.tasks.spawn(housekeeper::keep(Arc::clone(&app)));
     let signalled = Arc::clone(&app);
     app.tasks.spawn(async move {

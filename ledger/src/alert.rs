@@ -14,7 +14,7 @@ pub const HARD_LIMIT: &str = "hard_limit";
 pub const BREAKER: &str = "breaker";
 /// A limit will be reached before its window ends.
 pub const FORECAST: &str = "forecast";
-/// Money could not be given back.
+/// A refund was asked for and not given.
 pub const REFUND_FAILED: &str = "refund_failed";
 
 /// Every kind that a sink may ask for.

@@ -192,9 +192,13 @@ impl Reader<'_> {
             MeansConfig::Webhook => {
                 let url = self.url(path, sink);
                 let secret = self.needed(path, "secret", sink.secret.as_ref(), "to sign with");
-                Some(Means::Webhook { url: url?, secret: secret? })
+                let (url, secret) = (url?, secret?);
+                Some(Means::Webhook { http: self.client(path)?, url, secret })
             }
-            MeansConfig::Slack => Some(Means::Slack { url: self.url(path, sink)? }),
+            MeansConfig::Slack => {
+                let url = self.url(path, sink)?;
+                Some(Means::Slack { http: self.client(path)?, url })
+            }
             MeansConfig::Smtp => self.mailer(path, sink).map(|mailer| Means::Smtp(Box::new(mailer))),
         }
     }
@@ -223,6 +227,14 @@ impl Reader<'_> {
             Ok(url) => return Some(url),
         }
         None
+    }
+
+    fn client(&mut self, path: &str) -> Option<reqwest::Client> {
+        let built = super::sink::client();
+        if built.is_err() {
+            self.fault(path, "url", "cannot be spoken to securely: this system has no certificates to trust");
+        }
+        built.ok()
     }
 
     fn mailer(&mut self, path: &str, sink: &SinkConfig) -> Option<Mailer> {

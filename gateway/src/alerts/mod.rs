@@ -13,7 +13,6 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use ledger::{Due, Ledger, StoreError};
 use metrics::gauge;
-use reqwest::Client;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -35,17 +34,12 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(3_600);
 pub struct Messenger {
     ledger: Ledger,
     sinks: Vec<Arc<Sink>>,
-    http: Client,
 }
 
 impl Messenger {
     /// Makes ready to deliver.
-    ///
-    /// # Errors
-    /// When the system's certificates cannot be read.
-    pub fn new(ledger: Ledger, sinks: Vec<Sink>) -> Result<Messenger, reqwest::Error> {
-        let sinks = sinks.into_iter().map(Arc::new).collect();
-        Ok(Messenger { ledger, sinks, http: sink::client()? })
+    pub fn new(ledger: Ledger, sinks: Vec<Sink>) -> Messenger {
+        Messenger { ledger, sinks: sinks.into_iter().map(Arc::new).collect() }
     }
 
     /// Delivers until `stop`. What is on its way then may arrive; if it is not marked, it comes again.
@@ -101,7 +95,7 @@ impl Messenger {
     async fn deliver_one(&self, sink: &Sink, due: &Due) {
         let outbox = self.ledger.outbox();
         let now = self.ledger.clock().now();
-        let told = sink.tell(&self.http, &due.alert, now).await;
+        let told = sink.tell(&due.alert, now).await;
         let marked = match told {
             Ok(()) => outbox.delivered(&sink.id, due).await,
             Err(why) => {

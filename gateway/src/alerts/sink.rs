@@ -26,8 +26,8 @@ pub struct Sink {
 }
 
 pub enum Means {
-    Webhook { url: Url, secret: Secret },
-    Slack { url: Url },
+    Webhook { http: Client, url: Url, secret: Secret },
+    Slack { http: Client, url: Url },
     Smtp(Box<Mailer>),
 }
 
@@ -50,10 +50,10 @@ impl Sink {
     }
 
     /// Tells it. What it says of a failure is for an operator: it names no address and repeats nothing that was answered.
-    pub(super) async fn tell(&self, http: &Client, alert: &AlertRow, now: Timestamp) -> Result<(), String> {
+    pub(super) async fn tell(&self, alert: &AlertRow, now: Timestamp) -> Result<(), String> {
         let told = async {
             match &self.means {
-                Means::Webhook { url, secret } => {
+                Means::Webhook { http, url, secret } => {
                     let body = document(alert).to_string();
                     let unix = now.micros() / 1_000_000;
                     let signature = format!("t={unix},v1={}", sign(secret, unix, &body));
@@ -66,7 +66,7 @@ impl Sink {
                         .body(body);
                     send(request).await
                 }
-                Means::Slack { url } => {
+                Means::Slack { http, url } => {
                     let body = json!({"text": sentence(alert)}).to_string();
                     send(http.post(url.clone()).header("content-type", "application/json").body(body)).await
                 }
@@ -77,7 +77,7 @@ impl Sink {
     }
 }
 
-/// The client of all sinks. It follows no redirect and no proxy: it speaks to whom the configuration names, or to nobody.
+/// The client of a sink. It follows no redirect and no proxy: it speaks to whom the configuration names, or to nobody.
 ///
 /// # Errors
 /// When the system's certificates cannot be read.

@@ -26,6 +26,10 @@ fn sink(means: Means) -> Sink {
     Sink { id: "ops".into(), orgs: None, events: None, means }
 }
 
+fn slack(url: reqwest::Url) -> Means {
+    Means::Slack { http: sink::client().unwrap(), url }
+}
+
 /// Takes one request, gives this answer, and hands over the head and the body.
 async fn receive(listener: TcpListener, answer: &'static str) -> (String, String) {
     let (socket, _) = listener.accept().await.unwrap();
@@ -44,9 +48,9 @@ async fn receive(listener: TcpListener, answer: &'static str) -> (String, String
 async fn told(means: impl FnOnce(reqwest::Url) -> Means, answer: &'static str) -> (Result<(), String>, String, String) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/hook?a=b", listener.local_addr().unwrap()).parse().unwrap();
-    let (sink, alert, http) = (sink(means(url)), an_alert(), sink::client().unwrap());
+    let (sink, alert) = (sink(means(url)), an_alert());
     let now = Timestamp::from_micros(1_773_230_405_000_000);
-    let (told, (head, body)) = tokio::join!(sink.tell(&http, &alert, now), receive(listener, answer));
+    let (told, (head, body)) = tokio::join!(sink.tell(&alert, now), receive(listener, answer));
     (told, head, body)
 }
 
@@ -54,7 +58,7 @@ const TAKEN: &str = "HTTP/1.1 204 No Content\r\n\r\n";
 
 #[tokio::test]
 async fn a_webhook_is_signed_and_says_which_alert_it_is() {
-    let hook = |url| Means::Webhook { url, secret: Secret::new("hush") };
+    let hook = |url| Means::Webhook { http: sink::client().unwrap(), url, secret: Secret::new("hush") };
     let (told, head, body) = told(hook, TAKEN).await;
     assert_eq!(told, Ok(()));
     assert!(head.starts_with("POST /hook?a=b HTTP/1.1\r\n"), "{head}");
@@ -76,7 +80,7 @@ fn a_signature_is_what_others_compute() {
 
 #[tokio::test]
 async fn a_chat_gets_one_line() {
-    let (told, _, body) = told(|url| Means::Slack { url }, TAKEN).await;
+    let (told, _, body) = told(slack, TAKEN).await;
     assert_eq!(told, Ok(()));
     let expected = "Hard limit reached: calls are refused: org_00000000000000000000000000000001, \
                     wal_00000000000000000000000000000002, limit_usd 5, spent_usd 4.99";
@@ -91,13 +95,13 @@ async fn what_is_not_taken_is_said_without_an_address() {
         ("HTTP/1.1 302 Found\r\nlocation: http://127.0.0.1:1/\r\ncontent-length: 0\r\n\r\n", "answered 302"),
         ("nonsense\r\n\r\n", "the connection broke"),
     ] {
-        let (told, ..) = told(|url| Means::Slack { url }, answer).await;
+        let (told, ..) = told(slack, answer).await;
         assert_eq!(told, Err(expected.to_owned()));
     }
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/", listener.local_addr().unwrap()).parse().unwrap();
     drop(listener);
-    let refused = sink(Means::Slack { url }).tell(&sink::client().unwrap(), &an_alert(), Timestamp::default()).await;
+    let refused = sink(slack(url)).tell(&an_alert(), Timestamp::default()).await;
     assert_eq!(refused, Err("cannot connect".to_owned()));
 }
 
@@ -150,8 +154,8 @@ async fn a_mail_reaches_everybody_and_a_refusal_is_a_number() {
             to: vec!["ops@example.com".into(), "boss@example.com".into()],
         };
         let sink = sink(Means::Smtp(Box::new(Mailer::new(post).map_err(|(member, _)| member).unwrap())));
-        let (http, alert) = (sink::client().unwrap(), an_alert());
-        let (told, mail) = tokio::join!(sink.tell(&http, &alert, Timestamp::default()), mailbox(listener, verdict));
+        let alert = an_alert();
+        let (told, mail) = tokio::join!(sink.tell(&alert, Timestamp::default()), mailbox(listener, verdict));
         assert_eq!(told, expected);
         for line in [
             "MAIL FROM:<alfred@example.com>",
@@ -173,7 +177,7 @@ fn a_sink_gets_what_it_asked_for() {
     let check = |orgs: Option<Vec<u128>>, events: Option<Vec<&str>>, expected: bool| {
         let orgs = orgs.map(|all| all.into_iter().map(|id| Id::from_uuid(uuid::Uuid::from_u128(id))).collect());
         let events = events.map(|all| all.into_iter().map(str::to_owned).collect::<BTreeSet<_>>());
-        let sink = Sink { orgs, events, ..sink(Means::Slack { url: url.clone() }) };
+        let sink = Sink { orgs, events, ..sink(slack(url.clone())) };
         assert_eq!(sink.wants(&alert), expected, "{sink:?}");
     };
     check(None, None, true);
