@@ -73,6 +73,7 @@ async fn admit(app: &Arc<App>, call: &mut Call, case: &mut Case) -> Result<Admit
         claim: case.claim,
         record: case.record(Ending::Running, None),
     };
+    ledger::failpoint("call.priced");
     let hold = match app.reserve(order).await? {
         //                           set it aside, durably
         Reserved::New(hold) => hold,
@@ -80,6 +81,7 @@ async fn admit(app: &Arc<App>, call: &mut Call, case: &mut Case) -> Result<Admit
             return app.replays.find(first).map(Admitted::Replay).ok_or(Refusal::IdempotencyExpired);
         }
     };
+    ledger::failpoint("call.held");
     case.warnings = hold.warnings().to_vec();
     if let Some(stored) = quote.stored {
         case.cache = CacheState::Hit;
@@ -87,7 +89,10 @@ async fn admit(app: &Arc<App>, call: &mut Call, case: &mut Case) -> Result<Admit
     }
     match forward(app, quote, case).await {
         //                                ask, or ask elsewhere
-        Ok(upstream) => Ok(Admitted::Fresh(Box::new(upstream), hold)),
+        Ok(upstream) => {
+            ledger::failpoint("call.forwarded");
+            Ok(Admitted::Fresh(Box::new(upstream), hold))
+        }
         Err(refusal) => {
             release(app, hold, case, &refusal).await;
             Err(refusal)

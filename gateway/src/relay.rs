@@ -141,6 +141,7 @@ async fn relay(
             }
             Some(Ok(ChatEvent::Delta(delta))) => {
                 upstream.meter.heard(&delta.text, &upstream.target);
+                ledger::failpoint(if case.first_byte.is_none() { "call.first_byte" } else { "call.mid_stream" });
                 if delta.content && case.first_byte.is_none() {
                     case.first_byte = Some(case.started.elapsed());
                     app.telemetry.first_token(&upstream.target, case.started.elapsed());

@@ -9,6 +9,7 @@ mod charge;
 mod clock;
 mod entropy;
 mod error;
+mod failpoint;
 mod hold;
 mod id;
 mod key;
@@ -33,6 +34,8 @@ pub use charge::{ChargeError, ConfirmError, CorrectError, Correction, NewCharge}
 pub use clock::{Clock, Timestamp, TimestampError};
 pub use entropy::Entropy;
 pub use error::{FundError, OverLimit, RefundError, ReserveError, StoreError, Unready};
+#[doc(hidden)]
+pub use failpoint::failpoint;
 pub use hold::{Hold, Owner, SoftWarning};
 pub use id::{
     Alert, Call, Id, IdError, Instance, JournalRow, Key, Kind, MarkupRule, Operator, Org, Price, Team, User, Wallet,
