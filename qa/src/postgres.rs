@@ -103,6 +103,20 @@ impl Postgres {
         }
     }
 
+    /// Runs a script of `pgbench` for a span of time; transactions per second.
+    pub fn pgbench(&self, database: &str, script: &str, clients: usize, seconds: u64) -> Result<f64, String> {
+        let file = tempfile::NamedTempFile::new().map_err(|error| error.to_string())?;
+        std::fs::write(file.path(), script).map_err(|error| error.to_string())?;
+        let mut pgbench = Command::new(self.binaries.join("pgbench"));
+        pgbench.env("PGPASSWORD", PASSWORD).args(["-h", "127.0.0.1", "-p", &self.port.to_string(), "-U", "alfred"]);
+        pgbench.args(["-n", "-M", "prepared", "-j", "2", "-c", &clients.to_string(), "-T", &seconds.to_string()]);
+        let done = pgbench.arg("-f").arg(file.path()).arg(database).stdin(Stdio::null()).output();
+        let done = done.map_err(|error| error.to_string())?;
+        let said = String::from_utf8_lossy(&done.stdout);
+        let rate = said.lines().find_map(|line| line.strip_prefix("tps = ")?.split(' ').next()?.parse().ok());
+        rate.ok_or_else(|| format!("{said}{}", String::from_utf8_lossy(&done.stderr)))
+    }
+
     /// The folder of the server, its log within.
     pub fn folder(&self) -> &Path {
         &self.folder
