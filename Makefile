@@ -6,7 +6,7 @@ DENY := $(QA_CACHE)/cargo-deny-$(DENY_VERSION)/bin/cargo-deny
 # A thousand calls at once are a few thousand sockets.
 MORE_FILES := ulimit -n 8192 2>/dev/null || ulimit -n "$$(ulimit -Hn)" || true;
 
-.PHONY: help run setup test check fmt lint deny generated bench bench-short bench-ledger
+.PHONY: help run setup test test-failpoints check fmt lint deny generated bench bench-short bench-ledger
 
 help:
 	@echo 'make run    the demo on http://127.0.0.1:8080, nothing else needed'
@@ -25,6 +25,15 @@ test: setup check
 	cargo build --workspace --all-targets
 	$(MORE_FILES) cargo test --workspace --no-fail-fast
 	$(MORE_FILES) QA_DATABASE=postgres cargo test --workspace --no-fail-fast --test pipeline
+	$(MAKE) test-failpoints
+
+# Power cuts at every step of a call. The gateway with points to be cut at has a target folder of its own: nothing of it
+# may ever come into another build.
+test-failpoints:
+	CARGO_TARGET_DIR='$(QA_CACHE)/target-failpoints' CARGO_INCREMENTAL=0 \
+	  cargo build --package gateway --bin alfred --features failpoints
+	$(MORE_FILES) ALFRED_BIN='$(QA_CACHE)/target-failpoints/debug/alfred' \
+	  cargo test --workspace --no-fail-fast --test failpoints -- --ignored
 
 check: fmt lint deny generated
 

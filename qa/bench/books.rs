@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use ledger::{
-    Actor, CallRecord, Charge, Id, Ledger, Money, NewKey, NewOrg, NewWallet, Options, Order, Org, Reserved,
-    Wallet, WalletKind, Window,
+    Actor, CallRecord, Charge, Id, Ledger, Money, NewKey, NewOrg, NewWallet, Options, Order, Org, Reserved, Wallet,
+    WalletKind, Window,
 };
 use tokio::task::JoinSet;
 

@@ -62,7 +62,7 @@ impl Postgres {
         let folder = self.folder.display();
         let mut options = format!("-c listen_addresses=127.0.0.1 -p {} -k {folder} -c max_connections=200", self.port);
         if self.care == Care::Fast {
-            options.push_str(" -c fsync=off -c synchronous_commit=off -c full_page_writes=off");
+            options.push_str(" -c fsync=off -c synchronous_commit=off -c full_page_writes=off -c max_wal_size=8GB");
         }
         let mut start = self.pg_ctl();
         start.args(["-w", "-t", "60", "-l"]).arg(self.folder.join("log")).args(["-o", &options, "start"]);
@@ -76,6 +76,12 @@ impl Postgres {
     /// Ends the server at once, without a word to its clients.
     pub fn break_off(&self) {
         tools::must_run(self.pg_ctl().args(["-w", "-m", "immediate", "stop"]));
+    }
+
+    /// Restarts the server under whoever uses it: `fast` ends their sessions, `immediate` is a crash.
+    pub fn restart(&self, mode: &str) {
+        tools::must_run(self.pg_ctl().args(["-w", "-m", mode, "stop"]));
+        self.start_again();
     }
 
     fn pg_ctl(&self) -> Command {
