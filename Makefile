@@ -6,13 +6,14 @@ DENY := $(QA_CACHE)/cargo-deny-$(DENY_VERSION)/bin/cargo-deny
 # A thousand calls at once are a few thousand sockets.
 MORE_FILES := ulimit -n 8192 2>/dev/null || ulimit -n "$$(ulimit -Hn)" || true;
 
-.PHONY: help run setup test check fmt lint deny generated bench bench-short
+.PHONY: help run setup test test-failpoints check fmt lint deny generated bench bench-short bench-ledger
 
 help:
 	@echo 'make run    the demo on http://127.0.0.1:8080, nothing else needed'
 	@echo 'make test   sets up what the tests need, checks, builds, runs every suite'
 	@echo 'make check  formatting, lints, licences and library homes, generated files'
 	@echo 'make bench  the benchmark tables of docs/benchmarks.md (release build)'
+	@echo 'make bench-ledger  the ledger beside a plain version and pgbench (release build)'
 
 run:
 	cargo run --bin alfred -- serve --demo
@@ -24,6 +25,15 @@ test: setup check
 	cargo build --workspace --all-targets
 	$(MORE_FILES) cargo test --workspace --no-fail-fast
 	$(MORE_FILES) QA_DATABASE=postgres cargo test --workspace --no-fail-fast --test pipeline
+	$(MAKE) test-failpoints
+
+# Power cuts at every step of a call. The gateway with points to be cut at has a target folder of its own: nothing of it
+# may ever come into another build.
+test-failpoints:
+	CARGO_TARGET_DIR='$(QA_CACHE)/target-failpoints' CARGO_INCREMENTAL=0 \
+	  cargo build --package gateway --bin alfred --features failpoints
+	$(MORE_FILES) ALFRED_BIN='$(QA_CACHE)/target-failpoints/debug/alfred' \
+	  cargo test --workspace --no-fail-fast --test failpoints -- --ignored
 
 check: fmt lint deny generated
 
@@ -55,3 +65,7 @@ bench:
 bench-short:
 	cargo build --workspace --release --bins
 	$(MORE_FILES) $${CARGO_TARGET_DIR:-target}/release/bench --short
+
+# ARGS='--short', '--growth' or '--soak 10' for the other modes; see qa/bench/ledger/main.rs.
+bench-ledger:
+	$(MORE_FILES) cargo bench --workspace --bench ledger -- $(ARGS)

@@ -66,7 +66,11 @@ pub async fn settle(
     app.telemetry.used(&upstream.target, &usage, upstream.asked_at.elapsed());
     // A sum beyond what can be told is charged as far as hold and room go: the ledger never books above that.
     let charge = Charge { cost: cost.unwrap_or(Money::MAX), price: price.unwrap_or(Money::MAX), record };
-    let receipt = in_time(app, case, app.ledger.settle(hold, charge)).await;
+    ledger::failpoint("call.ended");
+    let pending = app.ledger.settle(hold, charge);
+    ledger::failpoint("call.settling");
+    let receipt = in_time(app, case, pending).await;
+    ledger::failpoint("call.settled");
     app.telemetry.closed(case, ending.as_str());
     case.resolved = true;
     let counted = told(&usage);
@@ -139,9 +143,11 @@ pub async fn release(app: &Arc<App>, hold: Hold, case: &mut Case, refusal: &Refu
     let cost = case.failed_cost.rounded_up().unwrap_or(Money::MAX);
     let why = Release { reason: refusal.code().to_owned(), cost, record };
     case.resolved = true;
+    ledger::failpoint("call.failed");
     if in_time(app, case, app.ledger.release(hold, why)).await.is_none() {
         tracing::warn!(call = %case.id, "a release is late");
     }
+    ledger::failpoint("call.released");
 }
 
 /// A cached answer: nothing was held and nothing is charged, but it is booked like any call.

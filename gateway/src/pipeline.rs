@@ -75,6 +75,7 @@ async fn admit(app: &Arc<App>, call: &mut Call, case: &mut Case) -> Result<Admit
         claim: case.claim,
         record: case.record(Ending::Running, None),
     };
+    ledger::failpoint("call.priced");
     let mut reserved = patience::reserve(app, order(&quote, case), &call.gone, case).await;
     if let Err(Refusal::WantsLess) = reserved {
         //                                                                    dear, with little money left: ask for less
@@ -90,6 +91,7 @@ async fn admit(app: &Arc<App>, call: &mut Call, case: &mut Case) -> Result<Admit
             return app.replays.find(first).map(Admitted::Replay).ok_or(Refusal::IdempotencyExpired);
         }
     };
+    ledger::failpoint("call.held");
     case.warnings = hold.warnings().to_vec();
     if let Some(stored) = quote.stored {
         case.cache = CacheState::Hit;
@@ -98,7 +100,10 @@ async fn admit(app: &Arc<App>, call: &mut Call, case: &mut Case) -> Result<Admit
     let forwarded = forward(app, quote, &mut hold, case).await; //             ask, or ask elsewhere
     case.warnings = hold.warnings().to_vec();
     match forwarded {
-        Ok(upstream) => Ok(Admitted::Fresh(Box::new(upstream), hold)),
+        Ok(upstream) => {
+            ledger::failpoint("call.forwarded");
+            Ok(Admitted::Fresh(Box::new(upstream), hold))
+        }
         Err(refusal) => {
             release(app, hold, case, &refusal).await;
             Err(refusal)

@@ -159,6 +159,7 @@ async fn relay(
                 return relayed(ending, Some(end), None, kept);
             }
             Some(Ok(ChatEvent::Delta(delta))) => {
+                ledger::failpoint(if case.first_byte.is_none() { "call.first_byte" } else { "call.mid_stream" });
                 upstream.meter.heard(&delta, &upstream.target);
                 // A body that came whole is billed already: withholding it would save nobody anything.
                 if !growth.is_whole() && !delta.texts.is_empty() && !upstream.answer.is_whole() {

@@ -10,6 +10,7 @@ mod clock;
 mod entropy;
 mod error;
 pub mod forecast;
+mod failpoint;
 mod hold;
 mod id;
 mod key;
@@ -37,6 +38,8 @@ pub use charge::{ChargeError, ConfirmError, CorrectError, Correction, NewCharge}
 pub use clock::{Clock, Timestamp, TimestampError};
 pub use entropy::Entropy;
 pub use error::{FundError, OverLimit, RefundError, ReserveError, StoreError, Unready};
+#[doc(hidden)]
+pub use failpoint::failpoint;
 pub use hold::{Hold, Owner, SoftWarning};
 pub use id::{
     Alert, Call, Id, IdError, Instance, JournalRow, Key, Kind, MarkupRule, Operator, Org, Price, Team, User, Wallet,

@@ -15,6 +15,7 @@ use crate::charge::{ChargeError, ConfirmError, CorrectError};
 use crate::clock::Clock;
 use crate::entropy::Entropy;
 use crate::error::{FundError, RefundError, ReserveError, StoreError};
+use crate::failpoint::failpoint;
 use crate::hold::Hold;
 use crate::id::{Id, Instance};
 use crate::ledger::Confirmed;
@@ -205,6 +206,7 @@ impl Writer {
                     for (job, answer) in jobs.into_iter().zip(answers) {
                         self.answer(job, answer);
                     }
+                    failpoint("writer.answered");
                     return Ok(());
                 }
                 Err(Failure::Undone(error)) => error,
@@ -227,6 +229,7 @@ impl Writer {
     async fn attempt(&mut self, jobs: &[Job], doubt: &mut Option<Doubt>) -> Result<Vec<Answer>, Failure> {
         let at = self.desk.clock.now();
         let needs = Needs::of(jobs);
+        failpoint("writer.begun");
         let mut loaded = match self.store.load(&needs, at).await {
             Ok(loaded) => loaded,
             Err(error) => return Err(self.undone(error).await),
@@ -242,6 +245,7 @@ impl Writer {
                 Err(error) => return Err(self.undone(error).await),
             }
         }
+        failpoint("writer.loaded");
         life::confirm(&self.desk.confirmed, loaded.revision, at);
         let mut batch = Batch::new(&mut loaded, &self.desk.entropy, at);
         let answers: Vec<Answer> = jobs.iter().map(|job| batch.decide(job)).collect();
@@ -255,8 +259,10 @@ impl Writer {
         if let Err(error) = self.store.save(&loaded, &effect).await {
             return Err(self.undone(error).await);
         }
+        failpoint("writer.saved");
         match self.store.commit().await {
             Ok(()) => {
+                failpoint("writer.committed");
                 self.count(doubt.overrun);
                 Ok(doubt.answers)
             }

@@ -13,6 +13,7 @@ use qa::postgres::{Care, Postgres};
 use qa::world::{Plan, Setup, World};
 use serde_json::json;
 
+use crate::books::Books;
 use crate::load::{Figures, Kind, Target};
 
 const PROMPT_WORDS: usize = 120;
@@ -141,11 +142,18 @@ fn ledger(runtime: &tokio::runtime::Runtime, seconds: u64) {
     let folder = tempfile::Builder::new().prefix("alfred-bench-").tempdir().expect("a folder");
     for callers in [1, 64, 512] {
         let url = format!("sqlite://{}/books-{callers}/alfred.db", folder.path().display());
-        println!("{}", runtime.block_on(books::run("SQLite (WAL, FULL)", &url, callers, span)));
+        println!("{}", runtime.block_on(books_row("SQLite (WAL, FULL)", &url, callers, span)));
     }
     let postgres = Postgres::start(Care::Durable);
     for callers in [1, 64, 512] {
-        println!("{}", runtime.block_on(books::run("Postgres 15 (fsync on)", &postgres.database(), callers, span)));
+        println!("{}", runtime.block_on(books_row("Postgres 15 (fsync on)", &postgres.database(), callers, span)));
     }
     println!();
+}
+
+async fn books_row(name: &str, url: &str, callers: usize, span: Duration) -> String {
+    let books = Books::make(url, [4, 4, 4]).await;
+    let figures = books.run(callers, span).await;
+    books.ledger.close().await;
+    format!("| {name} | {callers} | {} |", figures.cells())
 }

@@ -2,8 +2,11 @@
 //! (`postgres`), an HTTP client that hides nothing (`http`) and table helpers (`check`). Everything here sees Alfred
 //! from outside, as the contract tells it: no part of the gateway is linked in.
 
+pub mod bulk;
 pub mod check;
+pub mod cuts;
 pub mod http;
+pub mod network;
 pub mod postgres;
 pub mod tools;
 pub mod upstream;

@@ -62,7 +62,7 @@ impl Postgres {
         let folder = self.folder.display();
         let mut options = format!("-c listen_addresses=127.0.0.1 -p {} -k {folder} -c max_connections=200", self.port);
         if self.care == Care::Fast {
-            options.push_str(" -c fsync=off -c synchronous_commit=off -c full_page_writes=off");
+            options.push_str(" -c fsync=off -c synchronous_commit=off -c full_page_writes=off -c max_wal_size=8GB");
         }
         let mut start = self.pg_ctl();
         start.args(["-w", "-t", "60", "-l"]).arg(self.folder.join("log")).args(["-o", &options, "start"]);
@@ -76,6 +76,12 @@ impl Postgres {
     /// Ends the server at once, without a word to its clients.
     pub fn break_off(&self) {
         tools::must_run(self.pg_ctl().args(["-w", "-m", "immediate", "stop"]));
+    }
+
+    /// Restarts the server under whoever uses it: `fast` ends their sessions, `immediate` is a crash.
+    pub fn restart(&self, mode: &str) {
+        tools::must_run(self.pg_ctl().args(["-w", "-m", mode, "stop"]));
+        self.start_again();
     }
 
     fn pg_ctl(&self) -> Command {
@@ -101,6 +107,20 @@ impl Postgres {
             true => Ok(String::from_utf8_lossy(&done.stdout).trim_end().to_owned()),
             false => Err(String::from_utf8_lossy(&done.stderr).into_owned()),
         }
+    }
+
+    /// Runs a script of `pgbench` for a span of time; transactions per second.
+    pub fn pgbench(&self, database: &str, script: &str, clients: usize, seconds: u64) -> Result<f64, String> {
+        let file = tempfile::NamedTempFile::new().map_err(|error| error.to_string())?;
+        std::fs::write(file.path(), script).map_err(|error| error.to_string())?;
+        let mut pgbench = Command::new(self.binaries.join("pgbench"));
+        pgbench.env("PGPASSWORD", PASSWORD).args(["-h", "127.0.0.1", "-p", &self.port.to_string(), "-U", "alfred"]);
+        pgbench.args(["-n", "-M", "prepared", "-j", "2", "-c", &clients.to_string(), "-T", &seconds.to_string()]);
+        let done = pgbench.arg("-f").arg(file.path()).arg(database).stdin(Stdio::null()).output();
+        let done = done.map_err(|error| error.to_string())?;
+        let said = String::from_utf8_lossy(&done.stdout);
+        let rate = said.lines().find_map(|line| line.strip_prefix("tps = ")?.split(' ').next()?.parse().ok());
+        rate.ok_or_else(|| format!("{said}{}", String::from_utf8_lossy(&done.stderr)))
     }
 
     /// The folder of the server, its log within.

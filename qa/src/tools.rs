@@ -21,7 +21,19 @@ pub fn alfred() -> PathBuf {
 
 /// A command of `alfred` without the settings that lie around in this process's environment.
 pub fn alfred_command(arguments: &[&str]) -> Command {
-    let mut command = Command::new(alfred());
+    alfred_command_by(&[], arguments)
+}
+
+/// The same, started by another program that is handed `alfred` and its arguments.
+pub fn alfred_command_by(program: &[&str], arguments: &[&str]) -> Command {
+    let mut command = match program.split_first() {
+        None => Command::new(alfred()),
+        Some((program, first)) => {
+            let mut command = Command::new(program);
+            command.args(first).arg(alfred());
+            command
+        }
+    };
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("ALFRED_") {
             command.env_remove(name);

@@ -28,6 +28,7 @@ pub const PROVIDER_KEYS: [(&str, &str); 3] = [
 pub struct Setup {
     config: Value,
     place: Place,
+    by: &'static [&'static str],
 }
 
 /// Where the books are kept.
@@ -71,7 +72,13 @@ impl Setup {
             Ok("postgres") => Place::Postgres,
             _ => Place::Sqlite,
         };
-        Setup { config, place }
+        Setup { config, place, by: &[] }
+    }
+
+    /// Started by another program, which gets `alfred` and its arguments as its last arguments.
+    pub fn started_by(mut self, program: &'static [&'static str]) -> Setup {
+        self.by = program;
+        self
     }
 
     /// On SQLite, whatever the suite runs on.
@@ -125,7 +132,8 @@ impl Setup {
         all.extend(more.as_array().cloned().unwrap_or_default());
         config["providers"] = Value::Array(all);
 
-        let mut world = World { folder, config, database, first, second, claude, alfred: None, http: Http::new() };
+        let mut world =
+            World { folder, config, by: self.by, database, first, second, claude, alfred: None, http: Http::new() };
         world.alfred = Some(world.begin("").await);
         world
     }
@@ -135,6 +143,7 @@ impl Setup {
 pub struct World {
     folder: Arc<tempfile::TempDir>,
     config: Value,
+    by: &'static [&'static str],
     /// The URL of the database.
     pub database: String,
     /// The provider of `first/…`.
@@ -160,7 +169,12 @@ pub struct Process {
 impl Process {
     /// Starts `alfred` with these arguments and this environment, and reads all it says.
     pub fn spawn(arguments: &[&str], environment: &[(&str, &str)], folder: &Path, url: &str) -> Process {
-        let mut command = tools::alfred_command(arguments);
+        Process::spawn_by(&[], arguments, environment, folder, url)
+    }
+
+    /// The same, started by another program.
+    fn spawn_by(by: &[&str], arguments: &[&str], environment: &[(&str, &str)], folder: &Path, url: &str) -> Process {
+        let mut command = tools::alfred_command_by(by, arguments);
         command.envs(environment.iter().copied()).current_dir(folder);
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("alfred starts");
@@ -260,6 +274,13 @@ impl World {
 
     /// Starts another process on the same configuration and database.
     pub async fn begin(&self, name: &str) -> Process {
+        let mut process = self.launch(name, &[]);
+        process.ready().await;
+        process
+    }
+
+    /// Starts another process with more in its environment, without waiting for it.
+    pub fn launch(&self, name: &str, more: &[(&str, &str)]) -> Process {
         let port = tools::free_port();
         let mut config = self.config.clone();
         config["listen"] = json!(format!("127.0.0.1:{port}"));
@@ -268,11 +289,10 @@ impl World {
         std::fs::write(&path, config.to_string()).expect("a file");
         let mut environment = vec![("ALFRED_BOOTSTRAP_ADMIN_KEY", ADMIN_KEY)];
         environment.extend(PROVIDER_KEYS);
+        environment.extend_from_slice(more);
         let arguments = ["serve", "--config", path.to_str().expect("a UTF-8 path")];
         let url = format!("http://127.0.0.1:{port}");
-        let mut process = Process::spawn(&arguments, &environment, self.folder.path(), &url);
-        process.ready().await;
-        process
+        Process::spawn_by(self.by, &arguments, &environment, self.folder.path(), &url)
     }
 
     /// The gateway's process.
@@ -307,8 +327,22 @@ impl World {
 
     /// Starts the gateway again after [`World::kill`] or [`World::stop`].
     pub async fn restart(&mut self) {
+        self.restart_with(&[]).await;
+    }
+
+    /// The same, with more in its environment.
+    pub async fn restart_with(&mut self, more: &[(&str, &str)]) {
         self.http = Http::new();
-        self.alfred = Some(self.begin("").await);
+        let mut process = self.launch("", more);
+        process.ready().await;
+        self.alfred = Some(process);
+    }
+
+    /// Waits until the gateway has ended by itself; all that it has said.
+    pub async fn gone(&mut self) -> String {
+        let mut process = self.alfred.take().expect("alfred runs");
+        process.ended().await;
+        process.log()
     }
 
     /// The folder of this world.

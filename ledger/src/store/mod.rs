@@ -34,6 +34,7 @@ use sqlx::{
 use crate::audit::Hash;
 use crate::clock::Timestamp;
 use crate::error::StoreError;
+use crate::failpoint;
 use crate::id::{Id, Instance, Kind};
 use crate::money::Money;
 use crate::rows::{Effect, Loaded, Needs};
@@ -95,10 +96,11 @@ impl Store {
     }
 
     pub async fn commit(&mut self) -> Result<(), StoreError> {
-        match self {
+        let done = match self {
             Store::Sqlite(store) => store.commit(),
-            Store::Postgres(store) => store.commit().await,
-        }
+            Store::Postgres(store) => failpoint::once_sent("store.commit_sent", store.commit()).await,
+        };
+        failpoint::or_lost("store.commit_lost", done)
     }
 
     pub async fn undo(&mut self) {

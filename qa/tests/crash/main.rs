@@ -1,101 +1,27 @@
 //! Power cuts. Whatever was under way, the books balance afterwards: every hold is closed exactly once, what a client
 //! was told is so, and the chain of the audit log is whole.
 
-use std::collections::BTreeMap;
+use std::process::Command;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use qa::check::usd;
-use qa::http::Http;
+use qa::cuts::{Callers, audit_the_books};
+use qa::network::{Cut, Network};
 use qa::postgres::{Care, Postgres};
 use qa::upstream::{Gate, Step, openai};
 use qa::world::{Plan, Setup, Tenant, World, hello, hello_stream};
 use serde_json::Value;
-use tokio::task::JoinSet;
 
 /// Callers at a time.
 const CALLERS: usize = 16;
 
 /// Load until the gateway is gone: the calls whose whole answer has arrived.
 async fn load_until_killed(world: &mut World, tenant: &Tenant, after: usize) -> Vec<String> {
-    let answered = Arc::new(AtomicUsize::new(0));
-    let dead = Arc::new(AtomicBool::new(false));
-    let url = format!("{}/v1/chat/completions", world.url());
-    let bearer = format!("Bearer {}", tenant.key);
-    let mut callers = JoinSet::new();
-    for caller in 0..CALLERS {
-        let (answered, dead, url, bearer) = (answered.clone(), dead.clone(), url.clone(), bearer.clone());
-        callers.spawn(async move {
-            let http = Http::new();
-            let mut done = Vec::new();
-            // Half of them stream.
-            let body = if caller % 2 == 0 { hello("chat") } else { hello_stream("chat") }.to_string();
-            while !dead.load(Ordering::SeqCst) {
-                let Ok(answer) = http.send("POST", &url, &[("authorization", &bearer)], body.clone()).await else {
-                    continue;
-                };
-                let whole = answer.header("content-type").is_some_and(|t| t.starts_with("application/json"))
-                    || answer.text().ends_with("data: [DONE]\n\n");
-                if answer.status == 200 && whole {
-                    done.push(answer.must("x-request-id").to_owned());
-                    answered.fetch_add(1, Ordering::SeqCst);
-                }
-            }
-            done
-        });
-    }
-    let from = std::time::Instant::now();
-    while answered.load(Ordering::SeqCst) < after {
-        assert!(from.elapsed() < Duration::from_secs(120), "no load: {}", world.log());
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
+    let callers = Callers::start(&[world.url()], &[&tenant.key], "chat", CALLERS);
+    callers.until(after, || world.log()).await;
     world.kill();
-    dead.store(true, Ordering::SeqCst);
-    callers.join_all().await.into_iter().flatten().collect()
-}
-
-/// What must be true of the books after any number of cuts.
-async fn audit_the_books(world: &World, tenant: &Tenant, told: &[String]) {
-    for wallet in &tenant.wallets {
-        let wallet = world.wallet(wallet).await;
-        assert_eq!(usd(&wallet, "held_usd"), 0, "something stayed held: {wallet}");
-    }
-    world.assert_balanced(tenant).await;
-
-    let entries = world.entries(&tenant.wallet).await;
-    let mut calls: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-    for entry in &entries {
-        let call = entry["request_id"].as_str().unwrap_or_else(|| panic!("whose is {entry}?"));
-        calls.entry(call).or_default().push(entry["kind"].as_str().expect("a kind"));
-    }
-    for (call, kinds) in &calls {
-        let closings: Vec<&&str> = kinds.iter().filter(|kind| !["reserve", "grow"].contains(*kind)).collect();
-        assert_eq!(closings.len(), 1, "{call}: {kinds:?}");
-        assert!(["settle", "release", "expire"].contains(closings[0]), "{call}: {kinds:?}");
-        assert_eq!(kinds[0], "reserve", "{call}: {kinds:?}");
-    }
-    // What a client was told, the books tell too.
-    for call in told {
-        assert_eq!(calls.get(call.as_str()).map(Vec::as_slice), Some(&["reserve", "settle"][..]), "{call}");
-    }
-    // Nobody asked a provider without a hold that was durable before.
-    assert!(world.first.count() <= calls.len(), "{} asked, {} held", world.first.count(), calls.len());
-
-    let receipts = world.list(&format!("/requests?org_id={}", tenant.org)).await;
-    let status: BTreeMap<&str, &str> =
-        receipts.iter().map(|r| (r["id"].as_str().unwrap_or(""), r["status"].as_str().unwrap_or(""))).collect();
-    for (call, kinds) in &calls {
-        let wanted = if kinds.contains(&"expire") { "expired" } else { "settled" };
-        let found = status.get(call).copied().unwrap_or("no receipt");
-        assert!(found == wanted || (kinds.contains(&"release") && found == "released"), "{call}: {kinds:?} {found}");
-    }
-    let (file, text) = world.export(&tenant.org).await;
-    let (code, out, err) = qa::tools::run_alfred(&["audit", "verify", file.to_str().expect("UTF-8")]);
-    assert_eq!(code, 0, "{out}{err}");
-    for call in calls.keys() {
-        assert!(text.contains(call), "{call} is not in the log");
-    }
+    callers.over().await.whole
 }
 
 async fn cuts(mut world: World, times: usize, patience: Duration) {
@@ -108,7 +34,9 @@ async fn cuts(mut world: World, times: usize, patience: Duration) {
         for wallet in &tenant.wallets {
             world.at_rest(wallet, patience).await;
         }
-        audit_the_books(&world, &tenant, &told).await;
+        let calls = audit_the_books(&world, &tenant, &told).await;
+        // Nobody asked a provider without a hold that was durable before.
+        assert!(world.first.count() <= calls.len(), "{} asked, {} held", world.first.count(), calls.len());
         let entries = world.entries(&tenant.wallet).await;
         expired = entries.iter().filter(|e| e["kind"] == "expire").count();
     }
@@ -117,8 +45,6 @@ async fn cuts(mut world: World, times: usize, patience: Duration) {
     let flagged: Vec<Value> = world.list(&format!("/requests?org_id={}", tenant.org)).await;
     let flagged = flagged.into_iter().filter(|r| r["status"] == "expired").collect::<Vec<_>>();
     assert_eq!(flagged.len(), expired);
-    // Deducted in full: an orphan's price is what was held, for the provider may have billed it.
-    assert!(flagged.iter().all(|r| usd(r, "price_usd") > 0), "{:?}", flagged.first());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -215,4 +141,91 @@ async fn without_its_database_nothing_is_forwarded_and_what_was_under_way_is_set
     world.assert_balanced(&tenant).await;
     drop(world);
     drop(server);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_that_is_restarted_under_load_loses_nothing() {
+    let (world, server) = on_a_server_of_its_own().await;
+    let tenant = world.tenant(Plan::new().levels(4).hard("1000")).await;
+    let callers = Callers::start(&[world.url()], &[&tenant.key], "chat", CALLERS);
+    for mode in ["fast", "immediate", "fast"] {
+        callers.until(40, || world.log()).await;
+        let server = server.clone();
+        tokio::task::spawn_blocking(move || server.restart(mode)).await.expect("it is back");
+    }
+    callers.until(40, || world.log()).await;
+    let told = callers.over().await;
+    let others: Vec<_> = told.tally.keys().filter(|(status, _)| *status != 200).collect();
+    assert!(others.iter().all(|(status, code)| (*status, code.as_str()) == (503, "ledger_unavailable")), "{others:?}");
+    assert_eq!(told.broken, 0, "the gateway itself never went away");
+    world.at_rest(&tenant.wallet, Duration::from_secs(60)).await;
+    let calls = audit_the_books(&world, &tenant, &told.whole).await;
+    // It lived: whatever was held was settled, or given back where nobody could be told of the hold.
+    assert!(!calls.values().flatten().any(|kind| kind == "expire"), "{calls:?}");
+    assert!(world.first.count() <= calls.len(), "{} asked, {} held", world.first.count(), calls.len());
+    println!("{:?}, {} calls in the books", told.tally, calls.len());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connection_lost_around_a_commit_is_noticed_by_no_caller() {
+    let url = tokio::task::spawn_blocking(|| qa::postgres::server().database()).await.expect("a database");
+    let (network, url) = Network::to(&url);
+    let world = Setup::new().on(url).start().await;
+    let tenant = world.tenant(Plan::new().levels(4).hard("1000")).await;
+    let callers = Callers::start(&[world.url()], &[&tenant.key], "chat", CALLERS);
+    for _ in 0..8 {
+        for cut in [Cut::AfterCommit, Cut::BeforeCommit] {
+            network.cut(cut).await;
+            callers.until(5, || world.log()).await;
+        }
+    }
+    let told = callers.over().await;
+    assert!(told.tally.keys().all(|(status, _)| *status == 200), "{:?}", told.tally);
+    assert_eq!(told.broken, 0);
+    world.at_rest(&tenant.wallet, Duration::from_secs(60)).await;
+    // What was committed without a word is not done twice, what was not committed is done once.
+    let calls = audit_the_books(&world, &tenant, &told.whole).await;
+    assert!(calls.values().all(|kinds| *kinds == ["reserve", "settle"]), "{calls:?}");
+    assert_eq!((calls.len(), world.first.count()), (told.whole.len(), told.whole.len()));
+}
+
+/// A file that grows too large is then an error of the write, as on a full disk, and not the end of the process.
+const TOLD_OF_FULL_DISKS: &[&str] = &["sh", "-c", "trap '' XFSZ; exec \"$0\" \"$@\""];
+
+fn largest_file(world: &mut World, size: &str) {
+    let pid = world.alfred().pid().to_string();
+    qa::tools::must_run(Command::new("prlimit").args(["--pid", &pid, &format!("--fsize={size}:")]));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_disk_stops_admissions_and_loses_nothing() {
+    let mut world = Setup::new().on_sqlite().started_by(TOLD_OF_FULL_DISKS).start().await;
+    let tenant = world.tenant(Plan::new().levels(4).hard("1000")).await;
+    let callers = Callers::start(&[world.url()], &[&tenant.key], "chat", 8);
+    callers.until(20, || world.log()).await;
+    let log_file = world.database_file().with_extension("db-wal");
+    let size = [world.database_file(), log_file].map(|file| std::fs::metadata(file).map_or(0, |file| file.len()));
+    largest_file(&mut world, &(size.into_iter().max().unwrap_or(0) + 150_000).to_string());
+    let from = std::time::Instant::now();
+    while world.chat(&tenant.key, &hello("chat")).await.status != 503 {
+        assert!(from.elapsed() < Duration::from_secs(60), "never full: {}", world.log());
+    }
+    let told = callers.over().await;
+    let asked = world.first.count();
+    for _ in 0..3 {
+        let answer = world.chat(&tenant.key, &hello("chat")).await;
+        qa::check::refused(&answer, 503, "api_error", "ledger_unavailable");
+    }
+    assert_eq!(world.first.count(), asked, "nothing was forwarded on trust");
+
+    largest_file(&mut world, "unlimited");
+    let from = std::time::Instant::now();
+    while world.chat(&tenant.key, &hello("chat")).await.status != 200 {
+        assert!(from.elapsed() < Duration::from_secs(60), "never again: {}", world.log());
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    world.at_rest(&tenant.wallet, Duration::from_secs(60)).await;
+    let calls = audit_the_books(&world, &tenant, &told.whole).await;
+    assert!(!calls.values().flatten().any(|kind| kind == "expire"), "{calls:?}");
+    println!("{:?}, {} calls in the books", told.tally, calls.len());
 }

@@ -6,9 +6,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use qa::check::{dollars, usd};
+use qa::cuts::{Callers, audit_the_books};
 use qa::http::Http;
 use qa::upstream::openai;
-use qa::world::{Plan, Setup, Tenant, World, hello};
+use qa::world::{Plan, Process, Setup, Tenant, World, hello};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
@@ -115,31 +116,126 @@ async fn a_thousand_calls_at_once_and_money_for_a_hundred_on_sqlite() {
     exactly_a_hundred(&world, &[world.url()], &tenant, Box::new(look)).await;
 }
 
+/// A new key is in force everywhere within five seconds.
+async fn until_known(world: &World, process: &Process, key: &str) {
+    let bearer = format!("Bearer {key}");
+    let from = std::time::Instant::now();
+    loop {
+        let url = format!("{}/v1/models", process.url);
+        let answer = world.http.send("GET", &url, &[("authorization", &bearer)], "").await.expect("an answer");
+        if answer.status == 200 {
+            return;
+        }
+        assert!(from.elapsed() < Duration::from_secs(10), "the process never heard of the key");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// What a wallet spent and holds, as Postgres tells it to anybody.
+fn look_at(world: &World, wallet: &str) -> Look {
+    let database = qa::postgres::name_of(&world.database).to_owned();
+    let sql = format!("SELECT spent, held FROM wallet_windows WHERE wallet_id = '{wallet}'");
+    Box::new(move || {
+        let rows = qa::postgres::server().psql(&database, &sql).expect("rows");
+        let number = |text: &str| text.parse::<i64>().expect("a number");
+        rows.lines().filter_map(|row| row.split_once('|')).map(|(spent, held)| (number(spent), number(held))).collect()
+    })
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_thousand_calls_at_once_and_money_for_a_hundred_on_postgres_by_two_processes() {
     let world = Setup::new().on_postgres().start().await;
     let second = world.begin("-second").await;
     let tenant = tenant_for_a_hundred(&world).await;
-    // A new key is in force everywhere within five seconds.
-    let bearer = format!("Bearer {}", tenant.key);
-    let from = std::time::Instant::now();
-    loop {
-        let url = format!("{}/v1/models", second.url);
-        let answer = world.http.send("GET", &url, &[("authorization", &bearer)], "").await.expect("an answer");
-        if answer.status == 200 {
-            break;
-        }
-        assert!(from.elapsed() < Duration::from_secs(10), "the second process never heard of the key");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    until_known(&world, &second, &tenant.key).await;
+    let look = look_at(&world, &tenant.wallet);
+    exactly_a_hundred(&world, &[world.url(), second.url.clone()], &tenant, look).await;
+}
+
+/// Locks an audit head and a wallet the other way round than the writers do, so that one of them waits in a circle and is
+/// told so: this session itself would wait for a minute.
+async fn cross(world: &World, org: &str, wallet: &str) {
     let database = qa::postgres::name_of(&world.database).to_owned();
-    let sql = format!("SELECT spent, held FROM wallet_windows WHERE wallet_id = '{}'", tenant.wallet);
-    let look = move || {
-        let rows = qa::postgres::server().psql(&database, &sql).expect("rows");
-        let number = |text: &str| text.parse::<i64>().expect("a number");
-        rows.lines().filter_map(|row| row.split_once('|')).map(|(spent, held)| (number(spent), number(held))).collect()
-    };
-    exactly_a_hundred(&world, &[world.url(), second.url.clone()], &tenant, Box::new(look)).await;
+    let sql = format!(
+        "SET deadlock_timeout = '60s'; BEGIN; SELECT 1 FROM audit_heads WHERE chain = '{org}' FOR UPDATE; SELECT pg_sleep(0.5);
+         SELECT 1 FROM wallets WHERE id = '{wallet}' FOR UPDATE; COMMIT"
+    );
+    let crossing = tokio::task::spawn_blocking(move || qa::postgres::server().psql(&database, &sql));
+    crossing.await.expect("it ran").expect("the writers gave way");
+}
+
+/// Until no call waits for the books longer than its answer would: then whoever was answered is in them.
+async fn until_settled(world: &World) {
+    let database = qa::postgres::name_of(&world.database).to_owned();
+    let old = "SELECT count(*) FROM holds WHERE at < EXTRACT(EPOCH FROM clock_timestamp()) * 1000000 - 1500000";
+    let waiting = tokio::task::spawn_blocking(move || {
+        (0..600).any(|_| {
+            std::thread::sleep(Duration::from_millis(20));
+            qa::postgres::server().psql(&database, old).expect("a number") == "0"
+        })
+    });
+    assert!(waiting.await.expect("it ran"), "calls stay held: {}", world.log());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn three_processes_one_limit_and_one_of_them_killed_on_the_way() {
+    let world = Setup::new().on_postgres().start().await;
+    let second = world.begin("-second").await;
+    let mut third = world.begin("-third").await;
+    world.first.always(openai::chat("word", 10, 50));
+    let whole = world.tenant(Plan::new().levels(2).root_hard(dollars(PAID_FOR * PRICE))).await;
+    let root = whole.wallets[0].clone();
+    // A leaf for each of three keys; the root is what they share.
+    let (mut leaves, mut keys) = (vec![whole.wallet.clone()], vec![whole.key.clone()]);
+    for name in ["two", "three"] {
+        let body = json!({"org_id": whole.org, "name": name, "kind": "project", "parent_id": root});
+        leaves.push(qa::world::id(&world.admin("POST", "/wallets", body).await));
+        keys.push(world.key(leaves.last().expect("a leaf"), json!({})).await.1);
+    }
+    for process in [&second, &third] {
+        until_known(&world, process, keys.last().expect("a key")).await;
+    }
+    let over = Arc::new(AtomicBool::new(false));
+    let watching = watch(look_at(&world, &root), over.clone());
+    let urls = [world.url(), second.url.clone(), third.url.clone()];
+    let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
+    let callers = Callers::start(&urls, &keys, "counted", 24);
+    callers.until(10, || world.log()).await;
+    for _ in 0..2 {
+        cross(&world, &whole.org, &root).await;
+    }
+    until_settled(&world).await;
+    third.kill();
+    // Until there is nothing free; holds of the killed process are part of what is not.
+    let from = std::time::Instant::now();
+    while usd(&world.wallet(&root).await, "available_usd") > 0 {
+        assert!(from.elapsed() < Duration::from_secs(60), "never used up: {}", world.log());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let told = callers.over().await;
+    world.at_rest(&root, Duration::from_secs(90)).await;
+    over.store(true, Ordering::SeqCst);
+    let (looks, most) = watching.join().expect("never above the limit");
+    assert_eq!(most, PAID_FOR * PRICE, "seen in {looks} looks");
+
+    // Whoever admitted them: a hundred, to the nano-dollar, each resolved once.
+    let books = Tenant { wallet: root.clone(), wallets: vec![root.clone()], ..whole };
+    let calls = audit_the_books(&world, &books, &told.whole).await;
+    let ended = |kind: &str| calls.values().filter(|kinds| kinds.last().is_some_and(|last| last == kind)).count();
+    let (settled, expired) = (ended("settle"), ended("expire"));
+    println!("{settled} settled, {expired} expired, {} broken, {looks} looks, {:?}", told.broken, told.tally);
+    assert_eq!((calls.len(), settled + expired), (100, 100));
+    assert_eq!(usd(&world.wallet(&root).await, "spent_usd"), PAID_FOR * PRICE);
+    for leaf in leaves {
+        let leaf = Tenant { wallet: leaf.clone(), wallets: vec![leaf], ..books.clone() };
+        world.assert_balanced(&leaf).await;
+    }
+    // A circle of locks is broken and tried again: no caller hears of it.
+    let others: Vec<_> =
+        told.tally.keys().filter(|(status, code)| (*status, code.as_str()) != (429, "budget_exceeded")).collect();
+    assert!(others.iter().all(|(status, _)| *status == 200), "{others:?}");
+    let log = std::fs::read_to_string(qa::postgres::server().folder().join("log")).expect("the server's log");
+    assert!(log.contains("deadlock detected"), "no circle of locks was made");
 }
 
 #[tokio::test]
