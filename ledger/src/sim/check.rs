@@ -6,7 +6,7 @@ use crate::audit::{exported, verify_export};
 use crate::book::Leg;
 use crate::id::{Call, Id, Wallet};
 use crate::money::Money;
-use crate::rows::{Effect, Status, legs_text};
+use crate::rows::{ChainId, Effect, Status, legs_text};
 use crate::sim::Verdict;
 use crate::sim::image::{Image, Posted, head_or_none};
 use crate::sim::model::{Books, Life, Moved, Pot, ensure};
@@ -83,7 +83,7 @@ impl Checker {
     }
 
     fn purse(&self, image: &Image, books: &Books, wallet: Id<Wallet>) -> Verdict {
-        let (stored, due) = (image.wallets[&wallet].terms, books.terms[&wallet]);
+        let (stored, due) = (&image.wallets[&wallet].terms, &books.terms[&wallet]);
         ensure!(stored == due, "{wallet} has {stored:?} instead of {due:?}");
         let sum = self.funded.get(&wallet).copied().unwrap_or_default();
         ensure!(nanos(stored.funded) == sum, "{wallet} was funded with {}, its journal says {sum}", stored.funded);
@@ -111,6 +111,8 @@ impl Checker {
         stories(image)?;
         accounts(image)?;
         claims(image, books)?;
+        let (told, due) = (image.alerts.len(), books.alerts.len());
+        ensure!(told == due, "{told} alerts instead of {due}");
         trail(image, books)
     }
 }
@@ -141,20 +143,24 @@ fn same_rows(moved: &Moved, effect: &Effect) -> Verdict {
 fn legs(image: &Image, row: &Posted) -> Result<Vec<Leg>, String> {
     let corrupt = || format!("journal row of chain {} with legs {:?}", row.chain, row.legs);
     let alone = row.chain.strip_prefix("solo_");
-    let leaf: Id<Wallet> = alone.unwrap_or(&row.chain).parse().map_err(|_| corrupt())?;
-    let purse = image.wallets.get(&leaf).ok_or_else(corrupt)?;
-    let wallets = if alone.is_some() { &purse.chain[..1] } else { &purse.chain[..] };
+    let name: ChainId = alone.unwrap_or(&row.chain).parse().map_err(|_| corrupt())?;
+    let (_, mut wallets) = image.chain(name).ok_or_else(corrupt)?;
+    if alone.is_some() {
+        wallets.truncate(1);
+    }
     let windows: Option<Vec<Period>> = row.legs.split(',').map(|key| Period::from_key(key.parse().ok()?)).collect();
     let windows = windows.filter(|windows| windows.len() == wallets.len()).ok_or_else(corrupt)?;
-    Ok(wallets.iter().zip(windows).map(|(&wallet, window)| Leg { wallet, window }).collect())
+    Ok(wallets.into_iter().zip(windows).map(|(wallet, window)| Leg { wallet, window }).collect())
 }
 
 fn same_call(image: &Image, books: &Books, call: Id<Call>) -> Verdict {
     let (hold, receipt) = (image.holds.get(&call), image.receipts.get(&call));
     match (books.calls.get(&call), hold, receipt) {
         (Some(Life::Open(open)), Some((hold, _)), None) => {
-            let right = (nanos(hold.opened), nanos(hold.amount), hold.claim) == (open.opened, open.amount, open.claim)
+            let money = [hold.asked, hold.opened, hold.amount].map(nanos);
+            let right = (money, hold.claim) == ([open.asked, open.opened, open.amount], open.claim)
                 && (hold.org, hold.key, hold.wallet) == (open.who.org, open.who.key, open.who.wallet)
+                && hold.chain == open.chain
                 && *hold.legs == *legs_text(&open.legs);
             ensure!(right, "hold {hold:?} instead of {open:?}");
             Ok(())

@@ -2,15 +2,15 @@
 //! what a unique key or a check of the real tables would refuse. Rows are copied in and out.
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use crate::audit::{GENESIS, Hash, Sealed};
 use crate::book::{Counter, Leg, Terms};
 use crate::clock::Timestamp;
-use crate::id::{Call, Id, Instance, JournalRow, Key, Org, Wallet};
+use crate::id::{Alert, Call, Id, Instance, JournalRow, Key, Org, Wallet};
 use crate::money::Money;
-use crate::rows::{Chain, ClaimRow, Effect, HoldRow, Line, Loaded, Mark, Needs, ReceiptRow, RefundRow};
+use crate::rows::{AlertRow, Chain, ChainId, ClaimRow, Effect, HoldRow, Line, Loaded, Mark, Needs, ReceiptRow, RefundRow};
 use crate::window::Period;
 
 /// A wallet as it was made: from itself up to its root, and what it allows today.
@@ -58,6 +58,8 @@ pub(super) struct Collision;
 #[derive(Default)]
 pub(super) struct Image {
     pub wallets: BTreeMap<Id<Wallet>, Purse>,
+    /// Those of a call that had wallets beside its own.
+    pub mixes: BTreeMap<ChainId, (Id<Org>, Vec<Id<Wallet>>)>,
     pub windows: BTreeMap<Leg, Counter>,
     pub holds: BTreeMap<Id<Call>, (HoldRow, Id<Instance>)>,
     pub receipts: BTreeMap<Id<Call>, ReceiptRow>,
@@ -67,6 +69,7 @@ pub(super) struct Image {
     pub journal: Vec<Posted>,
     pub audit: BTreeMap<String, Vec<Sealed>>,
     pub overrun: i64,
+    pub alerts: BTreeMap<Id<Alert>, AlertRow>,
     pub fault: Option<Fault>,
     locks: BTreeMap<Id<Wallet>, usize>,
     head_locks: BTreeMap<String, usize>,
@@ -104,11 +107,29 @@ impl Image {
     }
 
     fn read_chains(&self, needs: &Needs, loaded: &mut Loaded) {
-        for leaf in &needs.wallets {
-            if let Some(purse) = self.wallets.get(leaf) {
-                loaded.chains.insert(*leaf, Arc::new(Chain { org: purse.org, wallets: purse.chain.clone() }));
+        for name in &needs.chains {
+            if let Some((org, wallets)) = self.chain(*name) {
+                loaded.chains.insert(*name, Arc::new(Chain { org, wallets, new: false }));
             }
         }
+        let orgs: HashMap<Id<Wallet>, Id<Org>> = self.wallets.iter().map(|(wallet, it)| (*wallet, it.org)).collect();
+        for (name, (leaf, extra)) in &needs.mixes {
+            let leaf = loaded.chains.get(&ChainId::leaf(*leaf)).filter(|_| !loaded.chains.contains_key(name));
+            if let Some(chain) = leaf.and_then(|leaf| leaf.mixed(extra, &orgs)) {
+                loaded.chains.insert(*name, Arc::new(chain));
+            }
+        }
+    }
+
+    /// All chains that a call may name.
+    pub fn names(&self) -> impl Iterator<Item = ChainId> + '_ {
+        self.wallets.keys().map(|leaf| ChainId::leaf(*leaf)).chain(self.mixes.keys().copied())
+    }
+
+    /// The wallets of a chain that a call may name.
+    pub fn chain(&self, name: ChainId) -> Option<(Id<Org>, Vec<Id<Wallet>>)> {
+        let leaf = || self.wallets.get(&name.to_string().parse().ok()?).map(|purse| (purse.org, purse.chain.clone()));
+        self.mixes.get(&name).cloned().or_else(leaf)
     }
 
     fn read(&self, needs: &Needs, all: &BTreeSet<Id<Wallet>>, at: Timestamp, loaded: &mut Loaded) {
@@ -142,7 +163,7 @@ impl Image {
         let mut legs: BTreeSet<Leg> = BTreeSet::new();
         for wallet in all {
             let Some(purse) = self.wallets.get(wallet) else { continue };
-            let mut terms = purse.terms;
+            let mut terms = Terms::clone(&purse.terms);
             if self.fault == Some(Fault::LimitOffByOne) {
                 terms.hard_limit = terms.hard_limit.and_then(|limit| limit.plus(Money::from_nanos(1)));
             }
@@ -152,10 +173,10 @@ impl Image {
             }
             loaded.wallets.terms.insert(*wallet, terms);
         }
-        let of_calls = loaded.holds.values().map(|hold| (hold.wallet, &hold.legs));
-        let of_calls = of_calls.chain(loaded.receipts.values().map(|receipt| (receipt.wallet, &receipt.legs)));
-        for (wallet, text) in of_calls.filter(|(_, text)| !text.is_empty()) {
-            if let Some(chain) = loaded.chains.get(&wallet) {
+        let of_calls = loaded.holds.values().map(|hold| (hold.chain, &hold.legs));
+        let of_calls = of_calls.chain(loaded.receipts.values().map(|receipt| (receipt.chain, &receipt.legs)));
+        for (name, text) in of_calls.filter(|(_, text)| !text.is_empty()) {
+            if let Some(chain) = loaded.chains.get(&name) {
                 legs.extend(chain.legs(text).expect("legs that were written here"));
             }
         }
@@ -211,6 +232,7 @@ impl Image {
             return Err(Collision);
         }
         self.commits += 1;
+        self.save_chains(loaded);
         self.save_wallets(loaded);
         self.save_calls(owner, loaded, effect);
         self.save_claims(loaded, effect);
@@ -219,6 +241,9 @@ impl Image {
         }
         self.refunds.extend(effect.refunds.iter().cloned());
         self.overrun = self.overrun.checked_add(effect.overrun.nanos()).expect("an overrun that can be told");
+        for alert in &effect.alerts {
+            self.alerts.entry(alert.id).or_insert_with(|| alert.clone());
+        }
         for line in &effect.journal {
             if !(self.fault == Some(Fault::LosesJournalRow) && self.commits % 500 == 0) {
                 self.journal.push(posted(line, effect.at));
@@ -244,6 +269,17 @@ impl Image {
             Cow::Owned(name) => name.clone(),
         };
         self.audit.entry(chain).or_default().push(entry);
+    }
+
+    // Those that a call of this batch is the first to use.
+    fn save_chains(&mut self, loaded: &Loaded) {
+        for (name, chain) in loaded.chains.iter().filter(|(_, chain)| chain.new) {
+            let used = |hold: &HoldRow| hold.mark == Mark::New && hold.chain == *name;
+            let charged = |receipt: &ReceiptRow| receipt.mark == Mark::New && receipt.chain == *name;
+            if loaded.holds.values().any(used) || loaded.receipts.values().any(charged) {
+                self.mixes.insert(*name, (chain.org, chain.wallets.clone()));
+            }
+        }
     }
 
     pub fn save_wallets(&mut self, loaded: &Loaded) {

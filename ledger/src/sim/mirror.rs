@@ -10,13 +10,13 @@ use crate::book::{Counter, Terms};
 use crate::clock::Timestamp;
 use crate::id::{Id, Instance, Org, Wallet};
 use crate::money::Money;
-use crate::rows::{Effect, Loaded, Needs};
+use crate::rows::{ChainId, Effect, Loaded, Needs};
 use crate::sim::Verdict;
 use crate::sim::image::{Image, head_or_none};
 use crate::sim::model::{Books, ensure};
 use crate::sim::world::World;
-use crate::store::tenants::{insert_org, insert_wallet};
-use crate::store::{Database, Place, Store, audit, journal, receipts, values};
+use crate::store::tenants::{Change, insert_org, insert_wallet};
+use crate::store::{Database, Place, Store, journal, receipts, values};
 use crate::tenants::{Funding, OrgRow, WalletKind, WalletRow, WalletStatus};
 
 pub(super) struct Mirror {
@@ -98,15 +98,12 @@ impl Mirror {
     ) -> Verdict {
         let database = &self.database;
         let done = self.runtime.block_on(async {
-            let mut tx = database.begin().await?;
+            let mut change = Change::begin(database).await?;
             let status = if terms.suspended { WalletStatus::Suspended } else { WalletStatus::Active };
-            tx.execute(
-                "UPDATE wallets SET status = $2, hard_limit = $3, soft_limit = $4, window_kind = $5 WHERE id = $1",
-                values![wallet, status.as_str(), terms.hard_limit, terms.soft_limit, terms.window.as_str()],
-            )
-            .await?;
-            audit::append(&mut tx, at, std::slice::from_ref(entry)).await?;
-            tx.commit().await?;
+            let sql = "UPDATE wallets SET status = $2, hard_limit = $3, soft_limit = $4, window_kind = $5 WHERE id = $1";
+            let row = values![wallet, status.as_str(), terms.hard_limit, terms.soft_limit, terms.window.as_str()];
+            change.tx.execute(sql, row).await?;
+            change.commit(at, std::slice::from_ref(entry)).await?;
             let rows = database
                 .rows("SELECT hash FROM audit_log WHERE chain = $1 AND seq = $2", values![entry.chain.as_ref(), seq])
                 .await?;
@@ -134,7 +131,8 @@ impl Mirror {
         let calls = books.calls.keys().copied().collect::<Vec<_>>();
         for some in calls.chunks(200) {
             let needs = Needs {
-                wallets: image.wallets.keys().copied().collect(),
+                chains: image.names().collect(),
+                mixes: BTreeMap::new(),
                 calls: some.to_vec(),
                 claims: image.claims.keys().copied().collect(),
                 refunds: image.refunds.keys().copied().collect(),
@@ -158,6 +156,7 @@ impl Mirror {
                 ("refunds", image.refunds.len()),
                 ("fundings", image.fundings.len()),
                 ("wallet_windows", image.windows.len()),
+                ("alerts", image.alerts.len()),
                 ("journal", image.journal.len()),
                 ("audit_log", image.audit.values().map(Vec::len).sum()),
             ] {
@@ -248,13 +247,9 @@ fn same_loaded(ours: &Loaded, theirs: &Loaded, image: &Image) -> Verdict {
 /// The journal as it is read, wallet by wallet.
 async fn same_journal(database: &Database, image: &Image) -> Verdict {
     for wallet in image.wallets.keys() {
-        let chains: Vec<String> = image
-            .wallets
-            .iter()
-            .filter(|(_, other)| other.chain.contains(wallet))
-            .map(|(leaf, _)| leaf.to_string())
-            .chain([format!("solo_{wallet}")])
-            .collect();
+        let with = |name: &ChainId| image.chain(*name).is_some_and(|(_, wallets)| wallets.contains(wallet));
+        let alone = format!("solo_{wallet}");
+        let chains: Vec<String> = image.names().filter(with).map(|name| name.to_string()).chain([alone]).collect();
         let rows = told("journal", journal::entries(database, *wallet, None, u32::MAX >> 1).await)?;
         let theirs = rows.iter().map(|row| {
             let money = [row.held_delta, row.spent_delta, row.funded_delta].map(Money::nanos);

@@ -10,10 +10,10 @@ use crate::error::{FundError, RefundError, ReserveError, StoreError};
 use crate::hold::SoftWarning;
 use crate::id::{Call, Id, JournalRow, Key, Org, Wallet};
 use crate::money::Money;
-use crate::order::Claim;
-use crate::rows::{ReceiptRow, Status};
+use crate::order::{Claim, Estimate};
+use crate::rows::{ChainId, ReceiptRow, Status};
 use crate::sim::Verdict;
-use crate::sim::step::{Step, Who};
+use crate::sim::step::{ASKED, Step, Who};
 
 /// A day, in which an Idempotency-Key is remembered.
 const DAY: i64 = 24 * 60 * 60 * 1_000_000;
@@ -28,7 +28,10 @@ pub(super) struct Pot {
 #[derive(Debug, Clone)]
 pub(super) struct Open {
     pub who: Who,
+    pub chain: ChainId,
     pub legs: Vec<Leg>,
+    /// The worst case that was ordered, and what was held of it at first.
+    pub asked: i128,
     pub opened: i128,
     pub amount: i128,
     pub claim: Option<Claim>,
@@ -37,6 +40,7 @@ pub(super) struct Open {
 #[derive(Debug, Clone)]
 pub(super) struct Bill {
     pub who: Who,
+    pub chain: ChainId,
     pub legs: Vec<Leg>,
     pub status: Status,
     pub cost: i128,
@@ -106,6 +110,8 @@ pub(super) struct Books {
     pub fundings: BTreeMap<String, (Id<Wallet>, i64)>,
     pub noted: BTreeSet<u64>,
     pub overrun: i128,
+    /// What somebody was told once: kind, wallet, window, limit.
+    pub alerts: BTreeSet<(&'static str, Id<Wallet>, i64, i64)>,
     pub moved: Moved,
 }
 
@@ -124,12 +130,15 @@ impl Books {
     /// Judges what the ledger answered to a step at a time, and books it.
     pub fn judge(&mut self, step: &Step, at: Timestamp, answer: &Answer) -> Verdict {
         match (step, answer) {
-            (Step::Reserve { call, who, amount, claim, .. }, Answer::Reserve(told)) => {
-                self.reserve(*call, who, i128::from(*amount), *claim, at, told)
+            (Step::Reserve { call, who, extra, amount, estimate, patient, claim, .. }, Answer::Reserve(told)) => {
+                let worst = i128::from(*amount);
+                let (estimate, patient, claim) = (*estimate, *patient, *claim);
+                self.reserve(*call, &Asked { who, extra, worst, estimate, patient, claim }, at, told)
             }
-            (Step::Grow { call, who, from, to }, Answer::Grow(told)) => {
+            (Step::Grow { call, who, from, to, patient, .. }, Answer::Grow(told)) => {
                 let told = told.as_ref().map(|grown| (nanos(grown.amount), grown.warnings.as_slice()));
-                self.grow(*call, who, i128::from(*from), i128::from(*to), told)
+                let (from, to) = (i128::from(*from), i128::from(*to));
+                self.grow(*call, &Growth { who, from, to, patient: *patient, at }, told)
             }
             (Step::Settle { call, cost, price, record, .. }, Answer::Resolve(told)) => {
                 let how = How { status: Status::Settled, price: i128::from(*price), reason: None };
@@ -164,23 +173,22 @@ impl Books {
     fn reserve(
         &mut self,
         call: Id<Call>,
-        who: &Who,
-        amount: i128,
-        claim: Option<Claim>,
+        asked: &Asked<'_>,
         at: Timestamp,
         told: &Result<Taken, ReserveError>,
     ) -> Verdict {
+        let Asked { who, worst, claim, .. } = *asked;
         match self.calls.get(&call) {
             Some(Life::Open(open)) => {
-                let same = (open.who, open.opened, open.claim) == (*who, amount, claim);
+                let same = (open.who, open.asked, open.claim) == (*who, worst, claim);
                 return match told {
-                    Ok(Taken::New { .. }) if same => Ok(()),
+                    Ok(Taken::New { amount, .. }) if same && nanos(*amount) == open.amount => Ok(()),
                     Err(ReserveError::Conflict(_)) if !same => Ok(()),
                     _ => Err(format!("repeated reserve, same content {same}: {:?}", told.as_ref().err())),
                 };
             }
             Some(Life::Ended(bill)) => {
-                let same = bill.told.as_ref().filter(|(_, asked)| (bill.who.key, *asked) == (who.key, amount));
+                let same = bill.told.as_ref().filter(|(_, asked)| (bill.who.key, *asked) == (who.key, worst));
                 let same = same.filter(|_| bill.who.wallet == who.wallet);
                 return match (told, same) {
                     (Err(error), Some((before, _))) if alike(error, before) => Ok(()),
@@ -190,10 +198,10 @@ impl Books {
             }
             None => {}
         }
-        if self.orgs.get(&who.wallet) != Some(&who.org) {
+        let Some(legs) = self.legs(who, asked.extra, at) else {
             ensure!(matches!(told, Err(ReserveError::UnknownWallet(_))), "a foreign wallet was not refused");
             return Ok(());
-        }
+        };
         let binding = claim.and_then(|claim| self.claims.get(&(who.key, claim.name)).map(|found| (claim, *found)));
         if let Some((claim, found)) = binding.filter(|(_, found)| at.micros() - found.at.micros() < DAY) {
             let right = match told {
@@ -205,28 +213,34 @@ impl Books {
             ensure!(right, "a claim that binds was answered {:?}: {found:?}", told.as_ref().err());
             return Ok(());
         }
-        let chain = self.chains[&who.wallet].iter();
-        let legs: Vec<Leg> =
-            chain.map(|wallet| Leg { wallet: *wallet, window: self.terms[wallet].window.period(at) }).collect();
+        let amount = self.ask(&legs, worst, asked.estimate);
+        if let Err(ReserveError::Held(over)) = told {
+            // Nothing is written down: whoever is patient asks again.
+            ensure!(asked.patient && over.is_held(), "{over:?} is not for lack of patience");
+            return self.admission(&legs, amount, Some(&ReserveError::OverLimit(*over)));
+        }
         self.admission(&legs, amount, told.as_ref().err())?;
+        let chain = ChainId::of(who.wallet, asked.extra);
         match told {
-            Ok(Taken::New { warnings }) => {
+            Ok(Taken::New { amount: held, warnings }) => {
+                ensure!(nanos(*held) == amount, "held {held} instead of {amount}");
                 self.entry(who.org, "RESERVE", call.to_string());
                 self.hold_more(&legs, amount, who, call, warnings)?;
-                self.post("reserve", who.wallet.to_string(), &legs, Some(call), (amount, 0, 0));
+                self.post("reserve", chain.to_string(), &legs, Some(call), (amount, 0, 0));
                 if let Some(claim) = claim {
                     let place = (who.key, claim.name);
                     self.claims.insert(place, Claimed { body: claim.body, call, charged: false, at });
                     self.moved.claims.insert(place);
                 }
-                self.put(call, Life::Open(Open { who: *who, legs, opened: amount, amount, claim }));
+                self.put(call, Life::Open(Open { who: *who, chain, legs, asked: worst, opened: amount, amount, claim }));
                 Ok(())
             }
             Err(error) => {
                 self.entry(who.org, "BLOCK", call.to_string());
+                self.alert_limit(error, at);
                 let bill = Bill {
-                    told: Some((error.clone(), amount)),
-                    ..Bill::of(*who, Vec::new(), Status::Refused, crate::sim::step::ASKED)
+                    told: Some((error.clone(), worst)),
+                    ..Bill::of(*who, (ChainId::leaf(who.wallet), Vec::new()), Status::Refused, ASKED)
                 };
                 self.put(call, Life::Ended(bill));
                 Ok(())
@@ -238,11 +252,10 @@ impl Books {
     fn grow(
         &mut self,
         call: Id<Call>,
-        who: &Who,
-        from: i128,
-        to: i128,
+        growth: &Growth<'_>,
         told: Result<(i128, &[SoftWarning]), &ReserveError>,
     ) -> Verdict {
+        let Growth { who, from, to, .. } = *growth;
         let open = match self.calls.get(&call) {
             Some(Life::Open(open)) => open.clone(),
             _ => {
@@ -257,14 +270,20 @@ impl Books {
             return Ok(());
         }
         self.admission(&open.legs, to - from, told.err())?;
-        let Ok((held, warnings)) = told else {
-            self.entry(who.org, "BLOCK", call.to_string());
-            return Ok(());
+        let (held, warnings) = match told {
+            Ok(grown) => grown,
+            Err(error) => {
+                if !growth.patient {
+                    self.entry(who.org, "BLOCK", call.to_string());
+                    self.alert_limit(error, growth.at);
+                }
+                return Ok(());
+            }
         };
         ensure!(held == to, "grew to {held}, asked for {to}");
         self.entry(who.org, "GROW", call.to_string());
         self.hold_more(&open.legs, to - from, &open.who, call, warnings)?;
-        self.post("grow", open.who.wallet.to_string(), &open.legs, Some(call), (to - from, 0, 0));
+        self.post("grow", open.chain.to_string(), &open.legs, Some(call), (to - from, 0, 0));
         self.put(call, Life::Open(Open { amount: to, ..open }));
         Ok(())
     }
@@ -307,6 +326,42 @@ impl Books {
         let by_limit = terms.hard_limit.map(|limit| nanos(limit) - used);
         let least = by_limit.into_iter().chain(by_funds).min();
         least.unwrap_or(i128::from(i64::MAX) - used)
+    }
+
+    /// The wallets that an order has to satisfy, each in its window; none if one of them is another organisation's.
+    fn legs(&self, who: &Who, extra: &[Id<Wallet>], at: Timestamp) -> Option<Vec<Leg>> {
+        let mut wallets = self.chains.get(&who.wallet).filter(|_| self.orgs.get(&who.wallet) == Some(&who.org))?.clone();
+        let beside: BTreeSet<Id<Wallet>> = extra.iter().copied().collect();
+        for wallet in beside {
+            if self.orgs.get(&wallet) != Some(&who.org) {
+                return None;
+            }
+            if !wallets.contains(&wallet) {
+                wallets.push(wallet);
+            }
+        }
+        let leg = |wallet| Leg { wallet, window: self.terms[&wallet].window.period(at) };
+        Some(wallets.into_iter().map(leg).collect())
+    }
+
+    /// The worst case where it is at most a hundredth of what is free; else the estimate, for holds that cannot grow no less
+    /// than a tenth of what is free. Never more than the worst case.
+    fn ask(&self, legs: &[Leg], worst: i128, estimate: Option<Estimate>) -> i128 {
+        let Some(estimate) = estimate else { return worst };
+        let free = self.room(legs);
+        if worst * 100 <= free {
+            return worst;
+        }
+        let least = if estimate.elastic { 0 } else { free / 10 };
+        worst.min(nanos(estimate.amount).max(least))
+    }
+
+    /// The first refusal by a limit in a window is told.
+    fn alert_limit(&mut self, error: &ReserveError, at: Timestamp) {
+        if let ReserveError::OverLimit(over) = error {
+            let window = over.window.period(at).key();
+            self.alerts.insert(("hard_limit", over.wallet, window, over.limit.nanos()));
+        }
     }
 
     fn room(&self, legs: &[Leg]) -> i128 {
@@ -353,7 +408,7 @@ impl Books {
             price,
             overrun,
             reason: how.reason.clone(),
-            ..Bill::of(open.who, open.legs.clone(), how.status, record)
+            ..Bill::of(open.who, (open.chain, open.legs.clone()), how.status, record)
         };
         let (kind, word) = match how.status {
             Status::Released => ("RELEASE", "release"),
@@ -362,7 +417,7 @@ impl Books {
         self.entry(open.who.org, kind, call.to_string());
         self.shift(&open.legs, -open.amount, price);
         self.overrun += overrun;
-        self.post_overrun(word, &open.who, &open.legs, call, (-open.amount, price, overrun));
+        self.post_overrun(word, open.chain, &open.legs, call, (-open.amount, price, overrun));
         self.keep_claim(open, call, how.status != Status::Released);
         self.put(call, Life::Ended(bill.clone()));
         bill
@@ -376,7 +431,7 @@ impl Books {
         self.entry(was.who.org, "ADJUST", call.to_string());
         self.shift(&was.legs, 0, price - was.price);
         self.overrun += overrun;
-        self.post_overrun("adjust", &was.who, &was.legs, call, (0, price - was.price, overrun));
+        self.post_overrun("adjust", was.chain, &was.legs, call, (0, price - was.price, overrun));
         if how.status == Status::Released {
             let mine = |place: &(Id<Key>, [u8; 32]), claimed: &Claimed| place.0 == was.who.key && claimed.call == call;
             let freed: Vec<_> = self.claims.iter().filter(|(place, row)| mine(place, row)).map(|(at, _)| *at).collect();
@@ -408,7 +463,7 @@ impl Books {
             }
             Some(Life::Open(open)) => {
                 let how = How { status: Status::Released, price: 0, reason: Some("caller_left".to_owned()) };
-                self.end(call, &open, &how, 0, crate::sim::step::ASKED)
+                self.end(call, &open, &how, 0, ASKED)
             }
             Some(Life::Ended(bill)) => bill,
         };
@@ -419,13 +474,13 @@ impl Books {
         let Some(Life::Open(open)) = self.calls.get(&call).cloned() else { return };
         self.entry(open.who.org, "EXPIRE", call.to_string());
         self.shift(&open.legs, -open.amount, open.amount);
-        self.post_overrun("expire", &open.who, &open.legs, call, (-open.amount, open.amount, 0));
+        self.post_overrun("expire", open.chain, &open.legs, call, (-open.amount, open.amount, 0));
         self.keep_claim(&open, call, true);
         let bill = Bill {
             price: open.amount,
             asked: open.amount,
             review: true,
-            ..Bill::of(open.who, open.legs.clone(), Status::Expired, crate::sim::step::ASKED)
+            ..Bill::of(open.who, (open.chain, open.legs.clone()), Status::Expired, ASKED)
         };
         self.put(call, Life::Ended(bill));
     }
@@ -440,7 +495,7 @@ impl Books {
                 ensure!(told.is_ok(), "a refusal failed: {told:?}");
                 self.entry(who.org, "BLOCK", call.to_string());
                 let reason = Some(code.to_owned());
-                let bill = Bill { reason, ..Bill::of(*who, Vec::new(), Status::Refused, crate::sim::step::ASKED) };
+                let bill = Bill { reason, ..Bill::of(*who, (ChainId::leaf(who.wallet), Vec::new()), Status::Refused, ASKED) };
                 self.put(call, Life::Ended(bill));
             }
         }
@@ -477,7 +532,7 @@ impl Books {
         self.refunds.insert(id, (call, asked, reason));
         self.entry(bill.who.org, "REFUND", call.to_string());
         self.shift(&bill.legs, 0, -amount);
-        self.post_overrun("refund", &bill.who, &bill.legs, call, (0, -amount, 0));
+        self.post_overrun("refund", bill.chain, &bill.legs, call, (0, -amount, 0));
         let bill = Bill { refunded: bill.refunded + amount, ..bill };
         self.put(call, Life::Ended(bill.clone()));
         self.same_receipt(call, &bill, &told.clone().map_err(|_| StoreError::Closed))
@@ -550,6 +605,7 @@ impl Books {
             if pot.warned != Some(soft) {
                 pot.warned = Some(soft);
                 self.entry(who.org, "WARN", call.to_string());
+                self.alerts.insert(("soft_limit", leg.wallet, leg.window.key(), soft.nanos()));
             }
         }
         let told: Vec<_> = warnings.iter().map(|it| (it.wallet, it.soft_limit, nanos(it.used))).collect();
@@ -581,9 +637,9 @@ impl Books {
         self.moved.journal.push(Due { kind, chain, legs: legs.to_vec(), call, held, spent, funded, overrun: 0 });
     }
 
-    fn post_overrun(&mut self, kind: &'static str, who: &Who, legs: &[Leg], call: Id<Call>, by: (i128, i128, i128)) {
+    fn post_overrun(&mut self, kind: &'static str, chain: ChainId, legs: &[Leg], call: Id<Call>, by: (i128, i128, i128)) {
         let (held, spent, overrun) = by;
-        let (chain, legs, call) = (who.wallet.to_string(), legs.to_vec(), Some(call));
+        let (chain, legs, call) = (chain.to_string(), legs.to_vec(), Some(call));
         self.moved.journal.push(Due { kind, chain, legs, call, held, spent, funded: 0, overrun });
     }
 
@@ -593,6 +649,23 @@ impl Books {
     }
 }
 
+struct Asked<'a> {
+    who: &'a Who,
+    extra: &'a [Id<Wallet>],
+    worst: i128,
+    estimate: Option<Estimate>,
+    patient: bool,
+    claim: Option<Claim>,
+}
+
+struct Growth<'a> {
+    who: &'a Who,
+    from: i128,
+    to: i128,
+    patient: bool,
+    at: Timestamp,
+}
+
 struct How {
     status: Status,
     price: i128,
@@ -600,9 +673,10 @@ struct How {
 }
 
 impl Bill {
-    fn of(who: Who, legs: Vec<Leg>, status: Status, record: &str) -> Bill {
+    fn of(who: Who, (chain, legs): (ChainId, Vec<Leg>), status: Status, record: &str) -> Bill {
         Bill {
             who,
+            chain,
             legs,
             status,
             cost: 0,
@@ -622,7 +696,7 @@ impl Bill {
         let money = [row.cost, row.price, row.overrun, row.refunded].map(nanos);
         let right = money == [self.cost, self.price, self.overrun, self.refunded]
             && (row.status, row.review, &*row.record) == (self.status, self.review, &*self.record)
-            && (row.org, row.key, row.wallet) == (self.who.org, self.who.key, self.who.wallet);
+            && (row.org, row.key, row.wallet, row.chain) == (self.who.org, self.who.key, self.who.wallet, self.chain);
         ensure!(right, "receipt {row:?} instead of {self:?}");
         Ok(())
     }

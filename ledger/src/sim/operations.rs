@@ -8,8 +8,9 @@ use crate::book::{Leg, Terms};
 use crate::clock::Timestamp;
 use crate::id::{Id, Wallet};
 use crate::life::CLAIM_MICROS;
-use crate::order::Claim;
-use crate::rows::HoldRow;
+use crate::money::Money;
+use crate::order::{Claim, Estimate};
+use crate::rows::{ChainId, HoldRow};
 use crate::sim::Verdict;
 use crate::sim::image::head_or_none;
 use crate::sim::step::{Step, Who};
@@ -29,7 +30,7 @@ const OPERATIONS: [(u64, Operation); 17] = [
     (70, repeat),
     (40, repeat_otherwise),
     (15, expire_of_others),
-    (12, expire_orphans),
+    (8, expire_orphans),
     (4, settle_what_is_not_there),
     (25, change_wallet),
     (30, pass_time),
@@ -58,11 +59,23 @@ fn reserve(world: &mut World) -> Verdict {
     }
     let who = *world.chance.of(&world.people);
     let amount = amount(world, &who);
+    let estimate = world.chance.permille(400).then(|| Estimate {
+        amount: Money::from_nanos(world.chance.nanos(amount.min(world.scale))),
+        elastic: world.chance.permille(500),
+    });
+    let patient = world.chance.permille(150);
+    let extra = if world.chance.permille(80) { beside(world) } else { Vec::new() };
     let claim = world.chance.permille(200).then(|| claim(world));
     let (call, expires_at) = (world.new_id(), world.now.after(Duration::from_secs(660)));
     let process = world.any_process();
-    world.ask(process, Step::Reserve { call, who, amount, claim, expires_at });
+    world.ask(process, Step::Reserve { call, who, extra, amount, estimate, patient, claim, expires_at });
     Ok(())
+}
+
+/// One or two wallets, often of the same organisation, now and then of another.
+fn beside(world: &mut World) -> Vec<Id<Wallet>> {
+    let count = 1 + world.chance.index(2);
+    (0..count).map(|_| world.chance.of(&world.wallets).0).collect()
 }
 
 /// A few names and bodies for each key, so that they meet.
@@ -109,7 +122,7 @@ fn settle(world: &mut World) -> Verdict {
     let price = price.min(1_000_000_000_000_000); // sums of overruns have to be told in 64 bits
     let cost = if world.chance.permille(700) { price } else { world.chance.nanos(world.scale) };
     let record = *world.chance.of(&["{}", r#"{"model":"gpt-4o"}"#, r#"{"model":"gpt-4o","ending":"finished"}"#]);
-    world.ask(live.process, Step::Settle { call: live.call, who: live.who, cost, price, record });
+    world.ask(live.process, Step::Settle { call: live.call, who: live.who, chain: live.chain, cost, price, record });
     Ok(())
 }
 
@@ -117,7 +130,7 @@ fn release(world: &mut World) -> Verdict {
     let Some(live) = pick(world) else { return Ok(()) };
     let reason = *world.chance.of(&["provider_error", "provider_timeout"]);
     let cost = if world.chance.permille(200) { world.chance.nanos(world.scale) } else { 0 };
-    world.ask(live.process, Step::Release { call: live.call, who: live.who, cost, reason });
+    world.ask(live.process, Step::Release { call: live.call, who: live.who, chain: live.chain, cost, reason });
     Ok(())
 }
 
@@ -135,7 +148,8 @@ fn grow(world: &mut World) -> Verdict {
     let stale = world.chance.permille(80);
     let from = if stale { live.amount.saturating_sub(world.chance.nanos(live.amount)) } else { live.amount };
     let Some(to) = from.checked_add(by) else { return Ok(()) };
-    world.ask(live.process, Step::Grow { call: live.call, who: live.who, from, to });
+    let patient = world.chance.permille(300);
+    world.ask(live.process, Step::Grow { call: live.call, who: live.who, chain: live.chain, from, to, patient });
     Ok(())
 }
 
@@ -144,7 +158,7 @@ fn refund(world: &mut World) -> Verdict {
         return Ok(());
     }
     let at = world.chance.index(world.ended.len());
-    let (call, who) = world.ended[at];
+    let (call, who, chain) = world.ended[at];
     let amount = match world.chance.below(6) {
         0..2 => None,
         2 => Some(1 + world.chance.nanos(world.scale * 20)),
@@ -152,7 +166,7 @@ fn refund(world: &mut World) -> Verdict {
     };
     let reason = *world.chance.of(&["wrong answer", "goodwill"]);
     let (id, process) = (world.new_id(), world.any_process());
-    world.ask(process, Step::Refund { id, call, who, amount, reason });
+    world.ask(process, Step::Refund { id, call, who, chain, amount, reason });
     Ok(())
 }
 
@@ -166,9 +180,9 @@ fn fund(world: &mut World) -> Verdict {
         wallet = world.new_id();
     } else if world.chance.permille(50) {
         // Two at once, for what may be two wallets.
-        reference = format!("payment at {}", world.numbered / 40);
+        reference = format!("payment at {}", world.numbered / 400);
     }
-    let amount = if world.chance.permille(2) { i64::MAX } else { 1 + world.chance.nanos(world.scale * 12) };
+    let amount = if world.chance.permille(2) { i64::MAX } else { 1 + world.chance.nanos(world.scale * 100) };
     let process = world.any_process();
     world.ask(process, Step::Fund { org, wallet, amount, reference });
     Ok(())
@@ -209,18 +223,18 @@ fn repeat_otherwise(world: &mut World) -> Verdict {
     let half = world.chance.permille(500);
     match &mut step {
         // A call that was told is known to the database: then even another wallet may be named.
-        Step::Reserve { call, who, amount, claim, .. } => {
+        Step::Reserve { call, who, extra, amount, claim, .. } => {
             let told = world.live.iter().any(|live| live.call == *call) || world.ended.iter().any(|it| it.0 == *call);
             match world.chance.below(3) {
-                0 if told => *who = *world.chance.of(&world.people),
+                0 if told && extra.is_empty() => *who = *world.chance.of(&world.people),
                 1 => *claim = None,
                 _ => *amount = amount.saturating_add(1),
             }
         }
         Step::Grow { to, .. } => *to = to.saturating_add(1),
         Step::Settle { cost, price, .. } => *(if half { cost } else { price }) += 1,
-        Step::Release { call, who, cost, .. } if half => {
-            step = Step::Settle { call: *call, who: *who, cost: *cost, price: *cost, record: "{}" };
+        Step::Release { call, who, chain, cost, .. } if half => {
+            step = Step::Settle { call: *call, who: *who, chain: *chain, cost: *cost, price: *cost, record: "{}" };
         }
         Step::Release { reason, .. } => *reason = "provider_unavailable",
         Step::Refuse { who, .. } => *who = *world.chance.of(&world.people),
@@ -244,15 +258,15 @@ fn expire_of_others(world: &mut World) -> Verdict {
     }
     let live = *world.chance.of(&world.live);
     let process = world.any_process();
-    world.ask(process, Step::Expire { call: live.call, who: live.who });
+    world.ask(process, Step::Expire { call: live.call, who: live.who, chain: live.chain });
     Ok(())
 }
 
 fn expire_orphans(world: &mut World) -> Verdict {
     let orphans = world.image.orphans(&world.alive(), world.now);
     let process = world.any_process();
-    for HoldRow { call, org, key, wallet, .. } in orphans {
-        world.ask(process, Step::Expire { call, who: Who { org, key, wallet } });
+    for HoldRow { call, org, key, wallet, chain, .. } in orphans {
+        world.ask(process, Step::Expire { call, who: Who { org, key, wallet }, chain });
     }
     Ok(())
 }
@@ -261,7 +275,7 @@ fn settle_what_is_not_there(world: &mut World) -> Verdict {
     let who = *world.chance.of(&world.people);
     let (call, process) = (world.new_id(), world.any_process());
     let (cost, price) = (0, world.chance.nanos(world.scale));
-    world.ask(process, Step::Settle { call, who, cost, price, record: "{}" });
+    world.ask(process, Step::Settle { call, who, chain: ChainId::leaf(who.wallet), cost, price, record: "{}" });
     Ok(())
 }
 
@@ -272,16 +286,16 @@ fn change_wallet(world: &mut World) -> Verdict {
     if world.image.is_locked(wallet, NOBODY) || world.image.is_head_locked(&chain, NOBODY) {
         return Ok(()); // it waits; another one will come
     }
-    let old = world.books.terms[&wallet];
+    let old = Terms::clone(&world.books.terms[&wallet]);
     let leg = Leg { wallet, window: old.window.period(world.now) };
     let pot = world.books.pots.get(&leg).copied().unwrap_or_default();
     let used = i64::try_from(pot.spent + pot.held).unwrap_or(0).clamp(0, i64::MAX / 2);
     let fresh = world.terms(used);
-    let new = match world.chance.below(8) {
+    let new = match world.chance.below(16) {
         0 => Terms { suspended: true, ..old },
-        1..3 => Terms { suspended: false, ..old },
-        3 => Terms { window: fresh.window, ..old },
-        4 => Terms { soft_limit: fresh.soft_limit, ..old },
+        1..4 => Terms { suspended: false, ..old },
+        4..6 => Terms { window: fresh.window, ..old },
+        6..8 => Terms { soft_limit: fresh.soft_limit, ..old },
         _ => Terms { hard_limit: fresh.hard_limit, suspended: false, ..old },
     };
     world.tell(|| format!("{wallet} is changed to {new:?}"));
@@ -293,7 +307,7 @@ fn change_wallet(world: &mut World) -> Verdict {
         mirror.change(wallet, &new, &entry, world.now, sealed.seq, &sealed.hash)?;
     }
     world.image.append(sealed);
-    world.books.terms.insert(wallet, new);
+    world.books.terms.insert(wallet, Terms::clone(&new));
     if let Some(purse) = world.image.wallets.get_mut(&wallet) {
         purse.terms = new;
     }

@@ -9,7 +9,7 @@ use crate::batch::{Answer, Batch};
 use crate::clock::Timestamp;
 use crate::id::{Id, Instance};
 use crate::queue::Job;
-use crate::rows::{Effect, Loaded, Needs};
+use crate::rows::{ChainId, Effect, Loaded, Needs};
 use crate::sim::Verdict;
 use crate::sim::image::{Collision, Fault};
 use crate::sim::step::Step;
@@ -206,9 +206,10 @@ impl World {
         }
         for step in steps {
             match step {
-                Step::Reserve { call, who, .. } if doubt.is_some() => {
+                Step::Reserve { call, who, extra, .. } if doubt.is_some() => {
+                    let chain = ChainId::of(who.wallet, &extra);
                     // It may be there although nobody will be told.
-                    self.processes[process].resolutions.push_back(Step::GiveBack { call, who });
+                    self.processes[process].resolutions.push_back(Step::GiveBack { call, who, chain });
                 }
                 step if step.is_resolution() => self.processes[process].resolutions.push_back(step),
                 _ => {}

@@ -9,10 +9,11 @@ use crate::audit::{Actor, Entry, kind};
 use crate::clock::Timestamp;
 use crate::id::{Call, Id, JournalRow, Key, Org, Wallet};
 use crate::money::Money;
-use crate::order::Claim;
+use crate::order::{Claim, Estimate};
 use crate::queue::{
     ExpireJob, FundJob, GrowJob, Job, RecordJob, RefundJob, RefuseJob, ReserveJob, Resolution, ResolveJob,
 };
+use crate::rows::ChainId;
 
 /// Whose money a call spends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,17 +25,26 @@ pub(super) struct Who {
 
 #[derive(Debug, Clone)]
 pub(super) enum Step {
-    Reserve { call: Id<Call>, who: Who, amount: i64, claim: Option<Claim>, expires_at: Timestamp },
-    Grow { call: Id<Call>, who: Who, from: i64, to: i64 },
-    Settle { call: Id<Call>, who: Who, cost: i64, price: i64, record: &'static str },
-    Release { call: Id<Call>, who: Who, cost: i64, reason: &'static str },
+    Reserve {
+        call: Id<Call>,
+        who: Who,
+        extra: Vec<Id<Wallet>>,
+        amount: i64,
+        estimate: Option<Estimate>,
+        patient: bool,
+        claim: Option<Claim>,
+        expires_at: Timestamp,
+    },
+    Grow { call: Id<Call>, who: Who, chain: ChainId, from: i64, to: i64, patient: bool },
+    Settle { call: Id<Call>, who: Who, chain: ChainId, cost: i64, price: i64, record: &'static str },
+    Release { call: Id<Call>, who: Who, chain: ChainId, cost: i64, reason: &'static str },
     /// A hold comes back whose maker was never told of it.
-    GiveBack { call: Id<Call>, who: Who },
+    GiveBack { call: Id<Call>, who: Who, chain: ChainId },
     Record { org: Id<Org>, number: u64 },
     Refuse { call: Id<Call>, who: Who, code: &'static str },
-    Refund { id: Id<JournalRow>, call: Id<Call>, who: Who, amount: Option<i64>, reason: &'static str },
+    Refund { id: Id<JournalRow>, call: Id<Call>, who: Who, chain: ChainId, amount: Option<i64>, reason: &'static str },
     Fund { org: Id<Org>, wallet: Id<Wallet>, amount: i64, reference: String },
-    Expire { call: Id<Call>, who: Who },
+    Expire { call: Id<Call>, who: Who, chain: ChainId },
 }
 
 pub(super) const SOURCE: &str = "card";
@@ -63,40 +73,44 @@ impl Step {
     /// The job as the ledger's door would hand it to the writer.
     pub fn job(&self, desk: &Desk) -> Job {
         match self {
-            Step::Reserve { call, who, amount, claim, expires_at } => Job::Reserve(ReserveJob {
+            Step::Reserve { call, who, extra, amount, estimate, patient, claim, expires_at } => Job::Reserve(ReserveJob {
                 call: *call,
                 org: who.org,
                 key: who.key,
                 wallet: who.wallet,
+                extra: extra.clone(),
                 amount: nanos(*amount),
+                estimate: *estimate,
+                patient: *patient,
                 expires_at: *expires_at,
                 claim: *claim,
                 record: ASKED.into(),
-                entry: entry(kind::RESERVE, who, *call).text("amount_usd", nanos(*amount)),
+                entry: entry(kind::RESERVE, who, *call),
                 slot: desk.permit(),
                 _room: desk.permit(),
                 reply: oneshot::channel().0,
             }),
-            Step::Grow { call, who, from, to } => Job::Grow(GrowJob {
+            Step::Grow { call, who, chain, from, to, patient } => Job::Grow(GrowJob {
                 call: *call,
-                wallet: who.wallet,
+                chain: *chain,
                 from: nanos(*from),
                 to: nanos(*to),
+                patient: *patient,
                 entry: entry(kind::GROW, who, *call).text("held_usd", nanos(*to)),
                 _room: desk.permit(),
                 reply: oneshot::channel().0,
             }),
-            Step::Settle { call, who, cost, price, record } => {
+            Step::Settle { call, who, chain, cost, price, record } => {
                 let entry = entry(kind::SETTLE, who, *call).text("cost_usd", nanos(*cost));
-                resolve(*call, who, Resolution::Settle { price: nanos(*price) }, *cost, record, entry)
+                resolve(*call, *chain, Resolution::Settle { price: nanos(*price) }, *cost, record, entry)
             }
-            Step::Release { call, who, cost, reason } => {
+            Step::Release { call, who, chain, cost, reason } => {
                 let entry = entry(kind::RELEASE, who, *call).text("reason", reason);
                 let how = Resolution::Release { reason: (*reason).to_owned() };
-                resolve(*call, who, how, *cost, "{}", entry)
+                resolve(*call, *chain, how, *cost, "{}", entry)
             }
-            Step::GiveBack { call, who } => {
-                resolve(*call, who, Resolution::GiveBack, 0, "", entry(kind::RELEASE, who, *call))
+            Step::GiveBack { call, who, chain } => {
+                resolve(*call, *chain, Resolution::GiveBack, 0, "", entry(kind::RELEASE, who, *call))
             }
             Step::Record { org, number } => Job::Record(RecordJob {
                 entry: Entry::new(Some(*org), "NOTE", Actor::System).text("number", number),
@@ -114,10 +128,10 @@ impl Step {
                 _room: desk.permit(),
                 reply: oneshot::channel().0,
             }),
-            Step::Refund { id, call, who, amount, reason } => Job::Refund(RefundJob {
+            Step::Refund { id, call, who, chain, amount, reason } => Job::Refund(RefundJob {
                 id: *id,
                 call: *call,
-                wallet: who.wallet,
+                chain: *chain,
                 amount: amount.map(nanos),
                 reason: (*reason).to_owned(),
                 entry: entry(kind::REFUND, who, *call).text("refund_id", id),
@@ -135,9 +149,9 @@ impl Step {
                 _room: desk.permit(),
                 reply: oneshot::channel().0,
             }),
-            Step::Expire { call, who } => Job::Expire(ExpireJob {
+            Step::Expire { call, who, chain } => Job::Expire(ExpireJob {
                 call: *call,
-                wallet: who.wallet,
+                chain: *chain,
                 entry: Entry::new(Some(who.org), kind::EXPIRE, Actor::System).text("request_id", call),
                 reply: oneshot::channel().0,
             }),
@@ -149,10 +163,10 @@ fn entry(kind: &'static str, who: &Who, call: Id<Call>) -> Entry {
     Entry::new(Some(who.org), kind, Actor::Key(who.key)).text("request_id", call).text("wallet_id", who.wallet)
 }
 
-fn resolve(call: Id<Call>, who: &Who, how: Resolution, cost: i64, record: &str, entry: Entry) -> Job {
+fn resolve(call: Id<Call>, chain: ChainId, how: Resolution, cost: i64, record: &str, entry: Entry) -> Job {
     Job::Resolve(ResolveJob {
         call,
-        wallet: who.wallet,
+        chain,
         how,
         cost: nanos(cost),
         record: record.into(),

@@ -9,6 +9,7 @@ use crate::entropy::Entropy;
 use crate::error::ReserveError;
 use crate::id::{Call, Id, Kind, Org, Wallet};
 use crate::money::Money;
+use crate::rows::ChainId;
 use crate::sim::chance::Chance;
 use crate::sim::check::Checker;
 use crate::sim::image::{Fault, Image, Purse};
@@ -23,7 +24,7 @@ use crate::window::Window;
 const REMEMBERED: usize = 256;
 const SHOWN: usize = 24;
 /// Operations between two looks at everything.
-const WHOLE: u64 = 5_000;
+const WHOLE: u64 = 10_000;
 /// 2026-03-11 12:00, a Wednesday.
 const NOON: Timestamp = Timestamp::from_micros(1_773_230_400_000_000);
 
@@ -33,6 +34,7 @@ pub(super) struct Live {
     pub process: usize,
     pub call: Id<Call>,
     pub who: Who,
+    pub chain: ChainId,
     pub amount: i64,
 }
 
@@ -105,7 +107,7 @@ pub(super) struct World {
     /// What an ordinary call is held for, at most.
     pub scale: i64,
     pub live: Vec<Live>,
-    pub ended: VecDeque<(Id<Call>, Who)>,
+    pub ended: VecDeque<(Id<Call>, Who, ChainId)>,
     pub history: VecDeque<Step>,
     pub mirror: Option<Mirror>,
     pub tally: Tally,
@@ -165,7 +167,7 @@ impl World {
             let terms = Terms { prepaid: self.chance.permille(200), ..self.terms(0) };
             self.books.orgs.insert(wallet, org);
             self.books.chains.insert(wallet, chain.clone());
-            self.books.terms.insert(wallet, terms);
+            self.books.terms.insert(wallet, Terms::clone(&terms));
             self.image.wallets.insert(wallet, Purse { org, chain, terms });
             self.wallets.push((wallet, org));
             made.push(wallet);
@@ -179,12 +181,10 @@ impl World {
     /// What a wallet may allow, that has used so much already.
     pub fn terms(&mut self, used: i64) -> Terms {
         let hard = match self.chance.below(20) {
-            0..5 => None,
-            5 => Some(0),
-            6 => Some(self.chance.nanos(used)),
-            7 => Some(used),
-            8 => Some(used + 1),
-            _ => Some(used + self.chance.nanos(self.scale * 60)),
+            0..6 => None,
+            6 => Some(if used == 0 { self.scale } else { self.chance.nanos(used) }),
+            7 => Some(used + self.chance.nanos(1)),
+            _ => Some(used + self.chance.nanos(self.scale * 400)),
         };
         let most = hard.unwrap_or(used + self.scale * 20);
         let soft = self.chance.permille(500).then(|| Money::from_nanos(self.chance.nanos(most)));
@@ -284,9 +284,7 @@ impl World {
     pub fn deliver(&mut self, process: usize, steps: Vec<Step>, answers: Vec<Answer>) -> Verdict {
         for (step, answer) in steps.into_iter().zip(answers) {
             match (step, answer) {
-                (Step::Reserve { call, who, amount, .. }, Answer::Reserve(told)) => {
-                    self.hear(process, call, who, amount, told);
-                }
+                (step @ Step::Reserve { .. }, Answer::Reserve(told)) => self.hear(process, step, told),
                 (Step::Grow { call, .. }, Answer::Grow(told)) => {
                     let live = self.live.iter_mut().find(|live| live.call == call);
                     match (live, told) {
@@ -300,12 +298,14 @@ impl World {
                     self.tally.overruns += u64::from(receipt.overrun > Money::ZERO);
                     let who = Who { org: receipt.org, key: receipt.key, wallet: receipt.wallet };
                     if let Some(call) = step.call() {
-                        remember(&mut self.ended, (call, who));
+                        remember(&mut self.ended, (call, who, receipt.chain));
                     }
                 }
                 (_, Answer::Refund(Ok(_))) => self.tally.refunded += 1,
                 (_, Answer::Fund(Ok(()))) => self.tally.funded += 1,
-                (Step::Expire { call, who }, Answer::Done(Ok(()))) => remember(&mut self.ended, (call, who)),
+                (Step::Expire { call, who, chain }, Answer::Done(Ok(()))) => {
+                    remember(&mut self.ended, (call, who, chain));
+                }
                 (_, Answer::Done(Ok(()))) => {}
                 _ => self.tally.errors += 1,
             }
@@ -313,24 +313,31 @@ impl World {
         Ok(())
     }
 
-    fn hear(&mut self, process: usize, call: Id<Call>, who: Who, amount: i64, told: Result<Taken, ReserveError>) {
+    fn hear(&mut self, process: usize, step: Step, told: Result<Taken, ReserveError>) {
+        let Step::Reserve { call, who, extra, amount, estimate, claim, expires_at, .. } = step else { return };
+        let chain = ChainId::of(who.wallet, &extra);
         match told {
-            Ok(Taken::New { .. }) => {
+            Ok(Taken::New { amount, .. }) => {
                 self.tally.held += 1;
                 if self.live.iter().any(|live| live.call == call) {
                     return; // told again
                 }
                 if self.chance.permille(10) {
                     // Its caller has left meanwhile.
-                    self.processes[process].resolutions.push_back(Step::GiveBack { call, who });
+                    self.processes[process].resolutions.push_back(Step::GiveBack { call, who, chain });
                     return;
                 }
-                self.live.push(Live { process, call, who, amount });
+                self.live.push(Live { process, call, who, chain, amount: amount.nanos() });
             }
             Ok(Taken::Replay(_)) => self.tally.replays += 1,
+            Err(ReserveError::Held(_)) => {
+                // It waits, and asks once more.
+                let patient = self.chance.permille(500);
+                self.ask(process, Step::Reserve { call, who, extra, amount, estimate, patient, claim, expires_at });
+            }
             Err(ReserveError::OverLimit(_) | ReserveError::Suspended { .. }) => {
                 self.tally.refused += 1;
-                remember(&mut self.ended, (call, who));
+                remember(&mut self.ended, (call, who, ChainId::leaf(who.wallet)));
             }
             Err(_) => self.tally.errors += 1,
         }
