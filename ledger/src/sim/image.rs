@@ -81,17 +81,20 @@ impl Image {
         Image { fault, ..Image::default() }
     }
 
-    /// Locks what the batch moves, and reads what it needs; nothing while another process has any of it.
+    /// Locks the roots of what the batch moves, and the heads of what it writes; reads what it needs. Nothing while another
+    /// process has any of them.
     pub fn load(&mut self, process: usize, needs: &Needs, at: Timestamp) -> Option<Loaded> {
         let mut loaded = Loaded::default();
         self.read_chains(needs, &mut loaded);
         let all = wallets_of(&loaded);
-        if all.iter().any(|wallet| self.is_locked(*wallet, process))
+        let roots: BTreeSet<Id<Wallet>> =
+            loaded.chains.values().flat_map(|chain| chain.roots.iter().copied()).collect();
+        if roots.iter().any(|wallet| self.is_locked(*wallet, process))
             || needs.heads.iter().any(|chain| self.is_head_locked(chain, process))
         {
             return None;
         }
-        self.locks.extend(all.iter().map(|wallet| (*wallet, process)));
+        self.locks.extend(roots.into_iter().map(|wallet| (wallet, process)));
         self.head_locks.extend(needs.heads.iter().map(|chain| (chain.to_string(), process)));
         self.read(needs, &all, at, &mut loaded);
         Some(loaded)
@@ -109,7 +112,8 @@ impl Image {
     fn read_chains(&self, needs: &Needs, loaded: &mut Loaded) {
         for name in &needs.chains {
             if let Some((org, wallets)) = self.chain(*name) {
-                loaded.chains.insert(*name, Arc::new(Chain { org, wallets, new: false }));
+                let roots = wallets.iter().copied().filter(|wallet| self.wallets[wallet].chain.len() == 1).collect();
+                loaded.chains.insert(*name, Arc::new(Chain { org, wallets, roots, new: false }));
             }
         }
         let orgs: HashMap<Id<Wallet>, Id<Org>> = self.wallets.iter().map(|(wallet, it)| (*wallet, it.org)).collect();

@@ -12,10 +12,10 @@ use crate::id::{Id, Instance, Org, Wallet};
 use crate::money::Money;
 use crate::rows::{ChainId, Effect, Loaded, Needs};
 use crate::sim::Verdict;
-use crate::sim::image::{Image, head_or_none};
+use crate::sim::image::{Image, Purse, head_or_none};
 use crate::sim::model::{Books, ensure};
 use crate::sim::world::World;
-use crate::store::tenants::{Change, insert_org, insert_wallet};
+use crate::store::tenants::{Change, insert_org, insert_wallet, update_wallet};
 use crate::store::{Database, Place, Store, journal, receipts, values};
 use crate::tenants::{Funding, OrgRow, WalletKind, WalletRow, WalletStatus};
 
@@ -53,7 +53,7 @@ impl Mirror {
     pub fn load(&mut self, process: usize, needs: &Needs, at: Timestamp, ours: &Loaded, image: &Image) -> Verdict {
         let theirs = told("load", self.runtime.block_on(self.stores[process].load(needs, at)))?;
         self.loads += 1;
-        same_loaded(ours, &theirs, image)
+        same_loaded(needs, ours, &theirs, image)
     }
 
     /// Saves and commits the same; where the image met a collision, so must it.
@@ -90,7 +90,7 @@ impl Mirror {
     pub fn change(
         &mut self,
         wallet: Id<Wallet>,
-        terms: &Terms,
+        purse: &Purse,
         entry: &Entry,
         at: Timestamp,
         seq: i64,
@@ -99,10 +99,7 @@ impl Mirror {
         let database = &self.database;
         let done = self.runtime.block_on(async {
             let mut change = Change::begin(database).await?;
-            let status = if terms.suspended { WalletStatus::Suspended } else { WalletStatus::Active };
-            let sql = "UPDATE wallets SET status = $2, hard_limit = $3, soft_limit = $4, window_kind = $5 WHERE id = $1";
-            let row = values![wallet, status.as_str(), terms.hard_limit, terms.soft_limit, terms.window.as_str()];
-            change.tx.execute(sql, row).await?;
+            update_wallet(&mut change.tx, &row(wallet, purse, at)).await?;
             change.commit(at, std::slice::from_ref(entry)).await?;
             let rows = database
                 .rows("SELECT hash FROM audit_log WHERE chain = $1 AND seq = $2", values![entry.chain.as_ref(), seq])
@@ -137,6 +134,7 @@ impl Mirror {
                 claims: image.claims.keys().copied().collect(),
                 refunds: image.refunds.keys().copied().collect(),
                 fundings: image.fundings.keys().cloned().collect(),
+                funded: image.wallets.keys().copied().collect(),
                 heads: image.audit.keys().map(|chain| chain.clone().into()).collect(),
             };
             let ours = image.look(&needs, at);
@@ -183,26 +181,39 @@ async fn make_tenants(database: &Database, world: &World) -> Result<(), crate::e
             made.push(*org);
             insert_org(&mut tx, &OrgRow { id: *org, name: "org".into(), created_at: world.now }, [0; 32]).await?;
         }
-        let purse = &world.image.wallets[wallet];
-        let row = WalletRow {
-            id: *wallet,
-            org: *org,
-            name: "wallet".into(),
-            kind: WalletKind::Project,
-            team: None,
-            user: None,
-            parent: purse.chain.get(1).copied(),
-            status: WalletStatus::Active,
-            hard_limit: purse.terms.hard_limit,
-            soft_limit: purse.terms.soft_limit,
-            window: purse.terms.window,
-            funding: if purse.terms.prepaid { Funding::Prepaid } else { Funding::Budget },
-            funded: Money::ZERO,
-            created_at: world.now,
-        };
-        insert_wallet(&mut tx, &row, [0; 32]).await?;
+        insert_wallet(&mut tx, &row(*wallet, &world.image.wallets[wallet], world.now), [0; 32]).await?;
     }
     tx.commit().await
+}
+
+fn row(wallet: Id<Wallet>, purse: &Purse, at: Timestamp) -> WalletRow {
+    let terms = &purse.terms;
+    let status = match (terms.closed, terms.suspended) {
+        (true, _) => WalletStatus::Closed,
+        (false, true) => WalletStatus::Suspended,
+        (false, false) => WalletStatus::Active,
+    };
+    WalletRow {
+        id: wallet,
+        org: purse.org,
+        name: "wallet".into(),
+        kind: WalletKind::Project,
+        team: None,
+        user: None,
+        parent: purse.chain.get(1).copied(),
+        status,
+        hard_limit: terms.hard_limit,
+        soft_limit: terms.soft_limit,
+        thresholds: terms.thresholds,
+        soft_action: terms.soft_action,
+        window: terms.window,
+        funding: if terms.prepaid { Funding::Prepaid } else { Funding::Budget },
+        funded: terms.funded,
+        coverage: None,
+        under: None,
+        closed_at: terms.closed.then_some(at),
+        created_at: at,
+    }
 }
 
 fn same<K: Debug + Ord, V: Debug>(
@@ -217,10 +228,20 @@ fn same<K: Debug + Ord, V: Debug>(
     Ok(())
 }
 
-fn same_loaded(ours: &Loaded, theirs: &Loaded, image: &Image) -> Verdict {
+fn same_loaded(needs: &Needs, ours: &Loaded, theirs: &Loaded, image: &Image) -> Verdict {
     let chains = |of: &Loaded| of.chains.iter().map(|(leaf, it)| (*leaf, format!("{it:?}"))).collect::<Vec<_>>();
     same("chains", chains(ours), chains(theirs))?;
-    same("terms", ours.wallets.terms.iter(), theirs.wallets.terms.iter())?;
+    // What was paid into a wallet that lives on a budget bounds nothing, so it may be remembered wrongly.
+    let paid = |wallet: &Id<Wallet>, terms: &Terms| terms.prepaid || needs.funded.contains(wallet);
+    let terms = |of: &Loaded| {
+        let all = of.wallets.terms.iter();
+        let told = |(wallet, terms): (&Id<Wallet>, &Terms)| {
+            let funded = if paid(wallet, terms) { terms.funded } else { Money::ZERO };
+            (*wallet, Terms { funded, ..Terms::clone(terms) })
+        };
+        all.map(told).collect::<Vec<_>>()
+    };
+    same("terms", terms(ours), terms(theirs))?;
     same("sums", ours.wallets.ever.iter(), theirs.wallets.ever.iter())?;
     same("holds", ours.holds.iter(), theirs.holds.iter())?;
     same("receipts", ours.receipts.iter(), theirs.receipts.iter())?;

@@ -13,6 +13,7 @@ use crate::money::Money;
 use crate::order::{Claim, Estimate};
 use crate::rows::{ChainId, ReceiptRow, Status};
 use crate::sim::Verdict;
+use crate::soft::SoftAction;
 use crate::sim::step::{ASKED, Step, Who};
 
 /// A day, in which an Idempotency-Key is remembered.
@@ -130,10 +131,14 @@ impl Books {
     /// Judges what the ledger answered to a step at a time, and books it.
     pub fn judge(&mut self, step: &Step, at: Timestamp, answer: &Answer) -> Verdict {
         match (step, answer) {
-            (Step::Reserve { call, who, extra, amount, estimate, patient, claim, .. }, Answer::Reserve(told)) => {
+            (
+                Step::Reserve { call, who, extra, amount, estimate, patient, downgraded, claim, .. },
+                Answer::Reserve(told),
+            ) => {
                 let worst = i128::from(*amount);
-                let (estimate, patient, claim) = (*estimate, *patient, *claim);
-                self.reserve(*call, &Asked { who, extra, worst, estimate, patient, claim }, at, told)
+                let (estimate, patient, downgraded, claim) = (*estimate, *patient, *downgraded, *claim);
+                let asked = Asked { who, extra, worst, estimate, patient, downgraded, claim };
+                self.reserve(*call, &asked, at, told)
             }
             (Step::Grow { call, who, from, to, patient, .. }, Answer::Grow(told)) => {
                 let told = told.as_ref().map(|grown| (nanos(grown.amount), grown.warnings.as_slice()));
@@ -214,6 +219,12 @@ impl Books {
             return Ok(());
         }
         let amount = self.ask(&legs, worst, asked.estimate);
+        let dear = self.wants_less(&legs, amount).filter(|_| !asked.downgraded);
+        if let Err(ReserveError::Downgrade { wallet }) = told {
+            ensure!(dear == Some(*wallet), "{wallet} wants no cheaper plan for {amount}: {dear:?}");
+            return self.open(&legs);
+        }
+        ensure!(dear.is_none() || self.open(&legs).is_err(), "{dear:?} was not asked for a cheaper plan");
         if let Err(ReserveError::Held(over)) = told {
             // Nothing is written down: whoever is patient asks again.
             ensure!(asked.patient && over.is_held(), "{over:?} is not for lack of patience");
@@ -288,26 +299,49 @@ impl Books {
         Ok(())
     }
 
+    /// Neither suspended nor closed.
+    fn open(&self, legs: &[Leg]) -> Verdict {
+        for leg in legs {
+            let terms = &self.terms[&leg.wallet];
+            ensure!(!terms.suspended && !terms.closed, "{} is not open", leg.wallet);
+        }
+        Ok(())
+    }
+
+    /// The first wallet that would come past a soft limit by this and wants a cheaper plan then.
+    fn wants_less(&self, legs: &[Leg], amount: i128) -> Option<Id<Wallet>> {
+        let past = |leg: &&Leg| {
+            let (terms, pot) = (&self.terms[&leg.wallet], self.pots.get(leg).copied().unwrap_or_default());
+            let used = pot.spent + pot.held + amount;
+            terms.soft_action == SoftAction::Downgrade && soft_limits(terms).iter().any(|limit| used > nanos(*limit))
+        };
+        legs.iter().filter(|_| amount > 0).find(past).map(|leg| leg.wallet)
+    }
+
     /// Rule 5 and rule 1: nothing is admitted by a wallet that is suspended or has not so much free; all else is.
     fn admission(&self, legs: &[Leg], amount: i128, refused: Option<&ReserveError>) -> Verdict {
-        let suspended = |wallet: &Id<Wallet>| self.terms[wallet].suspended;
+        let of_chain = |wallet: &Id<Wallet>| legs.iter().any(|leg| leg.wallet == *wallet);
         match refused {
             None => {
+                self.open(legs)?;
                 for leg in legs {
-                    ensure!(!suspended(&leg.wallet), "suspended {} admitted {amount}", leg.wallet);
-                    let free = self.free(leg);
+                    let free = self.admitting(leg);
                     ensure!(free >= amount.max(1), "{leg:?} has {free} free and admitted {amount}");
                 }
                 Ok(())
             }
             Some(ReserveError::Suspended { wallet }) => {
-                ensure!(legs.iter().any(|leg| leg.wallet == *wallet) && suspended(wallet), "{wallet} is not suspended");
+                ensure!(of_chain(wallet) && self.terms[wallet].suspended, "{wallet} is not suspended");
+                Ok(())
+            }
+            Some(ReserveError::Closed { wallet }) => {
+                ensure!(of_chain(wallet) && self.terms[wallet].closed, "{wallet} is not closed");
                 Ok(())
             }
             Some(ReserveError::OverLimit(over)) => {
                 let leg = legs.iter().find(|leg| leg.wallet == over.wallet);
                 let leg = leg.ok_or_else(|| format!("refused for {}, which is not in the chain", over.wallet))?;
-                let free = self.free(leg);
+                let free = self.admitting(leg);
                 ensure!(free < amount.max(1), "{leg:?} has {free} free and refused {amount}");
                 let told = nanos(over.limit) - nanos(over.spent) - nanos(over.held);
                 ensure!(nanos(over.asked) == amount && told < amount.max(1), "refused {amount} with {over:?}");
@@ -326,6 +360,14 @@ impl Books {
         let by_limit = terms.hard_limit.map(|limit| nanos(limit) - used);
         let least = by_limit.into_iter().chain(by_funds).min();
         least.unwrap_or(i128::from(i64::MAX) - used)
+    }
+
+    /// The same, as far as a soft limit that blocks lets calls in.
+    pub fn admitting(&self, leg: &Leg) -> i128 {
+        let (terms, pot) = (&self.terms[&leg.wallet], self.pots.get(leg).copied().unwrap_or_default());
+        let blocks = soft_limits(terms).first().copied().filter(|_| terms.soft_action == SoftAction::Block);
+        let by_block = blocks.map(|limit| nanos(limit) - pot.spent - pot.held);
+        by_block.into_iter().fold(self.free(leg), i128::min)
     }
 
     /// The wallets that an order has to satisfy, each in its window; none if one of them is another organisation's.
@@ -348,7 +390,7 @@ impl Books {
     /// than a tenth of what is free. Never more than the worst case.
     fn ask(&self, legs: &[Leg], worst: i128, estimate: Option<Estimate>) -> i128 {
         let Some(estimate) = estimate else { return worst };
-        let free = self.room(legs);
+        let free = legs.iter().map(|leg| self.admitting(leg)).min().unwrap_or(0).max(0);
         if worst * 100 <= free {
             return worst;
         }
@@ -359,7 +401,7 @@ impl Books {
     /// The first refusal by a limit in a window is told.
     fn alert_limit(&mut self, error: &ReserveError, at: Timestamp) {
         if let ReserveError::OverLimit(over) = error {
-            let window = over.window.period(at).key();
+            let window = self.terms[&over.wallet].window.period(at).key();
             self.alerts.insert(("hard_limit", over.wallet, window, over.limit.nanos()));
         }
     }
@@ -556,6 +598,10 @@ impl Books {
             ensure!(matches!(told, Err(FundError::UnknownWallet(_))), "an unknown wallet was funded: {told:?}");
             return Ok(());
         };
+        if terms.closed {
+            ensure!(matches!(told, Err(FundError::Closed(_))), "a closed wallet was funded: {told:?}");
+            return Ok(());
+        }
         let Some(funded) = terms.funded.plus(Money::from_nanos(amount)) else {
             ensure!(matches!(told, Err(FundError::Amount(_))), "more than can be told was funded: {told:?}");
             return Ok(());
@@ -585,7 +631,7 @@ impl Books {
         self.moved.claims.insert(place);
     }
 
-    /// Every wallet past its soft limit is named; the first time in a window it is also written down.
+    /// Every wallet past a soft limit is named with the highest; the first time in a window each is also written down.
     fn hold_more(
         &mut self,
         legs: &[Leg],
@@ -598,14 +644,15 @@ impl Books {
         let mut due = Vec::new();
         for leg in legs {
             let pot = self.pots.entry(*leg).or_default();
-            let Some(soft) = self.terms[&leg.wallet].soft_limit.filter(|soft| pot.spent + pot.held > nanos(*soft)) else {
-                continue;
-            };
-            due.push((leg.wallet, soft, pot.spent + pot.held));
-            if pot.warned != Some(soft) {
-                pot.warned = Some(soft);
+            let (used, warned) = (pot.spent + pot.held, pot.warned);
+            let past: Vec<Money> =
+                soft_limits(&self.terms[&leg.wallet]).into_iter().filter(|limit| used > nanos(*limit)).collect();
+            let Some(highest) = past.last().copied() else { continue };
+            due.push((leg.wallet, highest, used));
+            pot.warned = warned.max(Some(highest));
+            for limit in past.into_iter().filter(|limit| Some(*limit) > warned) {
                 self.entry(who.org, "WARN", call.to_string());
-                self.alerts.insert(("soft_limit", leg.wallet, leg.window.key(), soft.nanos()));
+                self.alerts.insert(("soft_limit", leg.wallet, leg.window.key(), limit.nanos()));
             }
         }
         let told: Vec<_> = warnings.iter().map(|it| (it.wallet, it.soft_limit, nanos(it.used))).collect();
@@ -655,6 +702,7 @@ struct Asked<'a> {
     worst: i128,
     estimate: Option<Estimate>,
     patient: bool,
+    downgraded: bool,
     claim: Option<Claim>,
 }
 
@@ -702,11 +750,19 @@ impl Bill {
     }
 }
 
+/// All soft limits of a wallet, lowest first.
+fn soft_limits(terms: &Terms) -> Vec<Money> {
+    let more = terms.thresholds.iter().filter_map(|threshold| threshold.amount(terms.hard_limit));
+    let all: BTreeSet<Money> = terms.soft_limit.into_iter().chain(more).collect();
+    all.into_iter().collect()
+}
+
 /// The same refusal, told again.
 fn alike(one: &ReserveError, other: &ReserveError) -> bool {
     match (one, other) {
         (ReserveError::OverLimit(one), ReserveError::OverLimit(other)) => one == other,
         (ReserveError::Suspended { wallet: one }, ReserveError::Suspended { wallet: other }) => one == other,
+        (ReserveError::Closed { wallet: one }, ReserveError::Closed { wallet: other }) => one == other,
         _ => false,
     }
 }

@@ -12,7 +12,7 @@ use crate::money::Money;
 use crate::order::{Claim, Estimate};
 use crate::rows::{ChainId, HoldRow};
 use crate::sim::Verdict;
-use crate::sim::image::head_or_none;
+use crate::sim::image::{Purse, head_or_none};
 use crate::sim::step::{Step, Who};
 use crate::sim::world::{Live, World};
 
@@ -64,18 +64,27 @@ fn reserve(world: &mut World) -> Verdict {
         elastic: world.chance.permille(500),
     });
     let patient = world.chance.permille(150);
-    let extra = if world.chance.permille(80) { beside(world) } else { Vec::new() };
+    let extra = if world.chance.permille(120) { beside(world, &who) } else { Vec::new() };
+    let downgraded = world.chance.permille(300);
     let claim = world.chance.permille(200).then(|| claim(world));
     let (call, expires_at) = (world.new_id(), world.now.after(Duration::from_secs(660)));
     let process = world.any_process();
-    world.ask(process, Step::Reserve { call, who, extra, amount, estimate, patient, claim, expires_at });
+    world.ask(process, Step::Reserve { call, who, extra, amount, estimate, patient, downgraded, claim, expires_at });
     Ok(())
 }
 
-/// One or two wallets, often of the same organisation, now and then of another.
-fn beside(world: &mut World) -> Vec<Id<Wallet>> {
-    let count = 1 + world.chance.index(2);
-    (0..count).map(|_| world.chance.of(&world.wallets).0).collect()
+/// Scopes that cover the call, in any order; now and then one of another organisation, which cannot be.
+fn beside(world: &mut World, who: &Who) -> Vec<Id<Wallet>> {
+    let foreign = world.chance.permille(50);
+    let mut scopes: Vec<Id<Wallet>> =
+        world.scopes.iter().filter(|(_, org)| foreign || *org == who.org).map(|(wallet, _)| *wallet).collect();
+    if scopes.len() > 1 && world.chance.permille(500) {
+        scopes.reverse();
+    }
+    if scopes.len() > 1 && world.chance.permille(500) {
+        scopes.pop();
+    }
+    scopes
 }
 
 /// A few names and bodies for each key, so that they meet.
@@ -101,7 +110,8 @@ fn amount(world: &mut World, who: &Who) -> i64 {
 /// What the chain has free at the moment, to the nano-dollar; of chains without a limit an ordinary amount.
 fn free(world: &mut World, who: &Who) -> i64 {
     let leg = |wallet: &Id<Wallet>| Leg { wallet: *wallet, window: world.books.terms[wallet].window.period(world.now) };
-    let free = world.books.chains[&who.wallet].iter().map(|wallet| world.books.free(&leg(wallet))).min().unwrap_or(0);
+    let chain = world.books.chains[&who.wallet].iter();
+    let free = chain.map(|wallet| world.books.admitting(&leg(wallet))).min().unwrap_or(0);
     i64::try_from(free).ok().filter(|free| *free < world.scale * 1_000).map_or(world.scale, |free| free.max(0))
 }
 
@@ -291,11 +301,18 @@ fn change_wallet(world: &mut World) -> Verdict {
     let pot = world.books.pots.get(&leg).copied().unwrap_or_default();
     let used = i64::try_from(pot.spent + pot.held).unwrap_or(0).clamp(0, i64::MAX / 2);
     let fresh = world.terms(used);
+    if old.closed {
+        return Ok(());
+    }
+    let busy = |hold: &HoldRow| world.image.chain(hold.chain).is_some_and(|(_, wallets)| wallets.contains(&wallet));
+    let closes = world.chance.permille(5) && !world.image.holds.values().any(|(hold, _)| busy(hold));
     let new = match world.chance.below(16) {
+        _ if closes => Terms { suspended: true, closed: true, ..old },
         0 => Terms { suspended: true, ..old },
         1..4 => Terms { suspended: false, ..old },
         4..6 => Terms { window: fresh.window, ..old },
-        6..8 => Terms { soft_limit: fresh.soft_limit, ..old },
+        6..8 => Terms { soft_limit: fresh.soft_limit, thresholds: fresh.thresholds, ..old },
+        8 => Terms { soft_action: fresh.soft_action, ..old },
         _ => Terms { hard_limit: fresh.hard_limit, suspended: false, ..old },
     };
     world.tell(|| format!("{wallet} is changed to {new:?}"));
@@ -304,7 +321,8 @@ fn change_wallet(world: &mut World) -> Verdict {
     let at_text = format!("\"{}\"", world.now);
     let sealed = seal(&entry, "WALLET_CHANGED", &[], (world.now, &at_text), seq + 1, hash);
     if let Some(mirror) = &mut world.mirror {
-        mirror.change(wallet, &new, &entry, world.now, sealed.seq, &sealed.hash)?;
+        let purse = Purse { terms: Terms::clone(&new), ..world.image.wallets[&wallet].clone() };
+        mirror.change(wallet, &purse, &entry, world.now, sealed.seq, &sealed.hash)?;
     }
     world.image.append(sealed);
     world.books.terms.insert(wallet, Terms::clone(&new));

@@ -32,6 +32,7 @@ pub(super) enum Step {
         amount: i64,
         estimate: Option<Estimate>,
         patient: bool,
+        downgraded: bool,
         claim: Option<Claim>,
         expires_at: Timestamp,
     },
@@ -73,7 +74,7 @@ impl Step {
     /// The job as the ledger's door would hand it to the writer.
     pub fn job(&self, desk: &Desk) -> Job {
         match self {
-            Step::Reserve { call, who, extra, amount, estimate, patient, claim, expires_at } => Job::Reserve(ReserveJob {
+            Step::Reserve { call, who, extra, amount, estimate, patient, downgraded, claim, expires_at } => Job::Reserve(ReserveJob {
                 call: *call,
                 org: who.org,
                 key: who.key,
@@ -82,6 +83,7 @@ impl Step {
                 amount: nanos(*amount),
                 estimate: *estimate,
                 patient: *patient,
+                downgraded: *downgraded,
                 expires_at: *expires_at,
                 claim: *claim,
                 record: ASKED.into(),

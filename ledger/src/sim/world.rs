@@ -18,7 +18,8 @@ use crate::sim::model::Books;
 use crate::sim::process::Process;
 use crate::sim::step::{Desk, Step, Who};
 use crate::sim::{Verdict, operations};
-use crate::window::Window;
+use crate::soft::{SoftAction, Threshold, Thresholds};
+use crate::window::{Calendar, Window};
 
 /// How many calls, operations and batches are remembered, to be repeated, refunded, or told when something is wrong.
 const REMEMBERED: usize = 256;
@@ -104,6 +105,8 @@ pub(super) struct World {
     pub processes: Vec<Process>,
     pub people: Vec<Who>,
     pub wallets: Vec<(Id<Wallet>, Id<Org>)>,
+    /// Wallets beside the chains.
+    pub scopes: Vec<(Id<Wallet>, Id<Org>)>,
     /// What an ordinary call is held for, at most.
     pub scale: i64,
     pub live: Vec<Live>,
@@ -130,6 +133,7 @@ impl World {
             processes: Vec::new(),
             people: Vec::new(),
             wallets: Vec::new(),
+            scopes: Vec::new(),
             scale,
             live: Vec::new(),
             ended: VecDeque::new(),
@@ -164,18 +168,27 @@ impl World {
                 continue;
             }
             let chain: Vec<Id<Wallet>> = std::iter::once(wallet).chain(above).collect();
-            let terms = Terms { prepaid: self.chance.permille(200), ..self.terms(0) };
-            self.books.orgs.insert(wallet, org);
-            self.books.chains.insert(wallet, chain.clone());
-            self.books.terms.insert(wallet, Terms::clone(&terms));
-            self.image.wallets.insert(wallet, Purse { org, chain, terms });
-            self.wallets.push((wallet, org));
+            self.wallet(wallet, org, chain);
             made.push(wallet);
             if made.len() < 3 || self.chance.permille(700) {
                 let key = self.new_id();
                 self.people.push(Who { org, key, wallet });
             }
         }
+        for _ in 0..self.chance.index(3) {
+            let wallet: Id<Wallet> = self.new_id();
+            self.wallet(wallet, org, vec![wallet]);
+            self.scopes.push((wallet, org));
+        }
+    }
+
+    fn wallet(&mut self, wallet: Id<Wallet>, org: Id<Org>, chain: Vec<Id<Wallet>>) {
+        let terms = Terms { prepaid: self.chance.permille(200), ..self.terms(0) };
+        self.books.orgs.insert(wallet, org);
+        self.books.chains.insert(wallet, chain.clone());
+        self.books.terms.insert(wallet, Terms::clone(&terms));
+        self.image.wallets.insert(wallet, Purse { org, chain, terms });
+        self.wallets.push((wallet, org));
     }
 
     /// What a wallet may allow, that has used so much already.
@@ -188,15 +201,35 @@ impl World {
         };
         let most = hard.unwrap_or(used + self.scale * 20);
         let soft = self.chance.permille(500).then(|| Money::from_nanos(self.chance.nanos(most)));
-        let window = *self.chance.of(&[Window::None, Window::Day, Window::Day, Window::Week, Window::Month]);
+        let action = *self.chance.of(&[SoftAction::Warn, SoftAction::Warn, SoftAction::Downgrade, SoftAction::Block]);
+        let thresholds = if self.chance.permille(300) {
+            let amount = Threshold::Amount(Money::from_nanos(self.chance.nanos(most)));
+            let percent = ["50%", "80%", "99.5%", "100%"].map(|text| text.parse().expect("a percentage"));
+            Thresholds::new(&[amount, *self.chance.of(&percent), *self.chance.of(&percent)]).expect("three")
+        } else {
+            Thresholds::default()
+        };
         Terms {
-            suspended: false,
             hard_limit: hard.map(Money::from_nanos),
             soft_limit: soft,
-            window,
-            prepaid: false,
-            funded: Money::ZERO,
+            thresholds,
+            soft_action: action,
+            window: self.calendar(),
+            ..Terms::default()
         }
+    }
+
+    fn calendar(&mut self) -> Calendar {
+        let (kind, days) = *self.chance.of(&[
+            (Window::None, 1),
+            (Window::Day, 1),
+            (Window::Day, 1),
+            (Window::Week, 7),
+            (Window::Month, 31),
+        ]);
+        let zone = *self.chance.of(&["UTC", "UTC", "Europe/Berlin", "America/Santiago", "Asia/Kolkata"]);
+        let anchor = u8::try_from(1 + self.chance.below(days)).ok().filter(|_| self.chance.permille(300));
+        Calendar::new(kind, zone.parse().expect("a zone"), anchor).expect("a day of the window")
     }
 
     pub fn new_id<K: Kind>(&mut self) -> Id<K> {
@@ -314,7 +347,7 @@ impl World {
     }
 
     fn hear(&mut self, process: usize, step: Step, told: Result<Taken, ReserveError>) {
-        let Step::Reserve { call, who, extra, amount, estimate, claim, expires_at, .. } = step else { return };
+        let Step::Reserve { call, who, extra, amount, estimate, patient, claim, expires_at, .. } = step else { return };
         let chain = ChainId::of(who.wallet, &extra);
         match told {
             Ok(Taken::New { amount, .. }) => {
@@ -332,10 +365,19 @@ impl World {
             Ok(Taken::Replay(_)) => self.tally.replays += 1,
             Err(ReserveError::Held(_)) => {
                 // It waits, and asks once more.
-                let patient = self.chance.permille(500);
-                self.ask(process, Step::Reserve { call, who, extra, amount, estimate, patient, claim, expires_at });
+                let (patient, downgraded) = (self.chance.permille(500), true);
+                let again =
+                    Step::Reserve { call, who, extra, amount, estimate, patient, downgraded, claim, expires_at };
+                self.ask(process, again);
             }
-            Err(ReserveError::OverLimit(_) | ReserveError::Suspended { .. }) => {
+            Err(ReserveError::Downgrade { .. }) => {
+                // With a cheaper plan, or with the same for want of one.
+                let (amount, downgraded) = if self.chance.permille(500) { (amount / 3, true) } else { (amount, true) };
+                let again =
+                    Step::Reserve { call, who, extra, amount, estimate, patient, downgraded, claim, expires_at };
+                self.ask(process, again);
+            }
+            Err(ReserveError::OverLimit(_) | ReserveError::Suspended { .. } | ReserveError::Closed { .. }) => {
                 self.tally.refused += 1;
                 remember(&mut self.ended, (call, who, ChainId::leaf(who.wallet)));
             }
