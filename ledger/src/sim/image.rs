@@ -10,7 +10,9 @@ use crate::book::{Counter, Leg, Terms};
 use crate::clock::Timestamp;
 use crate::id::{Alert, Call, Id, Instance, JournalRow, Key, Org, Wallet};
 use crate::money::Money;
-use crate::rows::{AlertRow, Chain, ChainId, ClaimRow, Effect, HoldRow, Line, Loaded, Mark, Needs, ReceiptRow, RefundRow};
+use crate::rows::{
+    AlertRow, Chain, ChainId, ClaimRow, Effect, HoldRow, Line, Loaded, Mark, Needs, ReceiptRow, RefundRow,
+};
 use crate::window::Period;
 
 /// A wallet as it was made: from itself up to its root, and what it allows today.

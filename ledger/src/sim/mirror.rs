@@ -34,7 +34,8 @@ fn told<T>(what: &str, result: Result<T, crate::error::StoreError>) -> Result<T,
 impl Mirror {
     /// Makes the world's tenants in a fresh database.
     pub fn open(url: &str, world: &World) -> Result<Mirror, String> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|it| it.to_string())?;
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|it| it.to_string())?;
         let (database, stores) = runtime.block_on(async {
             let place = told("url", Place::parse(url))?;
             let database = told("connect", Database::connect(&place).await)?;

@@ -13,8 +13,8 @@ use crate::money::Money;
 use crate::order::{Claim, Estimate};
 use crate::rows::{ChainId, ReceiptRow, Status};
 use crate::sim::Verdict;
-use crate::soft::SoftAction;
 use crate::sim::step::{ASKED, Step, Who};
+use crate::soft::SoftAction;
 
 /// A day, in which an Idempotency-Key is remembered.
 const DAY: i64 = 24 * 60 * 60 * 1_000_000;
@@ -243,7 +243,10 @@ impl Books {
                     self.claims.insert(place, Claimed { body: claim.body, call, charged: false, at });
                     self.moved.claims.insert(place);
                 }
-                self.put(call, Life::Open(Open { who: *who, chain, legs, asked: worst, opened: amount, amount, claim }));
+                self.put(
+                    call,
+                    Life::Open(Open { who: *who, chain, legs, asked: worst, opened: amount, amount, claim }),
+                );
                 Ok(())
             }
             Err(error) => {
@@ -372,7 +375,8 @@ impl Books {
 
     /// The wallets that an order has to satisfy, each in its window; none if one of them is another organisation's.
     fn legs(&self, who: &Who, extra: &[Id<Wallet>], at: Timestamp) -> Option<Vec<Leg>> {
-        let mut wallets = self.chains.get(&who.wallet).filter(|_| self.orgs.get(&who.wallet) == Some(&who.org))?.clone();
+        let mut wallets =
+            self.chains.get(&who.wallet).filter(|_| self.orgs.get(&who.wallet) == Some(&who.org))?.clone();
         let beside: BTreeSet<Id<Wallet>> = extra.iter().copied().collect();
         for wallet in beside {
             if self.orgs.get(&wallet) != Some(&who.org) {
@@ -537,7 +541,8 @@ impl Books {
                 ensure!(told.is_ok(), "a refusal failed: {told:?}");
                 self.entry(who.org, "BLOCK", call.to_string());
                 let reason = Some(code.to_owned());
-                let bill = Bill { reason, ..Bill::of(*who, (ChainId::leaf(who.wallet), Vec::new()), Status::Refused, ASKED) };
+                let bill =
+                    Bill { reason, ..Bill::of(*who, (ChainId::leaf(who.wallet), Vec::new()), Status::Refused, ASKED) };
                 self.put(call, Life::Ended(bill));
             }
         }
@@ -679,12 +684,26 @@ impl Books {
         self.moved.audit.push((org.to_string(), kind, holds));
     }
 
-    fn post(&mut self, kind: &'static str, chain: String, legs: &[Leg], call: Option<Id<Call>>, by: (i128, i128, i128)) {
+    fn post(
+        &mut self,
+        kind: &'static str,
+        chain: String,
+        legs: &[Leg],
+        call: Option<Id<Call>>,
+        by: (i128, i128, i128),
+    ) {
         let (held, spent, funded) = by;
         self.moved.journal.push(Due { kind, chain, legs: legs.to_vec(), call, held, spent, funded, overrun: 0 });
     }
 
-    fn post_overrun(&mut self, kind: &'static str, chain: ChainId, legs: &[Leg], call: Id<Call>, by: (i128, i128, i128)) {
+    fn post_overrun(
+        &mut self,
+        kind: &'static str,
+        chain: ChainId,
+        legs: &[Leg],
+        call: Id<Call>,
+        by: (i128, i128, i128),
+    ) {
         let (held, spent, overrun) = by;
         let (chain, legs, call) = (chain.to_string(), legs.to_vec(), Some(call));
         self.moved.journal.push(Due { kind, chain, legs, call, held, spent, funded: 0, overrun });

@@ -15,13 +15,14 @@ use crate::sim::Verdict;
 use crate::sim::image::{Purse, head_or_none};
 use crate::sim::step::{Step, Who};
 use crate::sim::world::{Live, World};
+use crate::soft::SoftAction;
 
 type Operation = fn(&mut World) -> Verdict;
 
-const OPERATIONS: [(u64, Operation); 17] = [
+const OPERATIONS: [(u64, Operation); 18] = [
     (310, reserve),
     (240, settle),
-    (80, grow),
+    (90, grow),
     (40, release),
     (50, refund),
     (40, fund),
@@ -32,7 +33,8 @@ const OPERATIONS: [(u64, Operation); 17] = [
     (15, expire_of_others),
     (8, expire_orphans),
     (4, settle_what_is_not_there),
-    (25, change_wallet),
+    (20, change_wallet),
+    (12, help_out),
     (30, pass_time),
     (2, crash),
     (2, forget),
@@ -95,14 +97,14 @@ fn claim(world: &mut World) -> Claim {
 
 fn amount(world: &mut World, who: &Who) -> i64 {
     let scale = world.scale;
-    match world.chance.below(40) {
-        0..2 => 0,
-        2 => 1,
-        3 => i64::MAX,
-        4..8 => free(world, who),
-        8..10 => free(world, who).saturating_add(1),
-        10..12 => free(world, who) / 3,
-        12..16 => world.chance.nanos(scale * 8),
+    match world.chance.below(100) {
+        0..4 => 0,
+        4..6 => 1,
+        6 => i64::MAX,
+        7..9 => free(world, who),
+        9..13 => free(world, who).saturating_add(1),
+        13 => free(world, who) / 3,
+        14..18 => world.chance.nanos(scale * 8),
         _ => world.chance.nanos(scale),
     }
 }
@@ -122,12 +124,13 @@ fn pick(world: &mut World) -> Option<Live> {
 
 fn settle(world: &mut World) -> Verdict {
     let Some(live) = pick(world) else { return Ok(()) };
-    let price = match world.chance.below(10) {
+    let price = match world.chance.below(20) {
         0 => 0,
-        1..3 => live.amount,
-        3 => live.amount.saturating_add(1 + world.chance.nanos(20)),
-        4 => live.amount.saturating_add(world.chance.nanos(world.scale * 30)),
-        _ => world.chance.nanos(live.amount),
+        1..4 => live.amount,
+        4..6 => live.amount.saturating_add(1 + world.chance.nanos(20)),
+        6 => live.amount.saturating_add(world.chance.nanos(world.scale * 30)),
+        7..12 => world.chance.nanos(live.amount),
+        _ => world.chance.nanos(live.amount.min(world.scale / 2)),
     };
     let price = price.min(1_000_000_000_000_000); // sums of overruns have to be told in 64 bits
     let cost = if world.chance.permille(700) { price } else { world.chance.nanos(world.scale) };
@@ -185,12 +188,13 @@ fn fund(world: &mut World) -> Verdict {
     let prepaid: Vec<_> = world.wallets.iter().copied().filter(|(it, _)| world.books.terms[it].prepaid).collect();
     let of = if prepaid.is_empty() || world.chance.permille(200) { &world.wallets } else { &prepaid };
     let (mut wallet, org) = *world.chance.of(of);
-    let mut reference = format!("payment {}", world.numbered);
+    let reference = format!("payment {}", world.numbered);
     if world.chance.permille(20) {
         wallet = world.new_id();
     } else if world.chance.permille(50) {
-        // Two at once, for what may be two wallets.
-        reference = format!("payment at {}", world.numbered / 400);
+        // The same payment is told to two processes at once, for what may be two wallets.
+        let ((wallet, org), process) = (*world.chance.of(&world.wallets), world.any_process());
+        world.ask(process, Step::Fund { org, wallet, amount: world.scale, reference: reference.clone() });
     }
     let amount = if world.chance.permille(2) { i64::MAX } else { 1 + world.chance.nanos(world.scale * 100) };
     let process = world.any_process();
@@ -291,7 +295,24 @@ fn settle_what_is_not_there(world: &mut World) -> Verdict {
 
 /// An operator changes limits, window or status, in a transaction of its own.
 fn change_wallet(world: &mut World) -> Verdict {
-    let (wallet, org) = *world.chance.of(&world.wallets);
+    let (wallet, _) = *world.chance.of(&world.wallets);
+    change(world, wallet, false)
+}
+
+/// The wallet that refused last may spend again: without this an economy comes to a stop.
+fn help_out(world: &mut World) -> Verdict {
+    let Some(wallet) = world.starved.take() else { return Ok(()) };
+    if world.books.terms[&wallet].prepaid {
+        world.numbered += 1;
+        let (org, reference) = (world.image.wallets[&wallet].org, format!("payment {}", world.numbered));
+        let (amount, process) = (world.scale.saturating_mul(200), world.any_process());
+        world.ask(process, Step::Fund { org, wallet, amount, reference });
+    }
+    change(world, wallet, true)
+}
+
+fn change(world: &mut World, wallet: Id<Wallet>, generous: bool) -> Verdict {
+    let org = world.image.wallets[&wallet].org;
     let chain = org.to_string();
     if world.image.is_locked(wallet, NOBODY) || world.image.is_head_locked(&chain, NOBODY) {
         return Ok(()); // it waits; another one will come
@@ -305,8 +326,15 @@ fn change_wallet(world: &mut World) -> Verdict {
         return Ok(());
     }
     let busy = |hold: &HoldRow| world.image.chain(hold.chain).is_some_and(|(_, wallets)| wallets.contains(&wallet));
-    let closes = world.chance.permille(5) && !world.image.holds.values().any(|(hold, _)| busy(hold));
+    let parent = world.image.wallets.values().any(|purse| purse.chain[1..].contains(&wallet));
+    let closes = world.chance.permille(5) && !parent && !world.image.holds.values().any(|(hold, _)| busy(hold));
     let new = match world.chance.below(16) {
+        _ if generous => Terms {
+            suspended: false,
+            hard_limit: Some(Money::from_nanos(used.saturating_add(world.scale.saturating_mul(500)))),
+            soft_action: SoftAction::Warn,
+            ..old
+        },
         _ if closes => Terms { suspended: true, closed: true, ..old },
         0 => Terms { suspended: true, ..old },
         1..4 => Terms { suspended: false, ..old },

@@ -149,7 +149,11 @@ impl World {
                 self.tally.doubts += 1;
                 let first = prepared.effect.audit.into_iter().next().expect("only a batch with entries is committed");
                 let Prepared { steps, answers, .. } = prepared;
-                self.try_again(process, steps, Some(Doubt { chain: first.chain, seq: first.seq, hash: first.hash, answers }));
+                self.try_again(
+                    process,
+                    steps,
+                    Some(Doubt { chain: first.chain, seq: first.seq, hash: first.hash, answers }),
+                );
                 Ok(())
             }
             45..48 => self.crash(process),
@@ -179,6 +183,7 @@ impl World {
             mirror.commit(process, &prepared.loaded, &prepared.effect, done.is_ok())?;
         }
         if done.is_ok() {
+            self.tally.adjusted += prepared.effect.journal.iter().filter(|line| line.kind == "adjust").count() as u64;
             self.judge(prepared.at, &prepared.steps, &prepared.answers, &prepared.effect)?;
         }
         Ok(done)

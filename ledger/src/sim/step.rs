@@ -36,16 +36,63 @@ pub(super) enum Step {
         claim: Option<Claim>,
         expires_at: Timestamp,
     },
-    Grow { call: Id<Call>, who: Who, chain: ChainId, from: i64, to: i64, patient: bool },
-    Settle { call: Id<Call>, who: Who, chain: ChainId, cost: i64, price: i64, record: &'static str },
-    Release { call: Id<Call>, who: Who, chain: ChainId, cost: i64, reason: &'static str },
+    Grow {
+        call: Id<Call>,
+        who: Who,
+        chain: ChainId,
+        from: i64,
+        to: i64,
+        patient: bool,
+    },
+    Settle {
+        call: Id<Call>,
+        who: Who,
+        chain: ChainId,
+        cost: i64,
+        price: i64,
+        record: &'static str,
+    },
+    Release {
+        call: Id<Call>,
+        who: Who,
+        chain: ChainId,
+        cost: i64,
+        reason: &'static str,
+    },
     /// A hold comes back whose maker was never told of it.
-    GiveBack { call: Id<Call>, who: Who, chain: ChainId },
-    Record { org: Id<Org>, number: u64 },
-    Refuse { call: Id<Call>, who: Who, code: &'static str },
-    Refund { id: Id<JournalRow>, call: Id<Call>, who: Who, chain: ChainId, amount: Option<i64>, reason: &'static str },
-    Fund { org: Id<Org>, wallet: Id<Wallet>, amount: i64, reference: String },
-    Expire { call: Id<Call>, who: Who, chain: ChainId },
+    GiveBack {
+        call: Id<Call>,
+        who: Who,
+        chain: ChainId,
+    },
+    Record {
+        org: Id<Org>,
+        number: u64,
+    },
+    Refuse {
+        call: Id<Call>,
+        who: Who,
+        code: &'static str,
+    },
+    Refund {
+        id: Id<JournalRow>,
+        call: Id<Call>,
+        who: Who,
+        chain: ChainId,
+        amount: Option<i64>,
+        reason: &'static str,
+    },
+    Fund {
+        org: Id<Org>,
+        wallet: Id<Wallet>,
+        amount: i64,
+        reference: String,
+    },
+    Expire {
+        call: Id<Call>,
+        who: Who,
+        chain: ChainId,
+    },
 }
 
 pub(super) const SOURCE: &str = "card";
@@ -74,24 +121,26 @@ impl Step {
     /// The job as the ledger's door would hand it to the writer.
     pub fn job(&self, desk: &Desk) -> Job {
         match self {
-            Step::Reserve { call, who, extra, amount, estimate, patient, downgraded, claim, expires_at } => Job::Reserve(ReserveJob {
-                call: *call,
-                org: who.org,
-                key: who.key,
-                wallet: who.wallet,
-                extra: extra.clone(),
-                amount: nanos(*amount),
-                estimate: *estimate,
-                patient: *patient,
-                downgraded: *downgraded,
-                expires_at: *expires_at,
-                claim: *claim,
-                record: ASKED.into(),
-                entry: entry(kind::RESERVE, who, *call),
-                slot: desk.permit(),
-                _room: desk.permit(),
-                reply: oneshot::channel().0,
-            }),
+            Step::Reserve { call, who, extra, amount, estimate, patient, downgraded, claim, expires_at } => {
+                Job::Reserve(ReserveJob {
+                    call: *call,
+                    org: who.org,
+                    key: who.key,
+                    wallet: who.wallet,
+                    extra: extra.clone(),
+                    amount: nanos(*amount),
+                    estimate: *estimate,
+                    patient: *patient,
+                    downgraded: *downgraded,
+                    expires_at: *expires_at,
+                    claim: *claim,
+                    record: ASKED.into(),
+                    entry: entry(kind::RESERVE, who, *call),
+                    slot: desk.permit(),
+                    _room: desk.permit(),
+                    reply: oneshot::channel().0,
+                })
+            }
             Step::Grow { call, who, chain, from, to, patient } => Job::Grow(GrowJob {
                 call: *call,
                 chain: *chain,

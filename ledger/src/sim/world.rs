@@ -6,12 +6,12 @@ use crate::batch::{Answer, Taken};
 use crate::book::Terms;
 use crate::clock::Timestamp;
 use crate::entropy::Entropy;
-use crate::error::ReserveError;
+use crate::error::{OverLimit, ReserveError};
 use crate::id::{Call, Id, Kind, Org, Wallet};
 use crate::money::Money;
 use crate::rows::ChainId;
 use crate::sim::chance::Chance;
-use crate::sim::check::Checker;
+use crate::sim::check::{Checker, trail};
 use crate::sim::image::{Fault, Image, Purse};
 use crate::sim::mirror::Mirror;
 use crate::sim::model::Books;
@@ -111,6 +111,8 @@ pub(super) struct World {
     pub scale: i64,
     pub live: Vec<Live>,
     pub ended: VecDeque<(Id<Call>, Who, ChainId)>,
+    /// The wallet that refused last.
+    pub starved: Option<Id<Wallet>>,
     pub history: VecDeque<Step>,
     pub mirror: Option<Mirror>,
     pub tally: Tally,
@@ -137,6 +139,7 @@ impl World {
             scale,
             live: Vec::new(),
             ended: VecDeque::new(),
+            starved: None,
             history: VecDeque::new(),
             mirror: None,
             tally: Tally::default(),
@@ -201,7 +204,11 @@ impl World {
         };
         let most = hard.unwrap_or(used + self.scale * 20);
         let soft = self.chance.permille(500).then(|| Money::from_nanos(self.chance.nanos(most)));
-        let action = *self.chance.of(&[SoftAction::Warn, SoftAction::Warn, SoftAction::Downgrade, SoftAction::Block]);
+        let action = match self.chance.below(8) {
+            0 => SoftAction::Block,
+            1..3 => SoftAction::Downgrade,
+            _ => SoftAction::Warn,
+        };
         let thresholds = if self.chance.permille(300) {
             let amount = Threshold::Amount(Money::from_nanos(self.chance.nanos(most)));
             let percent = ["50%", "80%", "99.5%", "100%"].map(|text| text.parse().expect("a percentage"));
@@ -261,6 +268,7 @@ impl World {
         for _ in 0..1_000_000 {
             if self.processes.iter().all(Process::is_idle) {
                 self.checker.whole(&self.image, &self.books)?;
+                trail(&self.image, &self.books)?;
                 return match self.mirror.take() {
                     Some(mirror) => mirror.compare(&self.image, &self.books),
                     None => Ok(()),
@@ -377,8 +385,13 @@ impl World {
                     Step::Reserve { call, who, extra, amount, estimate, patient, downgraded, claim, expires_at };
                 self.ask(process, again);
             }
-            Err(ReserveError::OverLimit(_) | ReserveError::Suspended { .. } | ReserveError::Closed { .. }) => {
+            Err(
+                ref error @ (ReserveError::OverLimit(OverLimit { wallet, .. })
+                | ReserveError::Suspended { wallet }
+                | ReserveError::Closed { wallet }),
+            ) => {
                 self.tally.refused += 1;
+                self.starved = Some(wallet).filter(|_| !matches!(error, ReserveError::Closed { .. }));
                 remember(&mut self.ended, (call, who, ChainId::leaf(who.wallet)));
             }
             Err(_) => self.tally.errors += 1,
