@@ -50,6 +50,8 @@ pub(super) struct Bill {
     pub price: i128,
     pub overrun: i128,
     pub refunded: i128,
+    /// What was held, if it expired.
+    pub held: i128,
     pub review: bool,
     pub reason: Option<String>,
     pub record: String,
@@ -432,8 +434,11 @@ impl Books {
                 self.adjust(call, bill, &how, cost, record)
             }
             Some(Life::Ended(bill)) => {
+                // Below what was refunded of an expired hold one price is as good as another: none of them was booked.
+                let floored = bill.held > 0 && bill.asked < bill.price && how.price < bill.price;
+                let price = if floored { bill.asked } else { how.price };
                 let same = (bill.status, bill.asked, bill.cost, &*bill.record, &bill.reason)
-                    == (how.status, how.price, cost, record, &how.reason);
+                    == (how.status, price, cost, record, &how.reason);
                 if !same {
                     ensure!(matches!(told, Err(StoreError::Conflict(_))), "other content was answered {told:?}");
                     return Ok(());
@@ -525,6 +530,7 @@ impl Books {
         let bill = Bill {
             price: open.amount,
             asked: open.amount,
+            held: open.amount,
             review: true,
             ..Bill::of(open.who, (open.chain, open.legs.clone()), Status::Expired, ASKED)
         };
@@ -751,6 +757,7 @@ impl Bill {
             price: 0,
             overrun: 0,
             refunded: 0,
+            held: 0,
             review: false,
             reason: None,
             record: record.to_owned(),
@@ -760,8 +767,8 @@ impl Bill {
 
     /// Whether a row says the same.
     pub fn is(&self, row: &ReceiptRow) -> Verdict {
-        let money = [row.cost, row.price, row.overrun, row.refunded].map(nanos);
-        let right = money == [self.cost, self.price, self.overrun, self.refunded]
+        let money = [row.cost, row.price, row.overrun, row.refunded, row.held].map(nanos);
+        let right = money == [self.cost, self.price, self.overrun, self.refunded, self.held]
             && (row.status, row.review, &*row.record) == (self.status, self.review, &*self.record)
             && (row.org, row.key, row.wallet, row.chain) == (self.who.org, self.who.key, self.who.wallet, self.chain);
         ensure!(right, "receipt {row:?} instead of {self:?}");
