@@ -60,8 +60,8 @@ pub(super) struct Collision;
 #[derive(Default)]
 pub(super) struct Image {
     pub wallets: BTreeMap<Id<Wallet>, Purse>,
-    /// Those of a call that had wallets beside its own.
-    pub mixes: BTreeMap<ChainId, (Id<Org>, Vec<Id<Wallet>>)>,
+    /// The wallets of every chain that a call may name.
+    pub chains: BTreeMap<ChainId, (Id<Org>, Vec<Id<Wallet>>)>,
     pub windows: BTreeMap<Leg, Counter>,
     pub holds: BTreeMap<Id<Call>, (HoldRow, Id<Instance>)>,
     pub receipts: BTreeMap<Id<Call>, ReceiptRow>,
@@ -113,10 +113,13 @@ impl Image {
 
     fn read_chains(&self, needs: &Needs, loaded: &mut Loaded) {
         for name in &needs.chains {
-            if let Some((org, wallets)) = self.chain(*name) {
+            if let Some((org, wallets)) = self.chains.get(name).cloned() {
                 let roots = wallets.iter().copied().filter(|wallet| self.wallets[wallet].chain.len() == 1).collect();
                 loaded.chains.insert(*name, Arc::new(Chain { org, wallets, roots, new: false }));
             }
+        }
+        if needs.mixes.is_empty() {
+            return;
         }
         let orgs: HashMap<Id<Wallet>, Id<Org>> = self.wallets.iter().map(|(wallet, it)| (*wallet, it.org)).collect();
         for (name, (leaf, extra)) in &needs.mixes {
@@ -127,15 +130,15 @@ impl Image {
         }
     }
 
-    /// All chains that a call may name.
-    pub fn names(&self) -> impl Iterator<Item = ChainId> + '_ {
-        self.wallets.keys().map(|leaf| ChainId::leaf(*leaf)).chain(self.mixes.keys().copied())
+    /// A new wallet, and the chain that begins with it.
+    pub fn make(&mut self, wallet: Id<Wallet>, purse: Purse) {
+        self.chains.insert(ChainId::leaf(wallet), (purse.org, purse.chain.clone()));
+        self.wallets.insert(wallet, purse);
     }
 
-    /// The wallets of a chain that a call may name.
-    pub fn chain(&self, name: ChainId) -> Option<(Id<Org>, Vec<Id<Wallet>>)> {
-        let leaf = || self.wallets.get(&name.to_string().parse().ok()?).map(|purse| (purse.org, purse.chain.clone()));
-        self.mixes.get(&name).cloned().or_else(leaf)
+    /// Whether a chain goes through a wallet.
+    pub fn is_in(&self, wallet: Id<Wallet>, chain: ChainId) -> bool {
+        self.chains.get(&chain).is_some_and(|(_, wallets)| wallets.contains(&wallet))
     }
 
     fn read(&self, needs: &Needs, all: &BTreeSet<Id<Wallet>>, at: Timestamp, loaded: &mut Loaded) {
@@ -283,7 +286,7 @@ impl Image {
             let used = |hold: &HoldRow| hold.mark == Mark::New && hold.chain == *name;
             let charged = |receipt: &ReceiptRow| receipt.mark == Mark::New && receipt.chain == *name;
             if loaded.holds.values().any(used) || loaded.receipts.values().any(charged) {
-                self.mixes.insert(*name, (chain.org, chain.wallets.clone()));
+                self.chains.insert(*name, (chain.org, chain.wallets.clone()));
             }
         }
     }

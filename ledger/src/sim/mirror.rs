@@ -129,7 +129,7 @@ impl Mirror {
         let calls = books.calls.keys().copied().collect::<Vec<_>>();
         for some in calls.chunks(200) {
             let needs = Needs {
-                chains: image.names().collect(),
+                chains: image.chains.keys().copied().collect(),
                 mixes: BTreeMap::new(),
                 calls: some.to_vec(),
                 claims: image.claims.keys().copied().collect(),
@@ -269,9 +269,9 @@ fn same_loaded(needs: &Needs, ours: &Loaded, theirs: &Loaded, image: &Image) -> 
 /// The journal as it is read, wallet by wallet.
 async fn same_journal(database: &Database, image: &Image) -> Verdict {
     for wallet in image.wallets.keys() {
-        let with = |name: &ChainId| image.chain(*name).is_some_and(|(_, wallets)| wallets.contains(wallet));
+        let with = |name: &&ChainId| image.is_in(*wallet, **name);
         let alone = format!("solo_{wallet}");
-        let chains: Vec<String> = image.names().filter(with).map(|name| name.to_string()).chain([alone]).collect();
+        let chains: Vec<String> = image.chains.keys().filter(with).map(ChainId::to_string).chain([alone]).collect();
         let rows = told("journal", journal::entries(database, *wallet, None, u32::MAX >> 1).await)?;
         let theirs = rows.iter().map(|row| {
             let money = [row.held_delta, row.spent_delta, row.funded_delta].map(Money::nanos);

@@ -129,7 +129,8 @@ fn settle(world: &mut World) -> Verdict {
         1..4 => live.amount,
         4..6 => live.amount.saturating_add(1 + world.chance.nanos(20)),
         6 => live.amount.saturating_add(world.chance.nanos(world.scale * 30)),
-        7..12 => world.chance.nanos(live.amount),
+        7 => live.amount.saturating_add(free(world, &live.who)).saturating_add(world.chance.nanos(world.scale)),
+        8..12 => world.chance.nanos(live.amount),
         _ => world.chance.nanos(live.amount.min(world.scale / 2)),
     };
     let price = price.min(1_000_000_000_000_000); // sums of overruns have to be told in 64 bits
@@ -195,6 +196,8 @@ fn fund(world: &mut World) -> Verdict {
         // The same payment is told to two processes at once, for what may be two wallets.
         let ((wallet, org), process) = (*world.chance.of(&world.wallets), world.any_process());
         world.ask(process, Step::Fund { org, wallet, amount: world.scale, reference: reference.clone() });
+        world.processes[process].others.rotate_right(1);
+        world.turn(process)?;
     }
     let amount = if world.chance.permille(2) { i64::MAX } else { 1 + world.chance.nanos(world.scale * 100) };
     let process = world.any_process();
@@ -325,7 +328,7 @@ fn change(world: &mut World, wallet: Id<Wallet>, generous: bool) -> Verdict {
     if old.closed {
         return Ok(());
     }
-    let busy = |hold: &HoldRow| world.image.chain(hold.chain).is_some_and(|(_, wallets)| wallets.contains(&wallet));
+    let busy = |hold: &HoldRow| world.image.is_in(wallet, hold.chain);
     let parent = world.image.wallets.values().any(|purse| purse.chain[1..].contains(&wallet));
     let closes = world.chance.permille(5) && !parent && !world.image.holds.values().any(|(hold, _)| busy(hold));
     let new = match world.chance.below(16) {

@@ -190,7 +190,7 @@ impl World {
         self.books.orgs.insert(wallet, org);
         self.books.chains.insert(wallet, chain.clone());
         self.books.terms.insert(wallet, Terms::clone(&terms));
-        self.image.wallets.insert(wallet, Purse { org, chain, terms });
+        self.image.make(wallet, Purse { org, chain, terms });
         self.wallets.push((wallet, org));
     }
 
