@@ -318,7 +318,8 @@ impl<'a> Batch<'a> {
         }
         let same = match &job.how {
             Resolution::Settle { price } => {
-                receipt.status == Status::Settled && receipt.price.plus(receipt.overrun) == Some(*price)
+                let told = receipt.price.plus(receipt.overrun) == Some(*price) || kept_by_refund(&receipt, *price);
+                receipt.status == Status::Settled && told
             }
             Resolution::Release { reason } => {
                 receipt.status == Status::Released && receipt.reason.as_ref() == Some(reason)
@@ -611,6 +612,12 @@ impl<'a> Batch<'a> {
             self.effect.alerts.push(AlertRow { id, org, wallet: Some(wallet), kind, content });
         }
     }
+}
+
+/// Whether a true price was told of an expired hold that was refunded by more: then what was refunded stays charged, and the
+/// settlement said again is the same all the same.
+fn kept_by_refund(receipt: &ReceiptRow, price: Money) -> bool {
+    receipt.held > Money::ZERO && price < receipt.price && receipt.price == receipt.refunded
 }
 
 fn told_before(receipt: &ReceiptRow, job: &ReserveJob) -> Option<ReserveError> {

@@ -24,6 +24,8 @@ pub mod prices;
 mod queue;
 mod record;
 mod rows;
+#[cfg(test)]
+mod sim;
 mod soft;
 mod store;
 mod tenants;
