@@ -137,6 +137,7 @@ impl Mirror {
                 fundings: image.fundings.keys().cloned().collect(),
                 funded: image.wallets.keys().copied().collect(),
                 heads: image.audit.keys().map(|chain| chain.clone().into()).collect(),
+                ..Needs::default()
             };
             let ours = image.look(&needs, at);
             self.load(0, &needs, at, &ours, image)?;
