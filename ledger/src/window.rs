@@ -43,14 +43,19 @@ impl Zone {
         self.0.name()
     }
 
+    // Every admission asks for the windows of its wallets, most of which are in UTC: there nothing is looked up.
     fn date(self, at: Timestamp) -> Option<NaiveDate> {
-        DateTime::from_timestamp_micros(at.micros()).map(|at| at.with_timezone(&self.0).date_naive())
+        let at = DateTime::from_timestamp_micros(at.micros())?;
+        Some(if self == Zone::UTC { at.date_naive() } else { at.with_timezone(&self.0).date_naive() })
     }
 
     /// When a day begins: at its first midnight where clocks are set back over it, and at its first moment where clocks are
     /// set forward over midnight, or over the day.
     fn midnight(self, date: NaiveDate) -> Option<Timestamp> {
         let midnight = date.and_time(NaiveTime::MIN);
+        if self == Zone::UTC {
+            return Some(Timestamp::from_micros(midnight.and_utc().timestamp_micros()));
+        }
         let first = match self.0.from_local_datetime(&midnight) {
             LocalResult::Single(first) | LocalResult::Ambiguous(first, _) => first,
             LocalResult::None => GapInfo::new(&midnight, &self.0)?.end?,
@@ -115,6 +120,9 @@ impl Calendar {
         }
         let first = self.first_day(self.zone.date(at)?)?;
         let start = self.zone.midnight(first)?;
+        if self.zone == Zone::UTC {
+            return Some(start);
+        }
         // Where clocks are set back from just after midnight, yesterday comes again after today has begun. It counts as today,
         // so that each moment lies in one window and windows follow one another.
         let next = self.zone.midnight(self.next(first)?)?;

@@ -69,8 +69,7 @@ async fn a_target_that_is_covered_by_a_scope_that_is_not_held_is_left_out() {
 
 #[tokio::test]
 async fn past_a_soft_limit_that_wants_it_a_call_becomes_the_cheaper_one() {
-    let world =
-        Setup::new().policy_data(json!({"alfred": {"downgrade": {"models": {"counted": "free"}}}})).start().await;
+    let world = Setup::new().policy_data(json!({"downgrade": {"models": {"counted": "free"}}})).start().await;
     let tenant = world.tenant(Plan::new().hard("100").soft("0.000001")).await;
     let path = format!("/wallets/{}", tenant.wallet);
     world.admin("PATCH", &path, json!({"soft_action": "downgrade"})).await;
