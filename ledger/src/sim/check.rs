@@ -115,7 +115,7 @@ impl Checker {
         stories(image)?;
         accounts(image)?;
         claims(image, books)?;
-        let (told, due) = (image.alerts.len(), books.alerts.len());
+        let (told, due) = (image.alerts.len(), books.alerts.len() + books.failed.len());
         ensure!(told == due, "{told} alerts instead of {due}");
         Ok(())
     }
@@ -194,6 +194,7 @@ fn stories(image: &Image) -> Verdict {
             "reserve" => story.made += 1,
             "grow" => ensure!(open, "{call} grew while nothing was held"),
             "settle" | "release" | "expire" => story.resolved += 1,
+            "charge" => (story.made, story.resolved) = (story.made + 1, story.resolved + 1),
             "adjust" | "refund" => ensure!(story.resolved == 1, "{} of {call}, which has not ended", row.kind),
             other => return Err(format!("{other} of {call}")),
         }
@@ -267,7 +268,7 @@ pub(super) fn trail(image: &Image, books: &Books) -> Verdict {
     for row in &image.journal {
         *entries.entry(row.kind.to_owned()).or_default() -= 1;
     }
-    for kind in ["reserve", "grow", "settle", "release", "expire", "adjust", "refund", "fund"] {
+    for kind in ["reserve", "grow", "settle", "release", "expire", "adjust", "refund", "fund", "charge"] {
         let left = entries.get(kind).copied().unwrap_or(0);
         ensure!(left == 0, "{left} more entries than journal rows of kind {kind}");
     }

@@ -5,15 +5,16 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::batch::{Answer, Taken};
 use crate::book::{Leg, Terms};
+use crate::charge::{ChargeError, ConfirmError, CorrectError};
 use crate::clock::Timestamp;
 use crate::error::{FundError, RefundError, ReserveError, StoreError};
 use crate::hold::SoftWarning;
 use crate::id::{Call, Id, JournalRow, Key, Org, Wallet};
 use crate::money::Money;
 use crate::order::{Claim, Estimate};
-use crate::rows::{ChainId, ReceiptRow, Status};
+use crate::rows::{ChainId, NO_KEY, ReceiptRow, Status};
 use crate::sim::Verdict;
-use crate::sim::step::{ASKED, Step, Who};
+use crate::sim::step::{ASKED, ENDED, Step, Who};
 use crate::soft::SoftAction;
 
 /// A day, in which an Idempotency-Key is remembered.
@@ -111,6 +112,11 @@ pub(super) struct Books {
     pub claims: BTreeMap<(Id<Key>, [u8; 32]), Claimed>,
     pub refunds: BTreeMap<Id<JournalRow>, (Id<Call>, Option<i64>, &'static str)>,
     pub fundings: BTreeMap<String, (Id<Wallet>, i64)>,
+    /// By reference: the call, and what was charged.
+    pub charges: BTreeMap<String, (Id<Call>, Who, bool, i64, i64)>,
+    pub corrections: BTreeMap<Id<JournalRow>, (Id<Call>, i64, i64, &'static str)>,
+    /// Refunds that failed, and why: each is told once.
+    pub failed: BTreeSet<(Id<JournalRow>, &'static str)>,
     pub noted: BTreeSet<u64>,
     pub overrun: i128,
     /// What somebody was told once: kind, wallet, window, limit.
@@ -162,8 +168,8 @@ impl Books {
                 Ok(())
             }
             (Step::Refuse { call, who, code }, Answer::Done(told)) => self.refuse(*call, who, code, told),
-            (Step::Refund { id, call, amount, reason, .. }, Answer::Refund(told)) => {
-                self.refund(*id, *call, *amount, reason, told)
+            (Step::Refund { id, call, who, amount, reason, .. }, Answer::Refund(told)) => {
+                self.refund((*id, who.org), *call, *amount, reason, told)
             }
             (Step::Fund { org, wallet, amount, reference }, Answer::Fund(told)) => {
                 self.fund(*org, *wallet, *amount, reference, told)
@@ -173,6 +179,14 @@ impl Books {
                 self.expire(*call);
                 Ok(())
             }
+            (Step::Charge { call, who, keyed, cost, price, reference }, Answer::Charge(told)) => {
+                let charge = (*call, *who, *keyed, *cost, *price);
+                self.charge(charge, reference, at, told)
+            }
+            (Step::Correct { id, call, cost, price, reason, .. }, Answer::Correct(told)) => {
+                self.correct(*id, (*call, *cost, *price, *reason), told)
+            }
+            (Step::Confirm { call, .. }, Answer::Confirm(told)) => self.confirm(*call, told),
             _ => Err(format!("{step:?} got another job's answer")),
         }
     }
@@ -430,12 +444,10 @@ impl Books {
                 return Ok(());
             }
             Some(Life::Open(open)) => self.end(call, &open, &how, cost, record),
-            Some(Life::Ended(bill)) if bill.status == Status::Expired && bill.review => {
-                self.adjust(call, bill, &how, cost, record)
-            }
+            Some(Life::Ended(bill)) if bill.status == Status::Expired => self.adjust(call, bill, &how, cost, record),
             Some(Life::Ended(bill)) => {
                 // Below what was refunded of an expired hold one price is as good as another: none of them was booked.
-                let floored = bill.held > 0 && bill.asked < bill.price && how.price < bill.price;
+                let floored = bill.held > 0 && bill.price == bill.refunded && how.price < bill.price;
                 let price = if floored { bill.asked } else { how.price };
                 let same = (bill.status, bill.asked, bill.cost, &*bill.record, &bill.reason)
                     == (how.status, price, cost, record, &how.reason);
@@ -479,10 +491,11 @@ impl Books {
         let most = was.price + self.room(&was.legs);
         let price = how.price.min(most).max(was.refunded);
         let overrun = (how.price - price).max(0);
+        let more = overrun - was.overrun;
         self.entry(was.who.org, "ADJUST", call.to_string());
         self.shift(&was.legs, 0, price - was.price);
-        self.overrun += overrun;
-        self.post_overrun("adjust", was.chain, &was.legs, call, (0, price - was.price, overrun));
+        self.overrun += more;
+        self.post_overrun("adjust", was.chain, &was.legs, call, (0, price - was.price, more));
         if how.status == Status::Released {
             let mine = |place: &(Id<Key>, [u8; 32]), claimed: &Claimed| place.0 == was.who.key && claimed.call == call;
             let freed: Vec<_> = self.claims.iter().filter(|(place, row)| mine(place, row)).map(|(at, _)| *at).collect();
@@ -557,12 +570,19 @@ impl Books {
 
     fn refund(
         &mut self,
-        id: Id<JournalRow>,
+        (id, org): (Id<JournalRow>, Id<Org>),
         call: Id<Call>,
         asked: Option<i64>,
         reason: &'static str,
         told: &Result<ReceiptRow, RefundError>,
     ) -> Verdict {
+        if let Some(code) = told.as_ref().err().and_then(RefundError::code) {
+            // It failed, and that is told.
+            self.entry(org, "REFUND_FAILED", call.to_string());
+            if self.calls.contains_key(&call) {
+                self.failed.insert((id, code));
+            }
+        }
         let bill = match (self.calls.get(&call).cloned(), told) {
             (None, Err(RefundError::UnknownCall(_))) => return Ok(()),
             (Some(Life::Open(_)), Err(RefundError::Running(_))) => return Ok(()),
@@ -586,7 +606,7 @@ impl Books {
         self.entry(bill.who.org, "REFUND", call.to_string());
         self.shift(&bill.legs, 0, -amount);
         self.post_overrun("refund", bill.chain, &bill.legs, call, (0, -amount, 0));
-        let bill = Bill { refunded: bill.refunded + amount, ..bill };
+        let bill = Bill { refunded: bill.refunded + amount, review: false, ..bill };
         self.put(call, Life::Ended(bill.clone()));
         self.same_receipt(call, &bill, &told.clone().map_err(|_| StoreError::Closed))
     }
@@ -626,6 +646,110 @@ impl Books {
         Ok(())
     }
 
+    /// Something delivered elsewhere is charged where it fits, once for each reference.
+    fn charge(
+        &mut self,
+        charge: (Id<Call>, Who, bool, i64, i64),
+        reference: &str,
+        at: Timestamp,
+        told: &Result<Id<Call>, ChargeError>,
+    ) -> Verdict {
+        let (call, who, keyed, cost, price) = charge;
+        if let Some(done) = self.charges.get(reference) {
+            // On nobody's behalf, any key of the wallet is none.
+            let who = if keyed { who } else { Who { key: done.1.key, ..who } };
+            let right = match told {
+                Ok(first) => *done == (done.0, who, keyed, cost, price) && *first == done.0,
+                Err(ChargeError::Reference(first)) => *done != (done.0, who, keyed, cost, price) && *first == done.0,
+                Err(_) => false,
+            };
+            ensure!(right, "a reference charged again was answered {told:?}, before {done:?}");
+            return Ok(());
+        }
+        if self.calls.contains_key(&call) {
+            ensure!(matches!(told, Err(ChargeError::Conflict(_))), "a call was charged again: {told:?}");
+            return Ok(());
+        }
+        let legs = self.legs(&who, &[], at).ok_or("a charge of a wallet that is not there")?;
+        let error = match told {
+            Ok(_) => None,
+            Err(ChargeError::OverLimit(over)) => Some(ReserveError::OverLimit(*over)),
+            Err(ChargeError::Suspended { wallet }) => Some(ReserveError::Suspended { wallet: *wallet }),
+            Err(ChargeError::Closed { wallet }) => Some(ReserveError::Closed { wallet: *wallet }),
+            Err(error) => return Err(format!("a charge was answered {error:?}")),
+        };
+        self.admission(&legs, i128::from(price), error.as_ref())?;
+        if let Some(error) = error {
+            self.entry(who.org, "BLOCK", call.to_string());
+            self.alert_limit(&error, at);
+            return Ok(());
+        }
+        let (chain, amount) = (ChainId::leaf(who.wallet), i128::from(price));
+        self.entry(who.org, "CHARGE", call.to_string());
+        self.shift(&legs, 0, amount);
+        self.warn(&legs, who.org, call);
+        self.post("charge", chain.to_string(), &legs, Some(call), (0, amount, 0));
+        self.charges.insert(reference.to_owned(), charge);
+        let who = if keyed { who } else { Who { key: NO_KEY, ..who } };
+        let (cost, price) = (i128::from(cost), amount);
+        let bill = Bill { cost, price, asked: price, ..Bill::of(who, (chain, legs), Status::Settled, ASKED) };
+        self.put(call, Life::Ended(bill));
+        Ok(())
+    }
+
+    /// What was charged is brought to the true price, beside what was booked.
+    fn correct(
+        &mut self,
+        id: Id<JournalRow>,
+        content: (Id<Call>, i64, i64, &'static str),
+        told: &Result<ReceiptRow, CorrectError>,
+    ) -> Verdict {
+        let (call, cost, price, _) = content;
+        let bill = match (self.calls.get(&call).cloned(), told) {
+            (None, Err(CorrectError::UnknownCall(_))) => return Ok(()),
+            (Some(Life::Open(_)), Err(CorrectError::Running(_))) => return Ok(()),
+            (Some(Life::Ended(bill)), _) => bill,
+            (life, _) => return Err(format!("correction of {life:?} was answered {told:?}")),
+        };
+        let bill = match self.corrections.get(&id) {
+            Some(done) if *done == content => bill,
+            Some(_) => {
+                ensure!(matches!(told, Err(CorrectError::Conflict(_))), "another correction of the id: {told:?}");
+                return Ok(());
+            }
+            None if !matches!(bill.status, Status::Settled | Status::Expired) => {
+                ensure!(matches!(told, Err(CorrectError::NotCharged(_))), "what was free was corrected: {told:?}");
+                return Ok(());
+            }
+            None => {
+                self.corrections.insert(id, content);
+                let record = if bill.status == Status::Expired { ENDED.to_owned() } else { bill.record.clone() };
+                let how = How { status: Status::Settled, price: i128::from(price), reason: bill.reason.clone() };
+                self.adjust(call, bill, &how, i128::from(cost), &record)
+            }
+        };
+        self.same_receipt(call, &bill, &told.clone().map_err(|_| StoreError::Closed))
+    }
+
+    /// The full charge of an expired hold stands.
+    fn confirm(&mut self, call: Id<Call>, told: &Result<ReceiptRow, ConfirmError>) -> Verdict {
+        let bill = match (self.calls.get(&call).cloned(), told) {
+            (None, Err(ConfirmError::UnknownCall(_))) => return Ok(()),
+            (Some(Life::Ended(bill)), _) if bill.status == Status::Expired => bill,
+            (Some(_), Err(ConfirmError::NotExpired(_))) => return Ok(()),
+            (life, _) => return Err(format!("confirmation of {life:?} was answered {told:?}")),
+        };
+        let bill = if bill.review {
+            self.entry(bill.who.org, "CONFIRM", call.to_string());
+            let bill = Bill { review: false, ..bill };
+            self.put(call, Life::Ended(bill.clone()));
+            bill
+        } else {
+            bill
+        };
+        self.same_receipt(call, &bill, &told.clone().map_err(|_| StoreError::Closed))
+    }
+
     /// Idempotency keys that no longer bind anybody are forgotten.
     pub fn forget(&mut self, before: Timestamp) {
         self.claims.retain(|_, row| row.at >= before);
@@ -652,6 +776,13 @@ impl Books {
         warnings: &[SoftWarning],
     ) -> Verdict {
         self.shift(legs, amount, 0);
+        let due = self.warn(legs, who.org, call);
+        let told: Vec<_> = warnings.iter().map(|it| (it.wallet, it.soft_limit, nanos(it.used))).collect();
+        ensure!(told == due, "warned of {told:?} instead of {due:?}");
+        Ok(())
+    }
+
+    fn warn(&mut self, legs: &[Leg], org: Id<Org>, call: Id<Call>) -> Vec<(Id<Wallet>, Money, i128)> {
         let mut due = Vec::new();
         for leg in legs {
             let pot = self.pots.entry(*leg).or_default();
@@ -662,13 +793,11 @@ impl Books {
             due.push((leg.wallet, highest, used));
             pot.warned = warned.max(Some(highest));
             for limit in past.into_iter().filter(|limit| Some(*limit) > warned) {
-                self.entry(who.org, "WARN", call.to_string());
+                self.entry(org, "WARN", call.to_string());
                 self.alerts.insert(("soft_limit", leg.wallet, leg.window.key(), limit.nanos()));
             }
         }
-        let told: Vec<_> = warnings.iter().map(|it| (it.wallet, it.soft_limit, nanos(it.used))).collect();
-        ensure!(told == due, "warned of {told:?} instead of {due:?}");
-        Ok(())
+        due
     }
 
     fn shift(&mut self, legs: &[Leg], held: i128, spent: i128) {
