@@ -269,12 +269,12 @@ impl Image {
             self.alerts.entry(alert.id).or_insert_with(|| alert.clone());
         }
         for line in &effect.journal {
-            if !(self.fault == Some(Fault::LosesJournalRow) && self.commits % 500 == 0) {
+            if !(self.fault == Some(Fault::LosesJournalRow) && self.commits.is_multiple_of(500)) {
                 self.journal.push(posted(line, effect.at));
             }
         }
         for entry in &effect.audit {
-            if !(self.fault == Some(Fault::LosesAuditEntry) && self.commits % 500 == 0) {
+            if !(self.fault == Some(Fault::LosesAuditEntry) && self.commits.is_multiple_of(500)) {
                 self.append(entry.clone());
             }
         }
@@ -308,7 +308,7 @@ impl Image {
 
     pub fn save_wallets(&mut self, loaded: &Loaded) {
         for leg in &loaded.wallets.touched {
-            if self.fault == Some(Fault::LosesCounter) && self.commits % 500 == 0 {
+            if self.fault == Some(Fault::LosesCounter) && self.commits.is_multiple_of(500) {
                 continue;
             }
             let counter = loaded.wallets.counters[leg];

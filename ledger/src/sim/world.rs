@@ -252,7 +252,7 @@ impl World {
         for number in 1..=operations {
             self.tally.operations = number;
             self.operation().map_err(|told| self.report(number, &told))?;
-            if number % WHOLE == 0 {
+            if number.is_multiple_of(WHOLE) {
                 self.checker.whole(&self.image, &self.books).map_err(|told| self.report(number, &told))?;
             }
         }
