@@ -11,7 +11,8 @@ use crate::clock::Timestamp;
 use crate::id::{Alert, Call, Id, Instance, JournalRow, Key, Org, Wallet};
 use crate::money::Money;
 use crate::rows::{
-    AlertRow, Chain, ChainId, ClaimRow, Effect, HoldRow, Line, Loaded, Mark, Needs, ReceiptRow, RefundRow,
+    AlertRow, Chain, ChainId, ChargeRow, ClaimRow, CorrectionRow, Effect, HoldRow, Line, Loaded, Mark, Needs,
+    ReceiptRow, RefundRow,
 };
 use crate::window::Period;
 
@@ -67,6 +68,8 @@ pub(super) struct Image {
     pub receipts: BTreeMap<Id<Call>, ReceiptRow>,
     pub claims: BTreeMap<(Id<Key>, [u8; 32]), ClaimRow>,
     pub refunds: BTreeMap<Id<JournalRow>, RefundRow>,
+    pub charges: BTreeMap<(String, String), ChargeRow>,
+    pub corrections: BTreeMap<Id<JournalRow>, CorrectionRow>,
     pub fundings: BTreeMap<(String, String), (Id<Wallet>, Money)>,
     pub journal: Vec<Posted>,
     pub audit: BTreeMap<String, Vec<Sealed>>,
@@ -153,6 +156,12 @@ impl Image {
         for reference in &needs.fundings {
             loaded.fundings.extend(self.fundings.get(reference).map(|row| (reference.clone(), *row)));
         }
+        for reference in &needs.charges {
+            loaded.charges.extend(self.charges.get(reference).map(|row| (reference.clone(), row.clone())));
+        }
+        for id in &needs.corrections {
+            loaded.corrections.extend(self.corrections.get(id).map(|row| (*id, row.clone())));
+        }
         for chain in &needs.heads {
             loaded.heads.extend(self.head(chain).map(|head| (chain.clone(), head)));
         }
@@ -236,6 +245,8 @@ impl Image {
             || loaded.receipts.values().any(|row| row.mark == Mark::New && self.receipts.contains_key(&row.call))
             || effect.refunds.iter().any(|(refund, _)| self.refunds.contains_key(refund))
             || effect.fundings.iter().any(|row| self.fundings.contains_key(&(row.0.clone(), row.1.clone())))
+            || effect.charges.iter().any(|row| self.charges.contains_key(&(row.0.clone(), row.1.clone())))
+            || effect.corrections.iter().any(|(id, _)| self.corrections.contains_key(id))
             || self.follows_not(effect);
         if taken {
             return Err(Collision);
@@ -249,17 +260,21 @@ impl Image {
             self.fundings.insert((source.clone(), reference.clone()), (*wallet, *amount));
         }
         self.refunds.extend(effect.refunds.iter().cloned());
+        self.corrections.extend(effect.corrections.iter().cloned());
+        for (source, reference, row) in &effect.charges {
+            self.charges.insert((source.clone(), reference.clone()), row.clone());
+        }
         self.overrun = self.overrun.checked_add(effect.overrun.nanos()).expect("an overrun that can be told");
         for alert in &effect.alerts {
             self.alerts.entry(alert.id).or_insert_with(|| alert.clone());
         }
         for line in &effect.journal {
-            if !(self.fault == Some(Fault::LosesJournalRow) && self.commits % 500 == 0) {
+            if !(self.fault == Some(Fault::LosesJournalRow) && self.commits.is_multiple_of(500)) {
                 self.journal.push(posted(line, effect.at));
             }
         }
         for entry in &effect.audit {
-            if !(self.fault == Some(Fault::LosesAuditEntry) && self.commits % 500 == 0) {
+            if !(self.fault == Some(Fault::LosesAuditEntry) && self.commits.is_multiple_of(500)) {
                 self.append(entry.clone());
             }
         }
@@ -293,7 +308,7 @@ impl Image {
 
     pub fn save_wallets(&mut self, loaded: &Loaded) {
         for leg in &loaded.wallets.touched {
-            if self.fault == Some(Fault::LosesCounter) && self.commits % 500 == 0 {
+            if self.fault == Some(Fault::LosesCounter) && self.commits.is_multiple_of(500) {
                 continue;
             }
             let counter = loaded.wallets.counters[leg];

@@ -135,6 +135,8 @@ impl Mirror {
                 claims: image.claims.keys().copied().collect(),
                 refunds: image.refunds.keys().copied().collect(),
                 fundings: image.fundings.keys().cloned().collect(),
+                charges: image.charges.keys().cloned().collect(),
+                corrections: image.corrections.keys().copied().collect(),
                 funded: image.wallets.keys().copied().collect(),
                 heads: image.audit.keys().map(|chain| chain.clone().into()).collect(),
                 ..Needs::default()
@@ -157,6 +159,8 @@ impl Mirror {
                 ("fundings", image.fundings.len()),
                 ("wallet_windows", image.windows.len()),
                 ("alerts", image.alerts.len()),
+                ("charges", image.charges.len()),
+                ("corrections", image.corrections.len()),
                 ("journal", image.journal.len()),
                 ("audit_log", image.audit.values().map(Vec::len).sum()),
             ] {
@@ -249,6 +253,8 @@ fn same_loaded(needs: &Needs, ours: &Loaded, theirs: &Loaded, image: &Image) -> 
     same("receipts", ours.receipts.iter(), theirs.receipts.iter())?;
     same("claims", ours.claims.iter(), theirs.claims.iter())?;
     same("refunds", ours.refunds.iter(), theirs.refunds.iter())?;
+    same("charges", ours.charges.iter(), theirs.charges.iter())?;
+    same("corrections", ours.corrections.iter(), theirs.corrections.iter())?;
     same("fundings", ours.fundings.iter(), theirs.fundings.iter())?;
     let head = |of: &Loaded, chain: &str| head_or_none(of.heads.get(chain).copied());
     for chain in ours.heads.keys().chain(theirs.heads.keys()) {

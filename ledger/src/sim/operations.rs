@@ -19,13 +19,16 @@ use crate::soft::SoftAction;
 
 type Operation = fn(&mut World) -> Verdict;
 
-const OPERATIONS: [(u64, Operation); 18] = [
+const OPERATIONS: [(u64, Operation); 21] = [
     (310, reserve),
     (240, settle),
     (90, grow),
     (40, release),
     (50, refund),
     (40, fund),
+    (30, charge),
+    (25, correct),
+    (10, confirm),
     (25, refuse),
     (15, note),
     (70, repeat),
@@ -190,18 +193,58 @@ fn fund(world: &mut World) -> Verdict {
     let of = if prepaid.is_empty() || world.chance.permille(200) { &world.wallets } else { &prepaid };
     let (mut wallet, org) = *world.chance.of(of);
     let reference = format!("payment {}", world.numbered);
+    let amount = if world.chance.permille(2) { i64::MAX } else { 1 + world.chance.nanos(world.scale * 100) };
     if world.chance.permille(20) {
         wallet = world.new_id();
-    } else if world.chance.permille(50) {
+    } else if world.chance.permille(50) && amount < i64::MAX {
         // The same payment is told to two processes at once, for what may be two wallets.
         let ((wallet, org), process) = (*world.chance.of(&world.wallets), world.any_process());
         world.ask(process, Step::Fund { org, wallet, amount: world.scale, reference: reference.clone() });
         world.processes[process].others.rotate_right(1);
         world.turn(process)?;
     }
-    let amount = if world.chance.permille(2) { i64::MAX } else { 1 + world.chance.nanos(world.scale * 100) };
     let process = world.any_process();
     world.ask(process, Step::Fund { org, wallet, amount, reference });
+    Ok(())
+}
+
+/// Mostly for a reference of its own.
+fn charge(world: &mut World) -> Verdict {
+    world.numbered += 1;
+    let who = *world.chance.of(&world.people);
+    let price = amount(world, &who);
+    let cost = world.chance.nanos(world.scale);
+    let (call, keyed, process) = (world.new_id(), world.chance.permille(500), world.any_process());
+    let reference = format!("ticket {}", world.numbered);
+    world.ask(process, Step::Charge { call, who, keyed, cost, price, reference });
+    Ok(())
+}
+
+fn correct(world: &mut World) -> Verdict {
+    if world.ended.is_empty() {
+        return Ok(());
+    }
+    let at = world.chance.index(world.ended.len());
+    let (call, who, chain) = world.ended[at];
+    let price = match world.chance.below(4) {
+        0 => 0,
+        1 => free(world, &who).saturating_add(world.chance.nanos(world.scale * 2)),
+        _ => world.chance.nanos(world.scale),
+    };
+    let reason = *world.chance.of(&["a price was wrong", "usage was wrong"]);
+    let (id, cost, process) = (world.new_id(), world.chance.nanos(world.scale), world.any_process());
+    world.ask(process, Step::Correct { id, call, who, chain, cost, price, reason });
+    Ok(())
+}
+
+fn confirm(world: &mut World) -> Verdict {
+    if world.ended.is_empty() {
+        return Ok(());
+    }
+    let at = world.chance.index(world.ended.len());
+    let (call, who, chain) = world.ended[at];
+    let process = world.any_process();
+    world.ask(process, Step::Confirm { call, who, chain });
     Ok(())
 }
 
@@ -257,6 +300,9 @@ fn repeat_otherwise(world: &mut World) -> Verdict {
         Step::Refuse { who, .. } => *who = *world.chance.of(&world.people),
         Step::Refund { amount, .. } if half => *amount = Some(amount.unwrap_or(0) + 1),
         Step::Refund { reason, .. } => *reason = "another reason",
+        Step::Charge { cost, price, .. } => *(if half { cost } else { price }) /= 2,
+        Step::Correct { price, .. } if half => *price = price.saturating_add(1),
+        Step::Correct { reason, .. } => *reason = "another reason",
         Step::Fund { amount, .. } if half => *amount = amount.saturating_sub(1).max(1),
         Step::Fund { org, wallet, .. } if world.books.orgs.contains_key(wallet) => {
             (*wallet, *org) = *world.chance.of(&world.wallets);

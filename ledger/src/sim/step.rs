@@ -6,13 +6,16 @@ use std::sync::Arc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use crate::audit::{Actor, Entry, kind};
+use crate::charge::Correction;
 use crate::clock::Timestamp;
 use crate::id::{Call, Id, JournalRow, Key, Org, Wallet};
 use crate::money::Money;
 use crate::order::{Claim, Estimate};
 use crate::queue::{
-    ExpireJob, FundJob, GrowJob, Job, RecordJob, RefundJob, RefuseJob, ReserveJob, Resolution, ResolveJob,
+    ChargeJob, ConfirmJob, CorrectJob, ExpireJob, FundJob, GrowJob, Job, RecordJob, RefundJob, RefuseJob, ReserveJob,
+    Resolution, ResolveJob,
 };
+use crate::record::ChargeRecord;
 use crate::rows::ChainId;
 
 /// Whose money a call spends.
@@ -93,10 +96,35 @@ pub(super) enum Step {
         who: Who,
         chain: ChainId,
     },
+    /// Something that was delivered elsewhere.
+    Charge {
+        call: Id<Call>,
+        who: Who,
+        keyed: bool,
+        cost: i64,
+        price: i64,
+        reference: String,
+    },
+    Correct {
+        id: Id<JournalRow>,
+        call: Id<Call>,
+        who: Who,
+        chain: ChainId,
+        cost: i64,
+        price: i64,
+        reason: &'static str,
+    },
+    Confirm {
+        call: Id<Call>,
+        who: Who,
+        chain: ChainId,
+    },
 }
 
 pub(super) const SOURCE: &str = "card";
 pub(super) const ASKED: &str = r#"{"model":"gpt-4o"}"#;
+/// The record of an expired call once an operator has said what it truly was.
+pub(super) const ENDED: &str = r#"{"model":"gpt-4o","ending":"expired"}"#;
 
 impl Step {
     /// Resolutions have a lane of their own, and are never given up.
@@ -113,7 +141,10 @@ impl Step {
             | Step::GiveBack { call, .. }
             | Step::Refuse { call, .. }
             | Step::Refund { call, .. }
-            | Step::Expire { call, .. } => Some(*call),
+            | Step::Expire { call, .. }
+            | Step::Charge { call, .. }
+            | Step::Correct { call, .. }
+            | Step::Confirm { call, .. } => Some(*call),
             Step::Record { .. } | Step::Fund { .. } => None,
         }
     }
@@ -204,6 +235,47 @@ impl Step {
                 call: *call,
                 chain: *chain,
                 entry: Entry::new(Some(who.org), kind::EXPIRE, Actor::System).text("request_id", call),
+                reply: oneshot::channel().0,
+            }),
+            Step::Charge { call, who, keyed, cost, price, reference } => Job::Charge(ChargeJob {
+                call: *call,
+                org: who.org,
+                wallet: who.wallet,
+                key: keyed.then_some(who.key),
+                cost: nanos(*cost),
+                price: nanos(*price),
+                told: ChargeRecord {
+                    reason: "search".to_owned(),
+                    source: SOURCE.to_owned(),
+                    reference: reference.clone(),
+                },
+                record: ASKED.into(),
+                actor: Actor::System,
+                entry: entry(kind::CHARGE, who, *call),
+                _room: desk.permit(),
+                reply: oneshot::channel().0,
+            }),
+            Step::Correct { id, call, who, chain, cost, price, reason } => Job::Correct(CorrectJob {
+                correction: Correction {
+                    id: *id,
+                    call: *call,
+                    cost: nanos(*cost),
+                    price: nanos(*price),
+                    reason: (*reason).to_owned(),
+                    price_version: None,
+                    usage: None,
+                    actor: Actor::System,
+                },
+                chain: *chain,
+                entry: entry(kind::ADJUST, who, *call).text("correction_id", id),
+                _room: desk.permit(),
+                reply: oneshot::channel().0,
+            }),
+            Step::Confirm { call, who, chain } => Job::Confirm(ConfirmJob {
+                call: *call,
+                chain: *chain,
+                entry: entry(kind::CONFIRM, who, *call),
+                _room: desk.permit(),
                 reply: oneshot::channel().0,
             }),
         }

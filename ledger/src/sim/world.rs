@@ -65,12 +65,14 @@ pub(super) struct Tally {
     pub crashes: u64,
     pub overruns: u64,
     pub adjusted: u64,
+    pub charged: u64,
+    pub corrected: u64,
 }
 
 impl Tally {
     pub fn add(&mut self, other: &Tally) {
         let Tally { operations, batches, held, refused, replays, resolved, refunded, funded, .. } = other;
-        let Tally { errors, failures, doubts, collisions, crashes, overruns, adjusted, .. } = other;
+        let Tally { errors, failures, doubts, collisions, crashes, overruns, adjusted, charged, corrected, .. } = other;
         let pairs = [
             (&mut self.operations, operations),
             (&mut self.batches, batches),
@@ -87,6 +89,8 @@ impl Tally {
             (&mut self.crashes, crashes),
             (&mut self.overruns, overruns),
             (&mut self.adjusted, adjusted),
+            (&mut self.charged, charged),
+            (&mut self.corrected, corrected),
         ];
         for (sum, more) in pairs {
             *sum += more;
@@ -248,7 +252,7 @@ impl World {
         for number in 1..=operations {
             self.tally.operations = number;
             self.operation().map_err(|told| self.report(number, &told))?;
-            if number % WHOLE == 0 {
+            if number.is_multiple_of(WHOLE) {
                 self.checker.whole(&self.image, &self.books).map_err(|told| self.report(number, &told))?;
             }
         }
@@ -342,6 +346,11 @@ impl World {
                         remember(&mut self.ended, (call, who, receipt.chain));
                     }
                 }
+                (Step::Charge { who, .. }, Answer::Charge(Ok(call))) => {
+                    self.tally.charged += 1;
+                    remember(&mut self.ended, (call, who, ChainId::leaf(who.wallet)));
+                }
+                (_, Answer::Correct(Ok(_)) | Answer::Confirm(Ok(_))) => self.tally.corrected += 1,
                 (_, Answer::Refund(Ok(_))) => self.tally.refunded += 1,
                 (_, Answer::Fund(Ok(()))) => self.tally.funded += 1,
                 (Step::Expire { call, who, chain }, Answer::Done(Ok(()))) => {
