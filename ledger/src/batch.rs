@@ -149,7 +149,8 @@ impl<'a> Batch<'a> {
 
     fn reserve(&mut self, job: &ReserveJob) -> Result<Taken, ReserveError> {
         if let Some(hold) = self.loaded.holds.get(&job.call) {
-            let same = (hold.key, hold.wallet, hold.asked, hold.claim) == (job.key, job.wallet, job.amount, job.claim);
+            let chain = ChainId::of(job.wallet, &job.extra);
+            let same = (hold.key, hold.chain, hold.asked, hold.claim) == (job.key, chain, job.amount, job.claim);
             let again = Taken::New { amount: hold.amount, warnings: Vec::new() };
             return if same { Ok(again) } else { Err(ReserveError::Conflict(job.call)) };
         }

@@ -189,7 +189,7 @@ impl Watch {
     ) -> Result<bool, StoreError> {
         let mut change = Change::begin(&self.database).await?;
         let tx = &mut change.tx;
-        let Some(wallet) = wallets::lock::<WalletRow>(tx, id.to_string()).await? else { return Ok(false) };
+        let Some(wallet) = wallets::lock_wallet(tx, id).await? else { return Ok(false) };
         if rows::lock_breaker(tx, id).await? != *seen {
             return Ok(false);
         }

@@ -298,15 +298,15 @@ pub(crate) async fn insert_wallet(tx: &mut Tx, wallet: &WalletRow, content: [u8;
     Ok(())
 }
 
-/// Locks what the writer locks before it moves money in this wallet: the root above it.
-pub(crate) async fn lock_roots(tx: &mut Tx, wallet: Id<Wallet>) -> Result<(), StoreError> {
+/// The wallet, kept from changing and from being moved in: the writer locks the root above it before it moves money.
+pub(crate) async fn lock_wallet(tx: &mut Tx, wallet: Id<Wallet>) -> Result<Option<WalletRow>, StoreError> {
     tx.rows_for_update(
         "SELECT id FROM wallets WHERE parent_id IS NULL AND id IN
              (SELECT wallet_id FROM chain_members WHERE chain = $1) ORDER BY id",
         values![wallet],
     )
-    .await
-    .map(drop)
+    .await?;
+    lock(tx, wallet.to_string()).await
 }
 
 /// How many wallets lie from this one to its root, itself included.

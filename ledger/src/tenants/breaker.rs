@@ -50,7 +50,7 @@ impl Tenants<'_> {
     pub async fn set_breaker(&self, id: Id<Wallet>, rule: Rule, actor: &Actor) -> Result<BreakerRow, TenantError> {
         check_rule(&rule)?;
         let mut change = Change::begin(self.db()).await?;
-        let wallet = wallets::lock::<WalletRow>(&mut change.tx, id.to_string()).await?;
+        let wallet = wallets::lock_wallet(&mut change.tx, id).await?;
         let wallet = wallet.ok_or_else(|| TenantError::Unknown(id.to_string()))?;
         let old = rows::lock_breaker(&mut change.tx, id).await?;
         let mut new = BreakerRow { rule, ..old };

@@ -46,8 +46,7 @@ impl Tenants<'_> {
         let mut change = Change::begin(self.db()).await?;
         // The writer holds these locks while it admits: nothing is held from here on that is not seen below, and what it
         // remembers of the wallet is of the revision before this one.
-        rows::lock_roots(&mut change.tx, id).await?;
-        let old = rows::lock::<WalletRow>(&mut change.tx, id.to_string()).await?;
+        let old = rows::lock_wallet(&mut change.tx, id).await?;
         let old = old.ok_or_else(|| TenantError::Unknown(id.to_string()))?;
         let asked = to.status;
         let new = changed(&old, to, now)?;
