@@ -139,7 +139,6 @@ impl Mirror {
                 corrections: image.corrections.keys().copied().collect(),
                 funded: image.wallets.keys().copied().collect(),
                 heads: image.audit.keys().map(|chain| chain.clone().into()).collect(),
-                ..Needs::default()
             };
             let ours = image.look(&needs, at);
             self.load(0, &needs, at, &ours, image)?;
