@@ -100,7 +100,7 @@ impl App {
             health: Health::new(),
             calibration: Calibration::new(),
             estimates: Estimates::default(),
-            patience: Patience::new(config.holds.patience()),
+            patience: Patience::new(config.holds.patience(), config.limits.max_in_flight),
             telemetry,
             tasks: TaskTracker::new(),
             stopping: CancellationToken::new(),
