@@ -197,17 +197,7 @@ impl App {
 
     /// The same without a deadline, and with the ledger's own words.
     pub async fn grow(&self, hold: &mut Hold, amount: Money, quietly: bool) -> Result<(), ReserveError> {
-        for _ in 0..2 {
-            match grow_to(&self.ledger, hold, amount, quietly).await {
-                Ok(()) if hold.amount() >= amount => return Ok(()),
-                // The answer to an earlier growth was lost, so more was held than this hold knew of. Now it knows how much.
-                Ok(()) => {}
-                // To grow by nothing tells how much.
-                Err(ReserveError::Conflict(_)) => self.ledger.try_grow(hold, Money::ZERO).await?,
-                Err(error) => return Err(error),
-            }
-        }
-        Err(ReserveError::Conflict(hold.call()))
+        grow(&self.ledger, hold, amount, quietly).await
     }
 
     /// A client's own words with everything personal masked.
@@ -221,6 +211,20 @@ impl App {
             (None, None) => text.to_owned(),
         }
     }
+}
+
+async fn grow(ledger: &Ledger, hold: &mut Hold, amount: Money, quietly: bool) -> Result<(), ReserveError> {
+    for _ in 0..2 {
+        match grow_to(ledger, hold, amount, quietly).await {
+            Ok(()) if hold.amount() >= amount => return Ok(()),
+            // The answer to an earlier growth was lost, so more was held than this hold knew of. Now it knows how much.
+            Ok(()) => {}
+            // To grow by nothing tells how much.
+            Err(ReserveError::Conflict(_)) => ledger.try_grow(hold, Money::ZERO).await?,
+            Err(error) => return Err(error),
+        }
+    }
+    Err(ReserveError::Conflict(hold.call()))
 }
 
 async fn grow_to(ledger: &Ledger, hold: &mut Hold, amount: Money, quietly: bool) -> Result<(), ReserveError> {

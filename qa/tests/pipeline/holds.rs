@@ -486,3 +486,42 @@ async fn a_call_with_an_idempotency_key_is_known_before_it_waits() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn who_waits_when_the_gateway_stops_is_refused_and_takes_nothing() {
+    let mut world = world(60_000).await;
+    let tenant = tokens(&world, UNKNOWN + 100).await;
+    let (gate, large, small) = (Gate::new(), agent("counted"), small());
+    world.first.next(openai::stream(&["Hello"], Some((10, 5))).behind(gate.clone()));
+    let pid = world.alfred().pid().to_string();
+    let (here, key) = (&world, &tenant.key);
+    let first_in_line = async {
+        here.first.until("the wallet is full", |first| first.count() == 1).await;
+        here.chat(key, &large).await
+    };
+    let second_in_line = async {
+        until_waiting(here, 1).await;
+        here.chat(key, &small).await
+    };
+    let stop = async {
+        until_waiting(here, 2).await;
+        let asked = std::process::Command::new("kill").args(["-TERM", &pid]).status();
+        assert!(asked.is_ok_and(|status| status.success()));
+    };
+    let line = async {
+        let (first, second, ()) = tokio::join!(first_in_line, second_in_line, stop);
+        gate.open();
+        [first, second]
+    };
+    let (holder, line) = tokio::join!(here.chat(key, &large), line);
+    assert_eq!(holder.status, 200, "{}", holder.text());
+    assert_eq!(world.first.count(), 1, "nothing was asked for those who waited");
+    world.alfred().ended().await;
+    world.restart().await;
+    for answer in line {
+        refused(&answer, 503, "api_error", "overloaded");
+        let receipt = world.receipt(answer.must("x-request-id")).await;
+        assert_eq!((&receipt["status"], &receipt["code"]), (&json!("refused"), &json!("overloaded")), "{receipt}");
+    }
+    world.assert_balanced(&tenant).await;
+}
