@@ -277,7 +277,9 @@ impl Writer {
         let tally = &self.desk.queue.tally;
         tally.batches.fetch_add(1, Ordering::Relaxed);
         // A correction may take some back from the account; what this process booked is still what it booked.
-        tally.overrun.fetch_add(overrun.nanos().max(0), Ordering::Relaxed);
+        let booked = overrun.nanos().max(0);
+        let _ =
+            tally.overrun.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |sum| Some(sum.saturating_add(booked)));
     }
 
     async fn undone(&mut self, error: StoreError) -> Failure {

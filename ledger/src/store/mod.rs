@@ -61,7 +61,7 @@ pub(crate) struct SqliteDatabase {
 /// The writer's own connection: loads a batch under lock and saves it, each database in its best way.
 pub(crate) enum Store {
     Sqlite(Box<sqlite::SqliteStore>),
-    Postgres(postgres::PostgresStore),
+    Postgres(Box<postgres::PostgresStore>),
 }
 
 impl Store {
@@ -69,7 +69,7 @@ impl Store {
         Ok(match database {
             Database::Sqlite(db) => Store::Sqlite(Box::new(sqlite::SqliteStore::open(db, instance)?)),
             Database::Postgres(pool) => {
-                Store::Postgres(postgres::PostgresStore::open(&pool.connect_options(), instance).await?)
+                Store::Postgres(Box::new(postgres::PostgresStore::open(&pool.connect_options(), instance).await?))
             }
         })
     }
