@@ -100,7 +100,7 @@ impl App {
             health: Health::new(),
             calibration: Calibration::new(),
             estimates: Estimates::default(),
-            patience: Patience::new(config.holds.patience()),
+            patience: Patience::new(config.holds.patience(), config.limits.max_in_flight),
             telemetry,
             tasks: TaskTracker::new(),
             stopping: CancellationToken::new(),
@@ -189,16 +189,25 @@ impl App {
 
     /// Makes a hold cover `amount`. A refusal is written down; with `quietly` it is not.
     pub async fn cover(&self, hold: &mut Hold, amount: Money, quietly: bool) -> Result<(), Refusal> {
-        let more = match amount.minus(hold.amount()) {
-            Some(more) if more > Money::ZERO => more,
-            _ => return Ok(()),
-        };
-        let grown =
-            async { if quietly { self.ledger.try_grow(hold, more).await } else { self.ledger.grow(hold, more).await } };
-        match tokio::time::timeout(RESERVE_DEADLINE, grown).await {
+        match tokio::time::timeout(RESERVE_DEADLINE, self.grow(hold, amount, quietly)).await {
             Ok(grown) => grown.map_err(refusal),
             Err(_) => Err(Refusal::LedgerUnavailable),
         }
+    }
+
+    /// The same without a deadline, and with the ledger's own words.
+    pub async fn grow(&self, hold: &mut Hold, amount: Money, quietly: bool) -> Result<(), ReserveError> {
+        for _ in 0..2 {
+            match grow_to(&self.ledger, hold, amount, quietly).await {
+                Ok(()) if hold.amount() >= amount => return Ok(()),
+                // The answer to an earlier growth was lost, so more was held than this hold knew of. Now it knows how much.
+                Ok(()) => {}
+                // To grow by nothing tells how much.
+                Err(ReserveError::Conflict(_)) => self.ledger.try_grow(hold, Money::ZERO).await?,
+                Err(error) => return Err(error),
+            }
+        }
+        Err(ReserveError::Conflict(hold.call()))
     }
 
     /// A client's own words with everything personal masked.
@@ -211,6 +220,14 @@ impl App {
             (None, Some(masked)) => masked,
             (None, None) => text.to_owned(),
         }
+    }
+}
+
+async fn grow_to(ledger: &Ledger, hold: &mut Hold, amount: Money, quietly: bool) -> Result<(), ReserveError> {
+    match amount.minus(hold.amount()) {
+        Some(more) if more > Money::ZERO && quietly => ledger.try_grow(hold, more).await,
+        Some(more) if more > Money::ZERO => ledger.grow(hold, more).await,
+        _ => Ok(()),
     }
 }
 

@@ -199,6 +199,7 @@ impl Case {
             ending: ending.as_str().to_owned(),
             code: code.map(str::to_owned),
             usage: ledger::Usage::default(),
+            counted: None,
             price_version: String::new(),
             markup: None,
             stream: self.stream,

@@ -45,7 +45,11 @@ pub async fn settle(
     complete: bool,
 ) -> Settled {
     let billed = upstream.usage(complete);
-    let usage = charged(upstream, billed, &hold);
+    let usage = match ending {
+        Ending::OutOfMoney => charged_of_cut(upstream, billed, &hold),
+        // Whatever was not cut is charged as it is: how far that goes is the ledger's to say, and the rest can be seen as overrun.
+        _ => billed,
+    };
     let answered = upstream.rates.exact(&billed);
     let price = upstream.rates.exact(&usage).with_markup(upstream.markup).rounded_up();
     let cost = answered.plus(case.failed_cost).rounded_up();
@@ -61,6 +65,7 @@ pub async fn settle(
     }
     let mut record = case.record(ending, None);
     record.usage = usage;
+    record.counted = Some(billed).filter(|billed| *billed != usage);
     record.price_version = upstream.price_version.to_string();
     record.markup = Some(upstream.markup).filter(|it| *it != Markup::NONE);
     app.telemetry.used(&upstream.target, &usage, upstream.asked_at.elapsed());
@@ -93,9 +98,9 @@ fn told(usage: &ledger::Usage) -> Usage {
     }
 }
 
-/// What the tenant is charged for. Of a count of ours nothing that did not go out, nor what it is above the hold: it is good to a
-/// hundredth, and so far an answer may go on when there is no more money.
-fn charged(upstream: &Upstream, billed: ledger::Usage, hold: &Hold) -> ledger::Usage {
+/// What the tenant is charged for of an answer that was ended for want of money. Of a count of ours nothing that did not go out, nor
+/// what it is above the hold: it is good to a hundredth, and so far an answer may go on when there is no more money.
+fn charged_of_cut(upstream: &Upstream, billed: ledger::Usage, hold: &Hold) -> ledger::Usage {
     if !billed.estimated {
         return billed;
     }
@@ -190,21 +195,27 @@ pub async fn refused(app: &Arc<App>, mut case: Case, refusal: Refusal) -> Answer
             app.limits.count(case.caller.as_ref(), case.address, refusal.code(), case.at);
             refusal
         }
-        Weight::Blocked => match block(app, &mut case, &refusal).await {
-            Ok(()) => refusal,
-            Err(error) => {
-                tracing::error!(%error, "a refusal could not be written down");
-                Refusal::LedgerUnavailable
-            }
-        },
+        Weight::Blocked => written(app, &mut case, refusal).await,
     };
     refuse(app, case, refusal)
 }
 
-async fn block(app: &Arc<App>, case: &mut Case, refusal: &Refusal) -> Result<(), ledger::StoreError> {
+/// Writes an entry and a receipt for a call that holds nothing. What cannot be written down is answered as such.
+pub async fn written(app: &App, case: &mut Case, refusal: Refusal) -> Refusal {
+    match block(app, case, &refusal).await {
+        Ok(()) => refusal,
+        Err(error) => {
+            tracing::error!(%error, "a refusal could not be written down");
+            Refusal::LedgerUnavailable
+        }
+    }
+}
+
+async fn block(app: &App, case: &mut Case, refusal: &Refusal) -> Result<(), ledger::StoreError> {
     let Some(caller) = &case.caller else { return Ok(()) };
     let credential = Arc::clone(&caller.credential);
     case.resolved = true;
+    let ending = if matches!(refusal, Refusal::ClientLeft) { Ending::ClientLeft } else { Ending::Refused };
     app.ledger
         .refuse(RefusedCall {
             call: case.id,
@@ -212,7 +223,7 @@ async fn block(app: &Arc<App>, case: &mut Case, refusal: &Refusal) -> Result<(),
             key: credential.key,
             wallet: credential.wallet,
             code: refusal.code().to_owned(),
-            record: case.record(Ending::Refused, Some(refusal.code())),
+            record: case.record(ending, Some(refusal.code())),
         })
         .await
 }
@@ -223,13 +234,15 @@ enum Weight {
     Nothing,
     /// One counted entry a minute and key or address: what anybody outside can cause must not fill the log.
     Counted,
-    /// A BLOCK entry of its own: a guard decided.
+    /// A BLOCK entry of its own: a guard decided, or nobody was left to decide for.
     Blocked,
 }
 
 fn weight(refusal: &Refusal) -> Weight {
     match refusal {
-        Refusal::Content { .. } | Refusal::Denied { .. } | Refusal::Unpriced { .. } => Weight::Blocked,
+        Refusal::Content { .. } | Refusal::Denied { .. } | Refusal::Unpriced { .. } | Refusal::ClientLeft => {
+            Weight::Blocked
+        }
         Refusal::OverBudget(_)
         | Refusal::Suspended { .. }
         | Refusal::Closed { .. }

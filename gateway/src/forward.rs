@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ledger::{AttemptRecord, Exact, Hold, Markup, Money, Rates};
+use ledger::{AttemptRecord, Exact, Hold, Markup, Money, OverLimit, Rates};
 use providers::{Answer, ChatEvent, ChatRequest, Class, Outcome, ProviderError, Retry, Target};
 
 use crate::app::App;
@@ -50,9 +50,7 @@ impl Upstream {
 
 /// Walks the plan. A target is asked only when the hold covers what was estimated, at its rates.
 pub async fn forward(app: &Arc<App>, quote: Quote, hold: &mut Hold, case: &mut Case) -> Result<Upstream, Refusal> {
-    let Quote { permit, offers, plan, amount, output, .. } = quote;
-    // Then the wallet has plenty, or the call is small: the same is tried for every other target.
-    let wholly = hold.amount() >= amount;
+    let Quote { permit, offers, plan, output, .. } = quote;
     for aside in &plan.set_aside {
         case.attempts.push(skipped(&aside.target, aside.why.as_str()));
     }
@@ -65,7 +63,9 @@ pub async fn forward(app: &Arc<App>, quote: Quote, hold: &mut Hold, case: &mut C
             case.attempts.push(skipped(target, "unwell"));
             continue;
         }
-        let cover = match afford(app, offer, output, wholly, hold, is_last).await {
+        // Where a provider has failed already, that is what the caller is told, and not what a dearer one would have cost.
+        let ends_here = is_last && last.is_none();
+        let cover = match afford(app, offer, output, hold, ends_here).await {
             Ok(cover) => cover,
             Err(refusal) => {
                 let why = if matches!(refusal, Refusal::OverBudget(_)) { "over_budget" } else { refusal.code() };
@@ -74,7 +74,7 @@ pub async fn forward(app: &Arc<App>, quote: Quote, hold: &mut Hold, case: &mut C
                     // It may have been let through as a probe; the next call probes instead.
                     app.health.outcome(&target.name, Outcome::Neutral, app.millis());
                 }
-                if is_last {
+                if ends_here {
                     return Err(refusal);
                 }
                 continue;
@@ -106,27 +106,30 @@ pub async fn forward(app: &Arc<App>, quote: Quote, hold: &mut Hold, case: &mut C
     Err(refusal(last, case))
 }
 
-/// Lets the hold cover a target, if it does not yet. Where it cannot grow later, what it covers becomes the cap.
-async fn afford(
-    app: &App,
-    offer: &Offer,
-    output: u64,
-    wholly: bool,
-    hold: &mut Hold,
-    is_last: bool,
-) -> Result<Cover, Refusal> {
+/// Lets the hold cover a target, if it does not yet. Where it cannot grow later, what it covers becomes the cap: so the worst case is
+/// asked first, then a tenth of what turned out to be free, and only then no more than is likely needed.
+async fn afford(app: &App, offer: &Offer, output: u64, hold: &mut Hold, ends_here: bool) -> Result<Cover, Refusal> {
     let cover = &offer.cover;
-    if !cover.elastic()
-        && wholly
-        && let Some(worst) = cover.amount(cover.whole())
-        && app.cover(hold, worst, true).await.is_ok()
-    {
-        return Ok(cover.clone());
-    }
     let needed = cover.amount(output.min(cover.whole())).ok_or_else(too_much)?;
+    if !cover.elastic()
+        && let Some(worst) = cover.amount(cover.whole())
+        && let Err(Refusal::OverBudget(over)) = app.cover(hold, worst, true).await
+    {
+        let tenth = free_beside(hold, &over).nanos() / 10;
+        if tenth > needed.nanos() {
+            // Refused after all, the call still fits as below.
+            let _ = app.cover(hold, Money::from_nanos(tenth).min(worst), true).await;
+        }
+    }
     // Only a refusal that ends the call is written down.
-    app.cover(hold, needed, !is_last).await?;
+    app.cover(hold, needed, !ends_here).await?;
     Ok(if cover.elastic() { cover.clone() } else { cover.capped_by(hold.amount()) })
+}
+
+/// What would be free in the wallet that said no, were it not for this hold.
+fn free_beside(hold: &Hold, over: &OverLimit) -> Money {
+    let left = over.limit.minus(over.spent).and_then(|left| left.minus(over.held));
+    left.and_then(|left| left.plus(hold.amount())).unwrap_or(Money::ZERO).max(Money::ZERO)
 }
 
 /// Asks one target, and reads until the first content is at hand.

@@ -152,12 +152,12 @@ impl Growth {
             unreachable!("a hold grows one step at a time");
         };
         let to = self.covered.saturating_add(tokens).min(self.cover.whole());
-        let by = self.cover.amount(to).and_then(|amount| amount.minus(hold.amount()));
-        let by = by.unwrap_or(Money::MAX).max(Money::ZERO);
-        let app = Arc::clone(app);
+        let (amount, app) = (self.cover.amount(to), Arc::clone(app));
         self.purse = Purse::Growing(Box::pin(async move {
-            let grown =
-                if quietly { app.ledger.try_grow(&mut hold, by).await } else { app.ledger.grow(&mut hold, by).await };
+            let grown = match amount {
+                Some(amount) => app.grow(&mut hold, amount, quietly).await,
+                None => Err(ReserveError::Amount(Money::MAX)),
+            };
             (hold, grown)
         }));
     }
@@ -173,9 +173,9 @@ impl Growth {
 
     fn grown(&mut self, (hold, grown): Grown, count: u64) {
         self.refused = grown.err();
+        let before = std::mem::replace(&mut self.covered, covered(&self.cover, &hold));
         match &self.refused {
             None => {
-                let before = std::mem::replace(&mut self.covered, covered(&self.cover, &hold));
                 // What was scarce a moment ago is taken in small steps still.
                 if self.covered - before >= self.step {
                     self.step = self.step.saturating_mul(2);

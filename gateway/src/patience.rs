@@ -1,19 +1,20 @@
 //! A call that does not fit only because of what others hold may wait for them: so long, so many, in order.
 //!
 //! There is a line for each wallet that said no. Its first tries again whenever a call of that organisation has ended; the
-//! others wait for their turn, and new calls on a wallet that is in a line join it behind them.
+//! others wait for their turn, and new calls on a wallet that is in a line join it behind them. Nobody takes money past the first.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use ledger::{Id, Money, Order, Org, Reserved, Wallet};
+use ledger::{Id, Money, Order, Org, OverLimit, Reserved, Wallet};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
 use crate::case::Case;
+use crate::close::written;
 use crate::refusal::Refusal;
 
 /// More are refused at once: each keeps a place among the calls in flight, and its request in memory.
@@ -28,23 +29,27 @@ pub async fn reserve(app: &App, order: Order, gone: &CancellationToken, case: &m
         return app.reserve(order).await;
     }
     let (org, wallet) = (order.org, order.wallet);
-    // What costs nothing takes nothing from those who wait.
-    let behind = (order.amount > Money::ZERO).then(|| app.patience.join_behind(org, wallet)).flatten();
+    // What costs nothing takes nothing from those who wait. What has a claim may have been answered before, or never will be: to
+    // know that it is tried once.
+    let joins = order.amount > Money::ZERO && order.claim.is_none();
+    let behind = if joins { app.patience.join_behind(org, wallet) } else { None };
     let place = match behind {
-        Some(place) => place,
+        Some(Ok(place)) => place,
+        Some(Err(full)) => return Err(turned_away(app, &order, full, case).await),
         None => {
             let over = match app.try_reserve(order.clone()).await? {
                 Ok(reserved) => return Ok(reserved),
                 Err(over) => over,
             };
-            match app.patience.join(over.wallet, org, wallet) {
+            match app.patience.join(over, org, wallet) {
                 Some(place) => place,
+                None if app.patience.has_line(over.wallet) => return Err(turned_away(app, &order, over, case).await),
                 None => return app.reserve(order).await,
             }
         }
     };
     let began = Instant::now();
-    let reserved = wait_for(app, &place, wait, order, gone).await;
+    let reserved = wait_for(app, &place, wait, order, gone, case).await;
     // It was others' time, not ours.
     case.upstream += began.elapsed();
     reserved
@@ -56,28 +61,43 @@ async fn wait_for(
     wait: Duration,
     order: Order,
     gone: &CancellationToken,
+    case: &mut Case,
 ) -> Result<Reserved, Refusal> {
-    let over = tokio::time::sleep(wait);
-    tokio::pin!(over);
+    let time_is_up = tokio::time::sleep(wait);
+    tokio::pin!(time_is_up);
     loop {
         tokio::select! {
             biased;
-            () = &mut over => break,
-            () = gone.cancelled() => break,
-            () = app.stopping.cancelled() => break,
+            // Whoever is not there to be answered takes nothing, not even what is free.
+            () = gone.cancelled() => return Err(written(app, case, Refusal::ClientLeft).await),
+            () = app.stopping.cancelled() => return Err(written(app, case, Refusal::Overloaded).await),
+            () = &mut time_is_up => break,
             () = place.turn() => {}
         }
-        if let Ok(reserved) = app.try_reserve(order.clone()).await? {
-            return Ok(reserved);
+        match app.try_reserve(order.clone()).await? {
+            Ok(reserved) => return Ok(reserved),
+            Err(over) => place.told(over),
         }
     }
-    // The last try is a plain one, so that its refusal is written down.
-    app.reserve(order).await
+    match place.last_word() {
+        // The last try is a plain one, so that its refusal is written down.
+        None => app.reserve(order).await,
+        Some(over) => Err(turned_away(app, &order, over, case).await),
+    }
+}
+
+/// A refusal without another try: that could take money past those who were first.
+async fn turned_away(app: &App, order: &Order, over: OverLimit, case: &mut Case) -> Refusal {
+    let asked = order.estimate.map_or(order.amount, |estimate| estimate.amount.min(order.amount));
+    written(app, case, Refusal::OverBudget(Box::new(OverLimit { asked, ..over }))).await
 }
 
 /// Who waits, and for which wallet.
 pub struct Patience {
     wait: Duration,
+    /// How many may wait in all, and of one organisation: an answer needs a place among the calls in flight as well.
+    most: usize,
+    most_of_one: usize,
     /// So that nobody looks further while nobody waits.
     waiting: AtomicUsize,
     lines: Mutex<HashMap<Id<Wallet>, Line>>,
@@ -85,6 +105,8 @@ pub struct Patience {
 
 struct Line {
     org: Id<Org>,
+    /// What the line's wallet said last.
+    over: OverLimit,
     waiting: VecDeque<Arc<Waiter>>,
 }
 
@@ -96,8 +118,10 @@ struct Waiter {
 }
 
 impl Patience {
-    pub fn new(wait: Duration) -> Patience {
-        Patience { wait, waiting: AtomicUsize::new(0), lines: Mutex::default() }
+    /// Half of the calls in flight may wait, and a quarter of those in one organisation.
+    pub fn new(wait: Duration, max_in_flight: usize) -> Patience {
+        let most = (max_in_flight / 2).clamp(1, MOST_WAITING);
+        Patience { wait, most, most_of_one: (most / 4).max(1), waiting: AtomicUsize::new(0), lines: Mutex::default() }
     }
 
     /// How many wait.
@@ -115,35 +139,42 @@ impl Patience {
         }
     }
 
-    /// A place at the end of a line, unless too many wait already.
-    fn join(&self, line: Id<Wallet>, org: Id<Org>, wallet: Id<Wallet>) -> Option<Place<'_>> {
-        self.enter(&mut self.lines(), line, org, wallet)
+    /// A place at the end of the line for the wallet that said no, unless too many wait already.
+    fn join(&self, over: OverLimit, org: Id<Org>, wallet: Id<Wallet>) -> Option<Place<'_>> {
+        self.enter(&mut self.lines(), over, org, wallet)
     }
 
-    /// A place in the line that this wallet is in already.
-    fn join_behind(&self, org: Id<Org>, wallet: Id<Wallet>) -> Option<Place<'_>> {
+    /// A place in the line that this wallet is in already; where too many wait, what that line's wallet said last.
+    fn join_behind(&self, org: Id<Org>, wallet: Id<Wallet>) -> Option<Result<Place<'_>, OverLimit>> {
         if self.waiting() == 0 {
             return None;
         }
         let mut lines = self.lines();
         let is_in = |line: &Line| line.org == org && line.waiting.iter().any(|waiter| waiter.wallet == wallet);
-        let line = lines.iter().find(|(of, line)| **of == wallet || is_in(line)).map(|(of, _)| *of)?;
-        self.enter(&mut lines, line, org, wallet)
+        let over = lines.iter().find(|(of, line)| **of == wallet || is_in(line)).map(|(_, line)| line.over)?;
+        Some(self.enter(&mut lines, over, org, wallet).ok_or(over))
+    }
+
+    /// Whether anybody waits for this wallet.
+    fn has_line(&self, wallet: Id<Wallet>) -> bool {
+        self.lines().contains_key(&wallet)
     }
 
     fn enter(
         &self,
         lines: &mut HashMap<Id<Wallet>, Line>,
-        line: Id<Wallet>,
+        over: OverLimit,
         org: Id<Org>,
         wallet: Id<Wallet>,
     ) -> Option<Place<'_>> {
-        if self.waiting() >= MOST_WAITING {
+        let line = over.wallet;
+        let of_one: usize = lines.values().filter(|line| line.org == org).map(|line| line.waiting.len()).sum();
+        if self.waiting() >= self.most || of_one >= self.most_of_one {
             return None;
         }
         self.waiting.fetch_add(1, Ordering::SeqCst);
         let waiter = Arc::new(Waiter { wallet, called: Notify::new() });
-        let joined = lines.entry(line).or_insert_with(|| Line { org, waiting: VecDeque::new() });
+        let joined = lines.entry(line).or_insert_with(|| Line { org, over, waiting: VecDeque::new() });
         joined.waiting.push_back(Arc::clone(&waiter));
         // What was freed since the first of a line was refused would never be heard of.
         if joined.waiting.len() == 1 {
@@ -159,6 +190,10 @@ impl Patience {
 }
 
 impl Line {
+    fn is_led_by(&self, waiter: &Arc<Waiter>) -> bool {
+        self.waiting.front().is_some_and(|first| Arc::ptr_eq(first, waiter))
+    }
+
     fn call_first(&self) {
         if let Some(first) = self.waiting.front() {
             first.called.notify_one();
@@ -185,9 +220,22 @@ impl Place<'_> {
     }
 
     fn is_first(&self) -> bool {
+        self.patience.lines().get(&self.line).is_some_and(|line| line.is_led_by(&self.waiter))
+    }
+
+    /// Remembers what was said to a try, for those behind.
+    fn told(&self, over: OverLimit) {
+        if over.wallet == self.line
+            && let Some(line) = self.patience.lines().get_mut(&self.line)
+        {
+            line.over = over;
+        }
+    }
+
+    /// What is answered to this one when its time is up; nothing for the first, who may try once more.
+    fn last_word(&self) -> Option<OverLimit> {
         let lines = self.patience.lines();
-        let first = lines.get(&self.line).and_then(|line| line.waiting.front());
-        first.is_some_and(|first| Arc::ptr_eq(first, &self.waiter))
+        lines.get(&self.line).filter(|line| !line.is_led_by(&self.waiter)).map(|line| line.over)
     }
 }
 
@@ -220,15 +268,30 @@ mod tests {
         Id::from_uuid(uuid::Uuid::from_u128(n))
     }
 
+    fn over(line: u128) -> OverLimit {
+        OverLimit {
+            wallet: wallet(line),
+            limit: Money::from_nanos(10),
+            spent: Money::ZERO,
+            held: Money::from_nanos(9),
+            asked: Money::from_nanos(2),
+            window: ledger::Window::None,
+            resets_at: None,
+        }
+    }
+
+    fn patience(max_in_flight: usize) -> Patience {
+        Patience::new(Duration::from_secs(1), max_in_flight)
+    }
+
     fn is_called(place: &Place<'_>) -> bool {
         place.turn().now_or_never().is_some()
     }
 
     #[tokio::test]
     async fn the_first_is_called_when_money_is_freed_and_the_next_when_it_has_gone() {
-        let patience = Patience::new(Duration::from_secs(1));
-        let root = wallet(1);
-        let join = |of| patience.join(root, org(1), wallet(of)).expect("room");
+        let patience = patience(1_000);
+        let join = |of| patience.join(over(1), org(1), wallet(of)).expect("room");
         let (first, second, third) = (join(2), join(3), join(2));
         assert!(is_called(&first), "what was freed before it stood in line");
         for place in [&first, &second, &third] {
@@ -250,23 +313,46 @@ mod tests {
 
     #[tokio::test]
     async fn a_new_call_on_a_wallet_that_waits_joins_behind_and_others_do_not() {
-        let patience = Patience::new(Duration::from_secs(1));
+        let patience = patience(1_000);
         assert!(patience.join_behind(org(1), wallet(2)).is_none(), "nobody waits");
-        let first = patience.join(wallet(1), org(1), wallet(2)).expect("room");
-        let behind = patience.join_behind(org(1), wallet(2)).expect("its wallet is in line");
-        let on_the_line = patience.join_behind(org(1), wallet(1)).expect("the line's own wallet");
+        let first = patience.join(over(1), org(1), wallet(2)).expect("room");
+        let join = |of| patience.join_behind(org(1), wallet(of)).expect("a line").expect("room");
+        let behind = join(2);
+        let on_the_line = join(1);
         assert!(patience.join_behind(org(1), wallet(3)).is_none(), "a wallet that nobody refused");
         drop(first);
         assert!(is_called(&behind) && !is_called(&on_the_line));
     }
 
     #[test]
+    fn only_the_first_may_try_when_its_time_is_up_and_others_are_told_what_it_was_told() {
+        let patience = patience(1_000);
+        let first = patience.join(over(1), org(1), wallet(2)).expect("room");
+        let second = patience.join(over(1), org(1), wallet(3)).expect("room");
+        assert_eq!((first.last_word(), second.last_word()), (None, Some(over(1))));
+        let less = OverLimit { held: Money::from_nanos(10), ..over(1) };
+        first.told(less);
+        first.told(over(2));
+        assert_eq!(second.last_word(), Some(less), "and nothing of a wallet that may not be its own");
+        drop(first);
+        assert_eq!(second.last_word(), None, "now it is the first");
+    }
+
+    #[test]
     fn so_many_wait_and_no_more() {
-        let patience = Patience::new(Duration::from_secs(1));
-        let join = |n| patience.join(wallet(n % 7), org(1), wallet(n));
-        let mut places: Vec<_> = (0..MOST_WAITING as u128).map(|n| join(n).expect("room")).collect();
-        assert!(join(1).is_none() && patience.join_behind(org(1), wallet(1)).is_none());
-        places.pop();
-        assert!(join(1).is_some());
+        for (in_flight, most, most_of_one) in
+            [(1, 1, 1), (8, 4, 1), (100, 50, 12), (4_096, 1_024, 256), (9_999, 1_024, 256)]
+        {
+            let patience = patience(in_flight);
+            let join = |n: usize| patience.join(over(n as u128), org((n / most_of_one) as u128), wallet(n as u128));
+            let mut places: Vec<_> = (0..most_of_one).map(|n| join(n).expect("room")).collect();
+            assert!(join(0).is_none(), "{in_flight}: as many of one organisation as may wait");
+            let behind = patience.join_behind(org(0), wallet(0)).map(|joined| joined.map(drop));
+            assert_eq!(behind, Some(Err(over(0))), "{in_flight}: told what the line was told");
+            places.extend((most_of_one..most).map(|n| join(n).expect("room")));
+            assert!(join(9_999).is_none(), "{in_flight}: as many as may wait");
+            places.pop();
+            assert!(join(9_999).is_some(), "{in_flight}: room again");
+        }
     }
 }

@@ -80,7 +80,8 @@ fn cheaper(snapshot: &Snapshot, buyer: &Buyer, model: &str) -> Vec<Choice> {
 }
 
 /// What was decided, with the wallets that cover the call by the model asked for or by the first target. A target that others
-/// cover besides is left out: nothing is held for it.
+/// cover besides is left out: nothing is held for it. One that fewer cover stays, and is charged to all that hold: a hold is made
+/// once and settled whole, and a scoped budget that counts too much is better than a call that may go nowhere else.
 fn permitted(
     snapshot: &Snapshot,
     caller: &Caller,

@@ -49,6 +49,8 @@ pub enum Refusal {
     IdempotencyExpired,
     /// The first call is still running.
     IdempotencyInProgress,
+    /// The client went away before anything was held for it: nobody is told.
+    ClientLeft,
     /// What the caller asked for cannot be expressed to any target.
     Unsupported { param: Option<String>, message: String },
     /// The provider rejected the request itself: no other would take it.
@@ -80,7 +82,7 @@ impl Refusal {
         match self {
             Refusal::BadRequest(_) | Refusal::Content { .. } | Refusal::Unsupported { .. } => StatusCode::BAD_REQUEST,
             Refusal::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
-            Refusal::BodyStalled => StatusCode::REQUEST_TIMEOUT,
+            Refusal::BodyStalled | Refusal::ClientLeft => StatusCode::REQUEST_TIMEOUT,
             Refusal::InvalidKey => StatusCode::UNAUTHORIZED,
             Refusal::RateLimited { .. } | Refusal::OverBudget(_) => StatusCode::TOO_MANY_REQUESTS,
             Refusal::Denied { .. } | Refusal::Suspended { .. } | Refusal::Closed { .. } => StatusCode::FORBIDDEN,
@@ -118,6 +120,7 @@ impl Refusal {
             Refusal::IdempotencyMismatch => "idempotency_mismatch",
             Refusal::IdempotencyExpired => "idempotency_expired",
             Refusal::IdempotencyInProgress => "idempotency_in_progress",
+            Refusal::ClientLeft => "client_left",
             Refusal::Unsupported { .. } => "unsupported_by_target",
             Refusal::Exhausted { kind: Exhausted::Error, .. } => "provider_error",
             Refusal::Exhausted { kind: Exhausted::Unavailable, .. } => "provider_unavailable",
@@ -142,6 +145,7 @@ impl Refusal {
             | Refusal::IdempotencyMismatch
             | Refusal::IdempotencyExpired
             | Refusal::IdempotencyInProgress
+            | Refusal::ClientLeft
             | Refusal::Unsupported { .. }
             | Refusal::Rejected { .. } => "invalid_request_error",
             Refusal::RateLimited { .. } => "rate_limit_error",
@@ -285,6 +289,7 @@ impl fmt::Display for Refusal {
             Refusal::IdempotencyInProgress => {
                 f.write_str("The request with this Idempotency-Key is still running. Try again shortly.")
             }
+            Refusal::ClientLeft => f.write_str("The client went away before its call was let in."),
             Refusal::Unsupported { message, .. } => {
                 write!(f, "No target of this model can be asked this: {message}. Remove it or choose another model.")
             }

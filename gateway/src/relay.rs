@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use ledger::Hold;
-use providers::{ChatEvent, End, Outcome, ProviderError, Told};
+use providers::{ChatEvent, End, Outcome, ProviderError, Shape, Told};
+use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use crate::app::App;
@@ -175,7 +176,7 @@ async fn relay(
                         let note = growth.note();
                         let end = match told {
                             Some(told) => Some(told.cut(&delta.frame, &note)),
-                            None => upstream.answer.cut(&note),
+                            None => upstream.answer.cut(&note).or_else(|| client.is_none().then(|| bare(case, &note))),
                         };
                         upstream.answer.hang_up();
                         return relayed(Ending::OutOfMoney, end, None, kept);
@@ -206,6 +207,32 @@ async fn relay(
             }
         }
     }
+}
+
+/// The least that a JSON caller can be given of an answer that was cut and cannot be read back: that it was, and why. It is charged.
+fn bare(case: &Case, note: &str) -> End {
+    let (id, created, model) = (case.id.to_string(), case.at.micros().div_euclid(1_000_000), case.model.clone());
+    let (shape, note) = (case.shape, serde_json::from_str::<Value>(note).unwrap_or_default());
+    End::new(Some("length".to_owned()), move |_, counted| {
+        let (input, output) = counted.map_or((0, 0), |counted| (counted.input, counted.output));
+        let body = match shape {
+            Shape::OpenAi => json!({
+                "id": id, "object": "chat.completion", "created": created, "model": model,
+                "choices": [{
+                    "index": 0, "message": {"role": "assistant", "content": ""}, "logprobs": null, "finish_reason": "length",
+                }],
+                "usage": {"prompt_tokens": input, "completion_tokens": output, "total_tokens": input.saturating_add(output)},
+                "alfred": note,
+            }),
+            Shape::Anthropic => json!({
+                "id": id, "type": "message", "role": "assistant", "model": model, "content": [],
+                "stop_reason": "max_tokens", "stop_sequence": null,
+                "usage": {"input_tokens": input, "output_tokens": output},
+                "alfred": note,
+            }),
+        };
+        body.to_string().into()
+    })
 }
 
 /// Ends when the client has gone; a JSON caller is not watched, its answer is paid for either way.

@@ -38,6 +38,9 @@ pub struct CallRecord {
     pub code: Option<String>,
     #[serde(skip_serializing_if = "is_default")]
     pub usage: Usage,
+    /// What the provider is thought to bill, where the tenant is charged for less of it: the cost is made from this.
+    #[serde(skip_serializing_if = "is_default")]
+    pub counted: Option<Usage>,
     /// Which price list the charge was made from: `config:…`, `prc_…`, `catalog:…`, `default:…`.
     #[serde(skip_serializing_if = "is_default")]
     pub price_version: String,

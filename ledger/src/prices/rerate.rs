@@ -182,12 +182,9 @@ fn judge(
     if book.price(receipt.org, &names, began).is_none_or(|listed| *listed.version != *version) {
         return Verdict::Outranked;
     }
-    let answered = price.rates.exact(&record.usage);
-    let (Some(new), Some(own)) =
-        (answered.with_markup(record.markup.unwrap_or(Markup::NONE)).rounded_up(), answered.rounded_up())
-    else {
-        return Verdict::Left;
-    };
+    let charged = price.rates.exact(&record.usage).with_markup(record.markup.unwrap_or(Markup::NONE));
+    let billed = price.rates.exact(record.counted.as_ref().unwrap_or(&record.usage));
+    let (Some(new), Some(own)) = (charged.rounded_up(), billed.rounded_up()) else { return Verdict::Left };
     // What was booked, with what could not be charged then.
     if record.price_version == version || receipt.price.plus(receipt.overrun) == Some(new) {
         return Verdict::Unchanged;

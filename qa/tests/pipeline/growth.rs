@@ -294,6 +294,60 @@ async fn a_caller_of_json_gets_the_same_body_whether_or_not_the_provider_was_ask
     world.assert_balanced(&poor).await;
 }
 
+#[tokio::test]
+async fn an_answer_without_usage_that_was_not_cut_is_priced_by_all_that_was_counted() {
+    let world = World::start().await;
+    let tenant = tokens(&world, 5_000).await;
+    // Far above what is held, but the wallet has room, and a body that came whole is never cut.
+    world.first.next(Script::json(200, &openai::body(&words(1_300).concat(), None)));
+    let answer = world.chat(&tenant.key, &agent("counted", false)).await.expect(200);
+    let receipt = world.receipt(answer.must("x-request-id")).await;
+    let booked = |receipt: &Value| [usd(receipt, "price_usd") / TOKEN, usd(receipt, "overrun_usd") / TOKEN];
+    assert_eq!(booked(&receipt), [1_300, 0], "{receipt}");
+
+    // No room: what was counted above the hold is the platform's, and can be seen.
+    let tenant = tokens(&world, UNKNOWN).await;
+    for (name, script, counted) in [
+        ("JSON", Script::json(200, &openai::body(&words(1_300).concat(), None)), 1_300),
+        ("a stream that ends by itself", openai::stream(&words(1_030), None), 1_030),
+    ] {
+        world.first.next(script);
+        let answer = world.chat(&tenant.key, &agent("counted", name != "JSON")).await.expect(200);
+        let receipt = world.receipt_when(answer.must("x-request-id"), |it| it["status"] == "settled").await;
+        assert_eq!(booked(&receipt), [UNKNOWN, counted - UNKNOWN], "{name}: {receipt}");
+        world.assert_balanced(&tenant).await;
+        let more = usd(&world.wallet(&tenant.wallet).await, "spent_usd") + UNKNOWN * TOKEN;
+        let path = format!("/wallets/{}", tenant.wallet);
+        world.admin("PATCH", &path, json!({"hard_limit_usd": dollars(more)})).await;
+    }
+}
+
+#[tokio::test]
+async fn a_cut_answer_that_cannot_be_put_together_is_still_an_answer() {
+    let world = World::start().await;
+    for anthropic in [false, true] {
+        let tenant = tokens(&world, 1_100).await;
+        // One piece speaks of a message, the others of deltas: read one by one they are fine, as a whole they are not.
+        let mut odd = openai::delta(json!({}), None);
+        odd["choices"] = json!([{"index": 0, "message": {"role": "assistant", "content": ""}, "finish_reason": null}]);
+        let script = Script::stream([openai::event(&odd)]).and(more(&words(1_500))).then(Step::Wait(Gate::new()));
+        world.first.next(script);
+        let body = agent("counted", false);
+        let answer = match anthropic {
+            false => world.chat(&tenant.key, &body).await,
+            true => message(&world, &tenant.key, &body).await,
+        };
+        let answer = answer.expect(200).json();
+        assert_eq!(answer["alfred"]["note"], "budget_exceeded", "{answer}");
+        let reason = if anthropic { &answer["stop_reason"] } else { &answer["choices"][0]["finish_reason"] };
+        assert_eq!(reason, if anthropic { "max_tokens" } else { "length" }, "{answer}");
+        let output = if anthropic { "output_tokens" } else { "completion_tokens" };
+        assert_eq!(answer["usage"][output], json!(1_100), "{answer}");
+        assert_eq!(usd(&world.wallet(&tenant.wallet).await, "spent_usd"), 1_100 * TOKEN);
+        world.assert_balanced(&tenant).await;
+    }
+}
+
 /// The promise of elastic holds, on one wallet: fifty agents that ask for 64,000 tokens each and need 600, and money for 37 answers.
 #[tokio::test]
 async fn of_fifty_agents_as_many_finish_as_there_is_money_for() {

@@ -21,7 +21,11 @@ fn agent(model: &str) -> Value {
 /// Targets of their own: `thinker` bills what nobody sees, `goer` goes on when it is told to stop, `dear` costs thrice as much
 /// as `counted`.
 async fn world(patience_ms: u64) -> World {
-    let setup = Setup::new().with(|config| {
+    setup(patience_ms).start().await
+}
+
+fn setup(patience_ms: u64) -> Setup {
+    Setup::new().with(|config| {
         for (name, price) in [
             ("first/thinker", json!({"input": "0", "output": "10.00", "hidden_output": true})),
             ("first/goer", json!({"input": "0", "output": "10.00", "bills_after_cancel": true})),
@@ -42,8 +46,7 @@ async fn world(patience_ms: u64) -> World {
             models.push(json!({"id": id, "targets": targets}));
         }
         config["holds"] = json!({"patience_ms": patience_ms});
-    });
-    setup.start().await
+    })
 }
 
 async fn tokens(world: &World, tokens: i64) -> Tenant {
@@ -226,6 +229,14 @@ async fn a_dearer_target_is_asked_when_the_hold_has_grown() {
         }
         world.assert_balanced(&tenant).await;
     }
+    // Where hold and cap are the same number, a tenth of what is free is held rather than the mere estimate.
+    for (free, cap, why) in [(50_000, 5_000 / 3, "a tenth"), (250_000, 64_000, "all of it")] {
+        let tenant = tokens(&world, free).await;
+        world.first.next(Script::error(500, "server_error"));
+        world.chat(&tenant.key, &agent("dearer-thinker")).await.expect(200);
+        assert_eq!(world.second.last().json()["max_tokens"], json!(cap), "{why}");
+        world.assert_balanced(&tenant).await;
+    }
     // Where the first worst case was held whole there is plenty, and nobody's answer is cut.
     let tenant = tokens(&world, 100 * 64_000).await;
     world.first.next(Script::error(500, "server_error"));
@@ -250,16 +261,16 @@ async fn a_dearer_target_that_does_not_fit_is_skipped() {
     let blocks = |entries: Vec<Value>| entries.iter().filter(|entry| entry["kind"] == "BLOCK").count();
     assert_eq!(blocks(world.audit(&tenant.org).await), 0, "nothing was refused to anybody");
 
-    // None is left.
+    // None is left: what failed was the provider, and with more money it would have failed as well.
     world.first.next(Script::error(500, "server_error"));
     let asked = world.second.count();
     let answer = world.chat(&tenant.key, &agent("dearer")).await;
-    let error = refused(&answer, 429, "insufficient_quota", "budget_exceeded");
-    assert!(error["message"].as_str().is_some_and(|message| message.contains(&tenant.wallet)), "{error}");
+    let error = refused(&answer, 502, "api_error", "provider_error");
+    assert!(error["message"].as_str().is_some_and(|it| it.contains("second/dear (over_budget)")), "{error}");
     assert_eq!(world.second.count(), asked);
     let receipt = world.receipt(answer.must("x-request-id")).await;
     assert_eq!((&receipt["status"], &outcomes(&receipt)[1..]), (&json!("released"), &["over_budget".to_owned()][..]));
-    assert_eq!(blocks(world.audit(&tenant.org).await), 1);
+    assert_eq!(blocks(world.audit(&tenant.org).await), 0, "nobody was refused for want of money");
     assert_eq!(usd(&world.wallet(&tenant.wallet).await, "held_usd"), 0);
     world.assert_balanced(&tenant).await;
 }
@@ -385,4 +396,93 @@ async fn who_leaves_the_line_makes_room_and_is_written_down() {
     let audit = world.audit(&tenant.org).await;
     assert_eq!(audit.iter().filter(|entry| entry["kind"] == "BLOCK").count(), 1);
     assert_eq!(world.first.count(), 1, "nothing was asked for whoever left");
+}
+
+/// A call that is small enough to fit beside one that waits.
+fn small() -> Value {
+    let mut body = agent("counted");
+    body["max_tokens"] = json!(50);
+    body
+}
+
+/// Holds nearly all of this wallet until `gate` opens, while `meanwhile` goes on beside a call that waits for it.
+async fn beside_a_line<T>(world: &World, tenant: &Tenant, gate: &Gate, meanwhile: impl Future<Output = T>) -> T {
+    world.first.next(openai::stream(&["Hello"], Some((10, 5))).behind(gate.clone()));
+    let before = world.first.count();
+    let large = agent("counted");
+    let waiter = async {
+        world.first.until("the wallet is full", |first| first.count() > before).await;
+        world.chat(&tenant.key, &large).await
+    };
+    let meanwhile = async {
+        until_waiting(world, 1).await;
+        let result = meanwhile.await;
+        gate.open();
+        result
+    };
+    let (holder, waiter, result) = tokio::join!(world.chat(&tenant.key, &large), waiter, meanwhile);
+    assert_eq!((holder.status, waiter.status), (200, 200), "{}", waiter.text());
+    result
+}
+
+#[tokio::test]
+async fn who_leaves_the_line_takes_nothing_though_there_is_something() {
+    let world = world(60_000).await;
+    let tenant = tokens(&world, UNKNOWN + 100).await;
+    let body = small();
+    beside_a_line(&world, &tenant, &Gate::new(), async {
+        tokio::select! {
+            answer = world.chat(&tenant.key, &body) => panic!("answered {}", answer.text()),
+            () = until_waiting(&world, 2) => {}
+        }
+        until_waiting(&world, 1).await;
+        assert_eq!(world.first.count(), 1, "nothing was asked for whoever left");
+        let held = usd(&world.wallet(&tenant.wallet).await, "held_usd");
+        assert_eq!(held, UNKNOWN * TOKEN, "nothing is held for it");
+    })
+    .await;
+    let audit = world.audit(&tenant.org).await;
+    let codes: Vec<_> = audit.iter().filter(|it| it["kind"] == "BLOCK").map(|it| it["code"].clone()).collect();
+    assert_eq!(codes, ["client_left"]);
+    world.assert_balanced(&tenant).await;
+}
+
+#[tokio::test]
+async fn where_a_line_is_full_the_next_is_refused_and_does_not_pass_it() {
+    // Half of the calls in flight may wait, and a quarter of those in one organisation: one.
+    let setup = setup(60_000).with(|config| config["limits"]["max_in_flight"] = json!(8));
+    let world = setup.start().await;
+    let (tenant, other) = (tokens(&world, UNKNOWN + 100).await, tokens(&world, UNKNOWN + 100).await);
+    beside_a_line(&world, &tenant, &Gate::new(), async {
+        // It would fit, but others were first.
+        let answer = world.chat(&tenant.key, &small()).await;
+        let error = refused(&answer, 429, "insufficient_quota", "budget_exceeded");
+        assert!(error["message"].as_str().is_some_and(|it| it.contains(&tenant.wallet)), "{error}");
+        assert_eq!(world.receipt(answer.must("x-request-id")).await["status"], "refused");
+        let audit = world.audit(&tenant.org).await;
+        assert_eq!(audit.iter().filter(|entry| entry["kind"] == "BLOCK").count(), 1);
+        assert_eq!(world.first.count(), 1, "only who was first is asked for");
+        // Another organisation has places of its own.
+        world.chat(&other.key, &small()).await.expect(200);
+    })
+    .await;
+    world.assert_balanced(&tenant).await;
+}
+
+#[tokio::test]
+async fn a_call_with_an_idempotency_key_is_known_before_it_waits() {
+    let world = world(60_000).await;
+    let tenant = tokens(&world, UNKNOWN + 100).await;
+    let (path, key, body) = ("/v1/chat/completions", [("idempotency-key", "one")], small());
+    let first = world.call(&tenant.key, path, &key, &body).await.expect(200);
+    beside_a_line(&world, &tenant, &Gate::new(), async {
+        let again = world.call(&tenant.key, path, &key, &body);
+        let again = tokio::time::timeout(std::time::Duration::from_secs(10), again).await.expect("no wait").expect(200);
+        assert_eq!(again.said(), first.said());
+        let other = agent("counted");
+        let answer = world.call(&tenant.key, path, &key, &other);
+        let answer = tokio::time::timeout(std::time::Duration::from_secs(10), answer).await.expect("no wait");
+        refused(&answer, 409, "invalid_request_error", "idempotency_mismatch");
+    })
+    .await;
 }

@@ -1,8 +1,8 @@
 //! What a call is charged, when operators say what things cost.
 
-use qa::check::{refused, usd};
-use qa::upstream::{Script, openai};
-use qa::world::{World, hello};
+use qa::check::{dollars, refused, usd};
+use qa::upstream::{Gate, Script, Step, openai};
+use qa::world::{Plan, World, hello, hello_stream};
 use serde_json::{Value, json};
 
 #[tokio::test]
@@ -79,5 +79,37 @@ async fn a_price_corrected_later_corrects_what_was_charged_and_the_books_still_b
     let after = world.receipt(&call).await;
     assert_eq!((usd(&after, "price_usd"), &after["price_version"]), (3_000_000, &own["id"]));
     assert_eq!(usd(&world.wallet(&tenant.wallet).await, "spent_usd"), 3_000_000);
+    world.assert_balanced(&tenant).await;
+}
+
+#[tokio::test]
+async fn a_cut_call_keeps_the_cost_of_all_that_was_counted_when_its_price_is_corrected() {
+    const TOKEN: i64 = 10_000;
+    let world = World::start().await;
+    let tenant = world.tenant(Plan::new().hard(dollars(1_100 * TOKEN))).await;
+    let mut price = json!({
+        "target": "first/unpriced", "source": "a slip",
+        "rates": {"input": "0", "output": "10", "bills_after_cancel": false},
+    });
+    let slip = world.admin("POST", "/prices", price.clone()).await;
+    // Held are 1,100; a hundredth more was seen when the answer ended, and a piece beyond that.
+    world.first.next(openai::begin(&[" word"; 1_200]).then(Step::Wait(Gate::new())));
+    let mut body = hello_stream("unpriced");
+    body["max_tokens"] = json!(64_000);
+    let answer = world.chat(&tenant.key, &body).await.expect(200);
+    let call = answer.must("x-request-id").to_owned();
+    let before = world.receipt(&call).await;
+    let (cost, booked) = (usd(&before, "cost_usd"), usd(&before, "price_usd"));
+    assert_eq!(booked, 1_100 * TOKEN, "{before}");
+    assert!(cost > booked, "{before}");
+    price["rates"]["output"] = json!("5");
+    price["effective_from"] = slip["effective_from"].clone();
+    let right = world.admin("POST", "/prices", price).await;
+    let period = json!({"from": slip["effective_from"], "to": "2100-01-01T00:00:00Z"});
+    let path = format!("/prices/{}/rerate", right["id"].as_str().expect("an id"));
+    let done = world.admin("POST", &path, period).await;
+    assert_eq!(done["corrected"], json!(1), "{done}");
+    let after = world.receipt(&call).await;
+    assert_eq!((usd(&after, "cost_usd"), usd(&after, "price_usd")), (cost / 2, booked / 2), "{after}");
     world.assert_balanced(&tenant).await;
 }
