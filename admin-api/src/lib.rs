@@ -53,9 +53,10 @@ pub trait Refresh: Send + Sync {
     /// Living operators' keys, from memory; none when they could not be confirmed for too long (answered 503).
     fn operators(&self) -> Option<Arc<[OperatorCredential]>>;
 
-    /// Whether a configured provider could serve what this name or pattern of targets means.
-    fn serves(&self, _target: &str) -> bool {
-        true
+    /// Whether a configured provider could serve what this name or pattern of targets means; none when what is configured
+    /// could not be confirmed for too long (answered 503).
+    fn serves(&self, _target: &str) -> Option<bool> {
+        Some(true)
     }
 
     /// What else a target is called: by the kind of its provider, whatever the configuration calls that.

@@ -36,8 +36,11 @@ pub(crate) async fn create(
 ) -> Result<(StatusCode, Answer<PriceBody>), Problem> {
     let NewPrice { org_id: org, target, effective_from, rates, source } = body;
     let rates = rates.checked("rates")?;
-    if !state.refresh.serves(&target) {
-        // A misspelt name would leave another price in force without a word.
+    // A misspelt name would leave another price in force without a word.
+    let serves = state.refresh.serves(&target).ok_or_else(|| {
+        Problem::Unavailable("what is configured could not be confirmed lately: no price was added".to_owned())
+    })?;
+    if !serves {
         let detail = "is no target or pattern of targets of a configured provider".to_owned();
         return Err(Problem::Member { member: "target".into(), detail });
     }

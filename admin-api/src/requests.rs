@@ -85,7 +85,8 @@ pub(crate) async fn get(
 /// Give back some or all of what a request was charged
 ///
 /// Needs an `Idempotency-Key`. It is booked in the windows that the request was charged in. A refunded request leaves the
-/// queue of those to look at. A refund that fails leaves an audit entry of its own.
+/// queue of those to look at. A refund of a known request that the books
+/// refuse leaves an audit entry of its own, and raises an alert.
 #[utoipa::path(post, path = "/requests/{id}/refund", tag = "requests", operation_id = "refund_request",
     params(("id" = String, Path, description = "`req_…`")), request_body = RefundRequest,
     responses((status = 200, body = ReceiptBody)))]

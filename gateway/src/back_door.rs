@@ -30,9 +30,8 @@ impl Refresh for BackDoor {
         self.0.snapshot().ok().map(|snapshot| Arc::clone(&snapshot.operators))
     }
 
-    fn serves(&self, target: &str) -> bool {
-        // Without a view of what is configured nobody is told that a name is wrong.
-        self.0.snapshot().map_or(true, |snapshot| crate::pricing::serves(&snapshot, target))
+    fn serves(&self, target: &str) -> Option<bool> {
+        self.0.snapshot().ok().map(|snapshot| crate::pricing::serves(&snapshot, target))
     }
 
     fn goes_by(&self, target: &str) -> Option<String> {

@@ -16,7 +16,7 @@ use crate::rows::{ChainId, ChargeRow, CorrectionRow, Mark, NO_KEY, ReceiptRow, S
 impl Batch<'_> {
     /// The call whose receipt answers: of the first charge of this reference.
     pub(crate) fn charge(&mut self, job: &ChargeJob) -> Result<Id<Call>, ChargeError> {
-        let reference = (job.told.source.clone(), job.told.reference.clone());
+        let charge = job.name();
         let row = ChargeRow {
             call: job.call,
             wallet: job.wallet,
@@ -25,7 +25,7 @@ impl Batch<'_> {
             price: job.price,
             reason: job.told.reason.clone(),
         };
-        if let Some(done) = self.loaded.charges.get(&reference) {
+        if let Some(done) = self.loaded.charges.get(&charge) {
             let same = ChargeRow { call: done.call, ..row } == *done;
             return if same { Ok(done.call) } else { Err(ChargeError::Reference(done.call)) };
         }
@@ -44,7 +44,7 @@ impl Batch<'_> {
                     self.note(&job.entry, kind::BLOCK, &refusal_members(&refusal));
                 }
                 return Err(match denial {
-                    Denial::OverLimit(over) => ChargeError::OverLimit(over),
+                    Denial::OverLimit(over) | Denial::Held(over) => ChargeError::OverLimit(over),
                     // No plan is asked of a charge, so that none is too dear.
                     Denial::Suspended(wallet) | Denial::Downgrade(wallet) => ChargeError::Suspended { wallet },
                     Denial::Closed(wallet) => ChargeError::Closed { wallet },
@@ -64,8 +64,8 @@ impl Batch<'_> {
             ..self.receipt(job.call, job.org, row.key, job.wallet, Status::Settled, &job.record)
         };
         self.loaded.receipts.insert(job.call, receipt);
-        self.loaded.charges.insert(reference.clone(), row.clone());
-        self.effect.charges.push((reference.0, reference.1, row));
+        self.loaded.charges.insert(charge.clone(), row.clone());
+        self.effect.charges.push((charge, row));
         Ok(job.call)
     }
 

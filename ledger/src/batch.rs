@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 
 use crate::alert;
 use crate::audit::{self, Actor, Entry, kind};
-use crate::book::{self, Denial, Leg, Movement, Op};
+use crate::book::{self, Denial, Leg, Movement, Op, Terms};
 use crate::charge::{ChargeError, ConfirmError, CorrectError};
 use crate::clock::Timestamp;
 use crate::entropy::Entropy;
@@ -168,7 +168,7 @@ impl<'a> Batch<'a> {
         let (amount, estimate, downgraded) = (job.amount, job.estimate, job.downgraded);
         match self.apply(&Op::Reserve { chain: &chain.wallets, amount, estimate, downgraded }) {
             Ok(movement) => Ok(self.take(job, name, movement)),
-            Err(Denial::OverLimit(over)) if job.patient && over.is_held() => Err(ReserveError::Held(over)),
+            Err(Denial::Held(over)) if job.patient => Err(ReserveError::Held(over)),
             Err(denial) => {
                 let error = refused(denial, job.amount);
                 self.block(job, &error);
@@ -271,11 +271,10 @@ impl<'a> Batch<'a> {
 
     fn grow(&mut self, job: &GrowJob) -> Result<Grown, ReserveError> {
         let Some(hold) = self.loaded.holds.get(&job.call) else { return Err(ReserveError::Conflict(job.call)) };
-        if hold.amount == job.to && job.to != job.from {
-            return Ok(Grown { amount: job.to, warnings: Vec::new() }); // done before
-        }
         if hold.amount != job.from {
-            return Err(ReserveError::Conflict(job.call));
+            // Done before, or the answer to an earlier growth was lost: what is held is told, and whoever needs more asks
+            // again from there.
+            return Ok(Grown { amount: hold.amount, warnings: Vec::new() });
         }
         let (org, key, chain, legs) = (hold.org, hold.key, hold.chain, hold.legs.clone());
         let by = job.to.minus(job.from).ok_or(ReserveError::Amount(job.to))?;
@@ -591,8 +590,9 @@ impl<'a> Batch<'a> {
     /// The first call that a limit refuses in a window is worth telling; the next ones are not.
     pub(crate) fn alert_limit(&mut self, org: Id<Org>, error: &ReserveError) {
         let ReserveError::OverLimit(over) = error else { return };
+        let by = self.loaded.wallets.terms.get(&over.wallet).map_or("hard_limit", |terms| barred_by(terms, over.limit));
         let content = json!({
-            "limit_usd": over.limit, "spent_usd": over.spent, "held_usd": over.held, "window": over.window.as_str(),
+            "by": by, "limit_usd": over.limit, "spent_usd": over.spent, "held_usd": over.held, "window": over.window.as_str(),
             "resets_at": over.resets_at.map(|at| at.to_string()),
         });
         let calendar = self.loaded.wallets.terms.get(&over.wallet).map_or_else(Calendar::default, |terms| terms.window);
@@ -630,7 +630,7 @@ fn told_before(receipt: &ReceiptRow, job: &ReserveJob) -> Option<ReserveError> {
 
 pub(crate) fn refused(denial: Denial, amount: Money) -> ReserveError {
     match denial {
-        Denial::OverLimit(over) => ReserveError::OverLimit(over),
+        Denial::OverLimit(over) | Denial::Held(over) => ReserveError::OverLimit(over),
         Denial::Suspended(wallet) => ReserveError::Suspended { wallet },
         Denial::Closed(wallet) => ReserveError::Closed { wallet },
         Denial::Downgrade(wallet) => ReserveError::Downgrade { wallet },
@@ -656,6 +656,12 @@ fn reason(how: &Resolution) -> Option<String> {
         Resolution::Release { reason } => Some(reason.clone()),
         Resolution::GiveBack => Some("caller_left".to_owned()),
     }
+}
+
+/// Which of a wallet's limits it is. Hard limits and funds are looked at first: of equal ones, it is they.
+fn barred_by(terms: &Terms, limit: Money) -> &'static str {
+    let hard = terms.hard_limit == Some(limit) || (terms.prepaid && terms.funded == limit);
+    if terms.blocks_at() == Some(limit) && !hard { "soft_limit" } else { "hard_limit" }
 }
 
 fn corrupt(hold: &HoldRow) -> StoreError {

@@ -109,6 +109,8 @@ pub struct Movement {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Denial {
     OverLimit(OverLimit),
+    /// The same, where only what is held is in the way: were nothing held, every wallet would have room.
+    Held(OverLimit),
     Suspended(Id<Wallet>),
     Closed(Id<Wallet>),
     /// A cheaper plan is to be asked for first.
@@ -157,7 +159,7 @@ pub fn apply(wallets: &mut Wallets, at: Timestamp, op: &Op<'_>) -> Result<Moveme
             let legs = wallets.current(chain, at)?;
             wallets.open(&legs)?;
             wallets.fits(&legs, price)?; // there is no cheaper plan for what is delivered
-            let mut movement = wallets.move_all("charge", legs, Money::ZERO, price)?;
+            let mut movement = wallets.move_all("settle", legs, Money::ZERO, price)?;
             wallets.warn(&mut movement);
             Ok(Movement { price, ..movement })
         }
@@ -245,7 +247,7 @@ impl Wallets {
         for leg in legs {
             let terms = self.terms.get(&leg.wallet).ok_or(Denial::Unknown(leg.wallet))?;
             if let Some(bound) = self.admitting(leg, terms).find(|bound| bound.free() < least) {
-                return Err(Denial::OverLimit(OverLimit {
+                let over = OverLimit {
                     wallet: leg.wallet,
                     limit: bound.allowance,
                     spent: bound.counter.spent,
@@ -254,7 +256,11 @@ impl Wallets {
                     window: leg.window.kind(),
                     // A hold from before the calendar was changed counts in a window that this calendar does not end.
                     resets_at: terms.window.end(leg.window).filter(|_| bound.resets),
-                }));
+                };
+                let known = legs.iter().filter_map(|leg| Some((leg, self.terms.get(&leg.wallet)?)));
+                let mut bounds = known.flat_map(|(leg, terms)| self.admitting(leg, terms));
+                let is_held = bounds.all(|bound| bound.unheld() >= least);
+                return Err(if is_held { Denial::Held(over) } else { Denial::OverLimit(over) });
             }
         }
         Ok(())
@@ -373,6 +379,11 @@ impl Bound {
         i128::from(self.allowance.nanos())
             - i128::from(self.counter.spent.nanos())
             - i128::from(self.counter.held.nanos())
+    }
+
+    /// What were free if nothing were held.
+    fn unheld(&self) -> i128 {
+        self.free() + i128::from(self.counter.held.nanos())
     }
 }
 
@@ -767,7 +778,7 @@ mod tests {
             book.terms.insert(id(0), Terms { soft_action: action, ..terms });
             let found = match apply(&mut book, START, &reserve(nanos(amount), downgraded)) {
                 Ok(movement) => Ok(movement.crossed.iter().map(|it| it.soft_limit.nanos()).collect()),
-                Err(Denial::OverLimit(over)) => Err(over.limit.nanos()),
+                Err(Denial::OverLimit(over) | Denial::Held(over)) => Err(over.limit.nanos()),
                 Err(Denial::Downgrade(_)) => Err(-1),
                 Err(denial) => panic!("{denial:?}"),
             };
@@ -784,7 +795,10 @@ mod tests {
         let op = Op::Reserve { chain: &[id(0)], amount: nanos(450), estimate: None, downgraded: false };
         let legs = apply(&mut book, START, &op).expect("fits").legs;
         let grown = apply(&mut book, START, &Op::Grow { legs: &legs, by: nanos(51) });
-        assert!(matches!(grown, Err(Denial::OverLimit(over)) if over.limit == nanos(500)), "{grown:?}");
+        assert!(
+            matches!(grown, Err(Denial::OverLimit(over) | Denial::Held(over)) if over.limit == nanos(500)),
+            "{grown:?}"
+        );
         let op = Op::Settle { legs: &legs, held: nanos(450), price: nanos(1_200) };
         let settled = apply(&mut book, START, &op).expect("a settlement is never refused");
         assert_eq!((settled.price, settled.overrun), (nanos(1_000), nanos(200)), "up to the hard limit");
@@ -815,7 +829,10 @@ mod tests {
             START,
             &Op::Reserve { chain: &[id(0)], amount: nanos(1), estimate: None, downgraded: false },
         );
-        assert!(matches!(more, Err(Denial::OverLimit(over)) if over.limit == Money::MAX), "{more:?}");
+        assert!(
+            matches!(more, Err(Denial::OverLimit(over) | Denial::Held(over)) if over.limit == Money::MAX),
+            "{more:?}"
+        );
         assert_eq!(before.counters, book.counters);
         let op = Op::Settle { legs: &whole.legs, held: nanos(i64::MAX), price: nanos(i64::MAX) };
         assert_eq!(apply(&mut book, START, &op).expect("fits").price, nanos(i64::MAX));
@@ -823,5 +840,30 @@ mod tests {
         apply(&mut book, START, &fund(Money::MAX)).expect("fits");
         assert_eq!(apply(&mut book, START, &fund(nanos(1))), Err(Denial::TooLarge));
         assert_eq!(apply(&mut book, START, &Op::Fund { wallet: id(9), amount: nanos(1) }), Err(Denial::Unknown(id(9))));
+    }
+
+    #[test]
+    fn money_is_only_held_where_no_wallet_of_the_chain_has_spent_it() {
+        let room = |limit: i64, spent: i64, held: i64| (limit, spent, held);
+        for (leaf, root, is_held, why) in [
+            (room(100, 0, 60), room(1_000, 0, 60), true, "the leaf holds it"),
+            (room(100, 60, 0), room(1_000, 60, 0), false, "the leaf has spent it"),
+            (room(100, 0, 60), room(100, 60, 40), false, "the leaf holds it, and its parent has spent it"),
+            (room(1_000, 0, 0), room(100, 20, 40), true, "the parent holds it"),
+            (room(100, 0, 60), room(100, 50, 40), true, "both hold it"),
+            (room(100, 60, 0), room(100, 0, 100), false, "the leaf has spent it, and its parent holds it"),
+        ] {
+            let mut wallets = Wallets::default();
+            let chain = [id(1), id(2)];
+            for (wallet, (limit, spent, held)) in chain.into_iter().zip([leaf, root]) {
+                let terms = Terms { hard_limit: Some(nanos(limit)), ..Terms::default() };
+                wallets.terms.insert(wallet, terms);
+                let leg = Leg { wallet, window: terms.window.period(START) };
+                wallets.counters.insert(leg, Counter { spent: nanos(spent), held: nanos(held), warned: None });
+            }
+            let op = Op::Reserve { chain: &chain, amount: nanos(50), estimate: None, downgraded: false };
+            let denied = apply(&mut wallets, START, &op).expect_err(why);
+            assert_eq!(matches!(denied, Denial::Held(_)), is_held, "{why}: {denied:?}");
+        }
     }
 }

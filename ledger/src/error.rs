@@ -101,14 +101,6 @@ pub struct OverLimit {
     pub resets_at: Option<Timestamp>,
 }
 
-impl OverLimit {
-    /// Whether it would fit if nothing were held.
-    pub fn is_held(&self) -> bool {
-        let left = i128::from(self.limit.nanos()) - i128::from(self.spent.nanos());
-        left >= i128::from(self.asked.nanos().max(1))
-    }
-}
-
 /// Why nothing was given back.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum RefundError {

@@ -211,7 +211,19 @@ impl Ledger {
 
     async fn grow_by(&self, hold: &mut Hold, by: Money, patient: bool) -> Result<(), ReserveError> {
         let to = hold.amount.plus(by).filter(|_| !by.is_negative()).ok_or(ReserveError::Amount(by))?;
+        // Twice at most: after a growth whose answer was lost, the first time only tells what is held.
+        for _ in 0..2 {
+            self.grow_to(hold, to, patient).await?;
+            if hold.amount >= to {
+                return Ok(());
+            }
+        }
+        Err(ReserveError::Conflict(hold.call))
+    }
+
+    async fn grow_to(&self, hold: &mut Hold, to: Money, patient: bool) -> Result<(), ReserveError> {
         self.admissible()?;
+        let by = to.minus(hold.amount).ok_or(ReserveError::Amount(to))?;
         let room = self.0.queue.try_room().ok_or(ReserveError::Busy)?;
         let entry = Entry::new(Some(hold.org), kind::GROW, Actor::Key(hold.key))
             .text("request_id", hold.call)
@@ -304,8 +316,8 @@ impl Ledger {
         answer.await.unwrap_or(Err(StoreError::Closed))
     }
 
-    /// Gives back some or all of what a call was charged, in the windows that it was charged in. One that cannot be
-    /// given is an error in the log, an entry of its own and an alert. A refunded expired hold has been looked at.
+    /// Gives back some or all of what a call was charged, in the windows that it was charged in. One of a known call that
+    /// the books refuse is an error in the log, an entry of its own and an alert. A refunded expired hold has been looked at.
     pub async fn refund(&self, refund: Refund) -> Result<Receipt, RefundError> {
         if let Some(amount) = refund.amount.filter(|amount| *amount <= Money::ZERO) {
             return Err(RefundError::Amount(amount));

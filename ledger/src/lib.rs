@@ -10,7 +10,7 @@ mod clock;
 mod entropy;
 mod error;
 mod failpoint;
-pub mod forecast;
+mod forecast;
 mod hold;
 mod id;
 mod key;

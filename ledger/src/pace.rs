@@ -132,10 +132,9 @@ pub enum Verdict {
     },
 }
 
-/// Holds the running span against the history. `points` are in the order of time.
-pub fn judge(points: &[Point], now: Timestamp, rule: &Rule) -> Verdict {
-    let spent = recent(points, now);
-    match threshold(points, now, rule) {
+/// Holds what was spent in the running span against the threshold that the history gives.
+pub(crate) fn judge(spent: Money, threshold: Option<Money>) -> Verdict {
+    match threshold {
         None => Verdict::Unknown,
         Some(threshold) if spent > threshold => Verdict::Spike { spent, threshold },
         Some(threshold) => Verdict::Normal { spent, threshold },

@@ -18,7 +18,7 @@ use crate::id::{Call, Id, JournalRow, Key, Org, Wallet};
 use crate::money::Money;
 use crate::order::{Claim, Estimate, Receipt, Reserved};
 use crate::record::{CallRecord, ChargeRecord};
-use crate::rows::ChainId;
+use crate::rows::{ChainId, ChargeName};
 
 /// Something for the writer to do, with everything prepared that need not wait for its turn.
 pub(crate) enum Job {
@@ -163,6 +163,12 @@ pub(crate) struct ChargeJob {
     pub _room: OwnedSemaphorePermit,
     /// The call whose receipt is the answer.
     pub reply: oneshot::Sender<Result<Id<Call>, ChargeError>>,
+}
+
+impl ChargeJob {
+    pub fn name(&self) -> ChargeName {
+        ChargeName { org: self.org, source: self.told.source.clone(), reference: self.told.reference.clone() }
+    }
 }
 
 pub(crate) struct CorrectJob {

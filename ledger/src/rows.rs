@@ -31,8 +31,7 @@ pub(crate) struct Needs {
     pub fundings: Vec<(String, String)>,
     /// Wallets that are funded.
     pub funded: BTreeSet<Id<Wallet>>,
-    /// Charges by API, by source and reference.
-    pub charges: Vec<(String, String)>,
+    pub charges: Vec<ChargeName>,
     pub corrections: Vec<Id<JournalRow>>,
     /// Audit chains.
     pub heads: BTreeSet<Cow<'static, str>>,
@@ -72,7 +71,7 @@ impl Needs {
                 }
                 Job::Expire(job) => (&job.entry, Some(job.chain), Some(job.call)),
                 Job::Charge(job) => {
-                    needs.charges.push((job.told.source.clone(), job.told.reference.clone()));
+                    needs.charges.push(job.name());
                     (&job.entry, Some(ChainId::leaf(job.wallet)), Some(job.call))
                 }
                 Job::Correct(job) => {
@@ -104,7 +103,7 @@ pub(crate) struct Loaded {
     pub claims: HashMap<(Id<Key>, [u8; 32]), ClaimRow>,
     pub refunds: HashMap<Id<JournalRow>, RefundRow>,
     pub fundings: HashMap<(String, String), (Id<Wallet>, Money)>,
-    pub charges: HashMap<(String, String), ChargeRow>,
+    pub charges: HashMap<ChargeName, ChargeRow>,
     pub corrections: HashMap<Id<JournalRow>, CorrectionRow>,
     pub heads: HashMap<Cow<'static, str>, (i64, Hash)>,
 }
@@ -316,6 +315,14 @@ pub(crate) struct RefundRow {
 /// Stands for no key where a row must name one: of a charge that was made on no key's behalf.
 pub(crate) const NO_KEY: Id<Key> = Id::from_uuid(uuid::Uuid::nil());
 
+/// What tells a charge booked by API from others: each reference of a source is charged once in an organisation.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct ChargeName {
+    pub org: Id<Org>,
+    pub source: String,
+    pub reference: String,
+}
+
 /// A charge booked by API.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ChargeRow {
@@ -371,7 +378,7 @@ pub(crate) struct Effect {
     pub claims_put: BTreeSet<(Id<Key>, [u8; 32])>,
     pub fundings: Vec<(String, String, Id<Wallet>, Money)>,
     pub refunds: Vec<(Id<JournalRow>, RefundRow)>,
-    pub charges: Vec<(String, String, ChargeRow)>,
+    pub charges: Vec<(ChargeName, ChargeRow)>,
     pub corrections: Vec<(Id<JournalRow>, CorrectionRow)>,
     pub overrun: Money,
     pub audit: Vec<Sealed>,

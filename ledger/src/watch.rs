@@ -172,11 +172,7 @@ impl Watch {
             _ => pace::threshold(&rows::history(&self.database, wallet).await?, now, rule),
         };
         recent.threshold = Some((bucket, *rule, threshold));
-        Ok(match threshold {
-            None => Verdict::Unknown,
-            Some(threshold) if spent > threshold => Verdict::Spike { spent, threshold },
-            Some(threshold) => Verdict::Normal { spent, threshold },
-        })
+        Ok(pace::judge(spent, threshold))
     }
 
     /// Does what a breaker does, with its audit entry and its alert, in one transaction. False if things had moved on.

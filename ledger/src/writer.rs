@@ -29,13 +29,13 @@ use crate::store::receipts::read_record;
 use crate::store::{Database, Store};
 
 /// Jobs in one transaction.
-const BATCH: usize = 256;
+const BATCH: usize = 512;
 /// How long callers wait for a database that fails; settlements wait longer.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// How long closing waits for settlements that cannot be saved.
 const LAST_PATIENCE: Duration = Duration::from_secs(10);
 /// How long a batch waits for those who were in the last one.
-const COMPANY: Duration = Duration::from_micros(150);
+const COMPANY: Duration = Duration::from_micros(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// What the writer works with.
@@ -277,7 +277,9 @@ impl Writer {
         let tally = &self.desk.queue.tally;
         tally.batches.fetch_add(1, Ordering::Relaxed);
         // A correction may take some back from the account; what this process booked is still what it booked.
-        tally.overrun.fetch_add(overrun.nanos().max(0), Ordering::Relaxed);
+        let booked = overrun.nanos().max(0);
+        let _ =
+            tally.overrun.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |sum| Some(sum.saturating_add(booked)));
     }
 
     async fn undone(&mut self, error: StoreError) -> Failure {

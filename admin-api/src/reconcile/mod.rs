@@ -70,7 +70,7 @@ pub(crate) async fn create(
     if tolerance.is_negative() {
         return Err(parameter("tolerance_usd", "must not be negative".into()));
     }
-    let (layout, billed) = layout::read(&csv, layout)?;
+    let (layout, billed) = apart(move || layout::read(&csv, layout)).await??;
     let (Some(first), Some(last)) = (billed.iter().map(|it| it.day).min(), billed.iter().map(|it| it.day).max()) else {
         return Err(whole("the export has a header and no lines that tell of any use"));
     };
@@ -96,6 +96,11 @@ pub(crate) async fn create(
         .with("differences", answer.differences.len() + answer.differences_left_out);
     state.ledger.record(entry).await?;
     Ok(Answer(answer))
+}
+
+/// A file takes its time, which no other call should wait for.
+async fn apart<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Problem> {
+    tokio::task::spawn_blocking(work).await.map_err(|_| Problem::Fault)
 }
 
 /// A fault of the export as a whole.

@@ -364,7 +364,7 @@ pub(crate) struct EntryBody {
     pub id: Id<JournalRow>,
     #[schema(value_type = String, format = DateTime)]
     pub at: Timestamp,
-    /// `reserve`, `grow`, `settle`, `release`, `expire`, `refund`, `fund`, `adjust` or `charge`.
+    /// `reserve`, `grow`, `settle`, `release`, `expire`, `refund`, `fund` or `adjust`. A charge by API is a `settle`.
     #[schema(example = "settle")]
     pub kind: String,
     #[schema(value_type = String, example = "-0.05")]

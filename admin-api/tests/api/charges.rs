@@ -54,7 +54,7 @@ async fn a_charge_has_a_receipt_with_both_sides_and_its_reason() {
     let entries = world.get(&format!("/wallets/{wallet}/entries")).await.json();
     assert_eq!(
         (&entries["data"][0]["kind"], &entries["data"][0]["spent_delta_usd"]),
-        (&json!("charge"), &json!("1.5"))
+        (&json!("settle"), &json!("1.5"))
     );
     let call = world.charged(&key, "0.001").await;
     let receipt = world.get(&format!("/requests/{call}")).await.json();

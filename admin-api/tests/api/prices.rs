@@ -82,6 +82,8 @@ async fn what_is_no_price_is_told_with_its_member_and_changes_nothing() {
     ] {
         world.post("/prices", body).await.is_problem(400, "invalid_value", Some(member));
     }
+    let unsure = world.post("/prices", price(json!({"target": "unsure/gpt-4o"}))).await;
+    assert_eq!(unsure.status, 503, "{}", unsure.text);
     assert_eq!(world.get("/prices").await.json()["data"], json!([]));
     world.get(&format!("/prices/{}", unknown::<ledger::Price>())).await.is_problem(404, "not_found", None);
 }

@@ -52,8 +52,8 @@ impl Refresh for House {
         self.operators.read().unwrap().clone()
     }
 
-    fn serves(&self, target: &str) -> bool {
-        !target.starts_with("nowhere/")
+    fn serves(&self, target: &str) -> Option<bool> {
+        (!target.starts_with("unsure/")).then(|| !target.starts_with("nowhere/"))
     }
 
     fn failed_verification(&self, _: &Parts) -> Option<Duration> {

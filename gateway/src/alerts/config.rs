@@ -61,10 +61,20 @@ struct Place {
 }
 
 /// A text that may stand in the configuration, or be somewhere else.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub enum Word {
     Here(String),
     There(Source),
+}
+
+/// What stands here may be a secret all the same, as the addresses of Slack are.
+impl std::fmt::Debug for Word {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Word::Here(_) => f.write_str("Here(…)"),
+            Word::There(source) => f.debug_tuple("There").field(source).finish(),
+        }
+    }
 }
 
 /// The usual slip is the secret itself in this place: the error must not repeat it.
@@ -224,6 +234,9 @@ impl Reader<'_> {
             Ok(url) if is_link_local(&url) => {
                 self.fault(path, "url", "must not name a link-local address, where clouds keep their credentials");
             }
+            Ok(url) if url.scheme() == "http" && !is_this_machine(&url) => {
+                self.fault(path, "url", "must begin with https://: http:// is for this machine alone");
+            }
             Ok(url) => return Some(url),
         }
         None
@@ -301,6 +314,11 @@ impl Reader<'_> {
     }
 }
 
+fn is_this_machine(url: &Url) -> bool {
+    let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
+    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
 fn is_link_local(url: &Url) -> bool {
     let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
     match host.parse() {
@@ -362,6 +380,8 @@ mod tests {
         check(&format!("{hook}, url: 'ftp://a.example'"), "alerts[0].url: must begin with https://");
         check(&format!("{hook}, url: 'https://me:canary@a.example'"), "alerts[0].url: must not hold a name");
         check(&format!("{hook}, url: 'http://169.254.169.254/latest'"), "alerts[0].url: must not name a link-local");
+        check(&format!("{hook}, url: 'http://a.example/canary'"), "alerts[0].url: must begin with https://: http://");
+        check("kind: slack, url: 'http://10.0.0.1/canary'", "alerts[0].url: must begin with https://: http://");
         check(&format!("{hook}, url: canary"), "alerts[0].url: is no URL");
         check("kind: webhook, url: 'https://a.example'", "alerts[0].secret: is needed");
         check("kind: webhook, url: 'https://a.example', secret: canary", "must not stand in the configuration");
@@ -377,6 +397,22 @@ mod tests {
         check(&format!("{mail}, to: [nobody]"), "alerts[0].to[0]: is no address");
         check(&format!("{mail}, to: [b@example.com], user: x"), "alerts[0].user: and password come together");
         check(&format!("{mail}, to: [b@example.com], tls: none"), "alerts[0].tls: must not be none");
+    }
+
+    #[test]
+    fn without_tls_only_this_machine_is_told() {
+        for host in ["127.0.0.1:9", "[::1]:9", "localhost", "127.8.8.8"] {
+            let yaml = format!("alerts:\n  - {{ id: a, kind: slack, url: 'http://{host}/hook' }}\n");
+            assert_eq!(read(&yaml).map(|sinks| sinks.len()), Ok(1), "{host}");
+        }
+    }
+
+    #[test]
+    fn an_address_that_stands_in_the_configuration_is_never_printed() {
+        let yaml = "alerts:\n  - { id: a, kind: slack, url: 'https://hooks.example/canary' }\n";
+        let loaded = crate::config::parse("alfred.yaml", yaml, &[]);
+        let printed = format!("{:?}", loaded.config);
+        assert!(printed.contains("alerts") && !printed.contains("canary"), "{printed}");
     }
 
     #[test]

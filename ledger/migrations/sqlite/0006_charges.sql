@@ -1,7 +1,8 @@
 -- What is booked without a hold, and what is put right afterwards. All of it stays as it was written.
 
--- Charges booked by API: each reference of a source once. `call_id` names the receipt.
+-- Charges booked by API: each reference of a source once in an organisation. `call_id` names the receipt.
 CREATE TABLE charges (
+    org_id    TEXT NOT NULL,
     source    TEXT NOT NULL,
     reference TEXT NOT NULL,
     call_id   TEXT NOT NULL,
@@ -11,7 +12,7 @@ CREATE TABLE charges (
     price     BIGINT NOT NULL CHECK (price >= 0),
     reason    TEXT NOT NULL,
     at        BIGINT NOT NULL,
-    PRIMARY KEY (source, reference)
+    PRIMARY KEY (org_id, source, reference)
 );
 
 -- Corrections of receipts: what was asked, what came of it, and what stood before.
@@ -47,7 +48,7 @@ BEGIN SELECT RAISE(ABORT, 'charges is append-only'); END;
 CREATE TRIGGER charges_no_delete BEFORE DELETE ON charges
 BEGIN SELECT RAISE(ABORT, 'charges is append-only'); END;
 CREATE TRIGGER charges_no_replace BEFORE INSERT ON charges
-WHEN EXISTS (SELECT 1 FROM charges WHERE source = NEW.source AND reference = NEW.reference)
+WHEN EXISTS (SELECT 1 FROM charges WHERE org_id = NEW.org_id AND source = NEW.source AND reference = NEW.reference)
 BEGIN SELECT RAISE(ABORT, 'charges is append-only'); END;
 CREATE TRIGGER corrections_no_update BEFORE UPDATE ON corrections
 BEGIN SELECT RAISE(ABORT, 'corrections is append-only'); END;

@@ -42,7 +42,7 @@ fn dice(n: i64) -> i64 {
 }
 
 fn verdict(points: &[Point]) -> &'static str {
-    match judge(points, now(), &Rule::default()) {
+    match judge(recent(points, now()), threshold(points, now(), &Rule::default())) {
         Verdict::Unknown => "unknown",
         Verdict::Normal { .. } => "normal",
         Verdict::Spike { .. } => "spike",

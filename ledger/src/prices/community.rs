@@ -18,6 +18,8 @@ pub(super) struct Offered {
     /// The provider's own name of the model.
     pub model: String,
     pub rates: Rates,
+    /// Its answers have no price of their own, as those of embeddings.
+    pub input_only: bool,
     /// What was rounded up or could not be taken over.
     pub notes: Vec<String>,
 }
@@ -37,35 +39,37 @@ const MODES: [&str; 4] = ["chat", "completion", "responses", "embedding"];
 /// The file's own example of itself.
 const EXAMPLE: &str = "sample_spec";
 
-/// Every model of the file, good or not.
+/// Every model of the file, good or not. Unless they are to be `free`, classes and tiers with a price of 0 have none: the
+/// file says 0 where it does not know.
 ///
 /// # Errors
 /// When the text is no object of objects at all.
-pub(super) fn read(text: &str) -> Result<Vec<Result<Offered, Skipped>>, serde_json::Error> {
+pub(super) fn read(text: &str, free: bool) -> Result<Vec<Result<Offered, Skipped>>, serde_json::Error> {
     let models: BTreeMap<String, &RawValue> = serde_json::from_str(text)?;
     let models = models.into_iter().filter(|(name, _)| name != EXAMPLE);
-    Ok(models.map(|(name, raw)| model(&name, raw).map_err(|reason| Skipped { name, reason })).collect())
+    Ok(models.map(|(name, raw)| model(&name, raw, free).map_err(|reason| Skipped { name, reason })).collect())
 }
 
-fn model(name: &str, raw: &RawValue) -> Result<Offered, String> {
+fn model(name: &str, raw: &RawValue, free: bool) -> Result<Offered, String> {
     let members: Members = serde_json::from_str(raw.get()).map_err(|_| "is not an object".to_owned())?;
     let provider = text(&members, "litellm_provider").ok_or("names no litellm_provider")?;
     let mode = text(&members, "mode").unwrap_or_else(|| "chat".to_owned());
     if !MODES.contains(&mode.as_str()) {
         return Err(format!("its mode is {mode}, which is not priced by tokens here"));
     }
-    let mut reader = Reader { members: &members, notes: Vec::new() };
+    let mut reader = Reader { members: &members, free, notes: Vec::new() };
     let input = reader.per_million("input_cost_per_token", "")?.ok_or("has no input_cost_per_token")?;
+    let input_only = mode == "embedding";
     let output = match reader.per_million("output_cost_per_token", "")? {
         Some(output) => output,
-        None if mode == "embedding" => Money::ZERO,
+        None if input_only => Money::ZERO,
         None => return Err("has no output_cost_per_token".to_owned()),
     };
     let mut more = reader.classes("")?;
     let search = reader.search()?;
     // A model that searches for every answer bills it with every call.
     let always = provider == "perplexity" || name.contains("search-preview") || name.contains("search-api");
-    more.request = reader.apiece("input_cost_per_request")?;
+    more.request = reader.apiece("input_cost_per_request")?.filter(|price| reader.is_known(*price));
     match always {
         true => more.request = more.request.max(search),
         false => more.search = search,
@@ -74,8 +78,8 @@ fn model(name: &str, raw: &RawValue) -> Result<Offered, String> {
     for (suffix, above) in tiers(&members) {
         let mut tier = LongContext {
             above,
-            input: reader.per_million("input_cost_per_token", &suffix)?,
-            output: reader.per_million("output_cost_per_token", &suffix)?,
+            input: reader.known("input_cost_per_token", &suffix)?,
+            output: reader.known("output_cost_per_token", &suffix)?,
             more: reader.classes(&suffix)?,
         };
         // Thresholds rise: what a lower tier says holds on above it.
@@ -94,11 +98,12 @@ fn model(name: &str, raw: &RawValue) -> Result<Offered, String> {
     notes.extend(untold(&members));
     rates.check().map_err(|fault| fault.to_string())?;
     let model = name.strip_prefix(&format!("{provider}/")).unwrap_or(name).to_owned();
-    Ok(Offered { name: name.to_owned(), provider, model, rates, notes })
+    Ok(Offered { name: name.to_owned(), provider, model, rates, input_only, notes })
 }
 
 struct Reader<'a> {
     members: &'a Members<'a>,
+    free: bool,
     notes: Vec<String>,
 }
 
@@ -107,6 +112,15 @@ impl Reader<'_> {
     fn per_million(&mut self, member: &str, suffix: &str) -> Result<Option<Money>, String> {
         // Dollars to nano-dollars, one token to a million.
         self.number(&format!("{member}{suffix}"), 9 + 6)
+    }
+
+    /// The same, if it can be told from a price that nobody knows.
+    fn known(&mut self, member: &str, suffix: &str) -> Result<Option<Money>, String> {
+        Ok(self.per_million(member, suffix)?.filter(|price| self.is_known(*price)))
+    }
+
+    fn is_known(&self, price: Money) -> bool {
+        self.free || price > Money::ZERO
     }
 
     fn apiece(&mut self, member: &str) -> Result<Option<Money>, String> {
@@ -126,13 +140,13 @@ impl Reader<'_> {
 
     fn classes(&mut self, suffix: &str) -> Result<Classes, String> {
         Ok(Classes {
-            cached_input: self.per_million("cache_read_input_token_cost", suffix)?,
-            cache_write: self.per_million("cache_creation_input_token_cost", suffix)?,
-            cache_write_1h: self.per_million("cache_creation_input_token_cost_above_1hr", suffix)?,
-            audio_input: self.per_million("input_cost_per_audio_token", suffix)?,
-            image_input: self.per_million("input_cost_per_image_token", suffix)?,
-            reasoning: self.per_million("output_cost_per_reasoning_token", suffix)?,
-            audio_output: self.per_million("output_cost_per_audio_token", suffix)?,
+            cached_input: self.known("cache_read_input_token_cost", suffix)?,
+            cache_write: self.known("cache_creation_input_token_cost", suffix)?,
+            cache_write_1h: self.known("cache_creation_input_token_cost_above_1hr", suffix)?,
+            audio_input: self.known("input_cost_per_audio_token", suffix)?,
+            image_input: self.known("input_cost_per_image_token", suffix)?,
+            reasoning: self.known("output_cost_per_reasoning_token", suffix)?,
+            audio_output: self.known("output_cost_per_audio_token", suffix)?,
             request: None,
             search: None,
         })
@@ -142,7 +156,7 @@ impl Reader<'_> {
     fn search(&mut self) -> Result<Option<Money>, String> {
         let Some(raw) = self.members.get("search_context_cost_per_query") else { return Ok(None) };
         let Ok(sizes) = serde_json::from_str::<Members>(raw.get()) else { return Ok(None) };
-        let mut reader = Reader { members: &sizes, notes: Vec::new() };
+        let mut reader = Reader { members: &sizes, free: self.free, notes: Vec::new() };
         let mut dearest = None;
         for size in sizes.keys() {
             dearest = dearest.max(reader.apiece(size)?);
@@ -153,8 +167,8 @@ impl Reader<'_> {
 
     /// What of the price remains in a batch, if it is one and the same factor for input and output.
     fn batch(&mut self, rates: &Rates) -> Result<Option<crate::price::Discount>, String> {
-        let input = self.per_million("input_cost_per_token_batches", "")?;
-        let output = self.per_million("output_cost_per_token_batches", "")?;
+        let input = self.known("input_cost_per_token_batches", "")?;
+        let output = self.known("output_cost_per_token_batches", "")?;
         let (Some(input), Some(output)) = (input, output) else { return Ok(None) };
         let millionths = |part: Money, whole: Money| {
             let (part, whole) = (i128::from(part.nanos()) * 1_000_000, i128::from(whole.nanos()));
@@ -303,7 +317,7 @@ mod tests {
     }
 
     fn one(json: &str) -> Result<Offered, Skipped> {
-        let read = read(&format!("{{\"model\": {json}}}")).unwrap();
+        let read = read(&format!("{{\"model\": {json}}}"), false).unwrap();
         read.into_iter().next().unwrap()
     }
 
@@ -380,6 +394,7 @@ mod tests {
                 "perplexity/sonar": {"litellm_provider": "perplexity", "input_cost_per_token": 1e-6,
                     "output_cost_per_token": 1e-6, "search_context_cost_per_query": {"low": 0.005, "high": 0.012}},
                 "text-embedding-3-small": {"litellm_provider": "openai", "mode": "embedding", "input_cost_per_token": 2e-8}}"#,
+            false,
         )
         .unwrap();
         let offered: Vec<_> = read.into_iter().map(Result::unwrap).collect();
@@ -387,8 +402,25 @@ mod tests {
         assert_eq!((&*offered[0].model, offered[0].rates.more.request), ("sonar", usd("0.012")));
         assert_eq!((&*offered[1].model, offered[1].rates.output), ("text-embedding-3-small", Money::ZERO));
         for broken in ["", "[]", "{", "3", "{\"a\":1}{"] {
-            assert!(super::read(broken).is_err(), "{broken}");
+            assert!(super::read(broken, false).is_err(), "{broken}");
         }
+    }
+
+    #[test]
+    fn a_class_or_tier_that_costs_0_has_no_price_unless_it_is_to_be_free() {
+        let json = r#"{"m": {"litellm_provider":"openai","input_cost_per_token":1e-6,"output_cost_per_token":2e-6,
+            "cache_read_input_token_cost":0,"output_cost_per_reasoning_token":0.0,"input_cost_per_request":0,
+            "input_cost_per_token_above_128k_tokens":3e-6,"output_cost_per_token_above_128k_tokens":0,
+            "input_cost_per_token_above_200k_tokens":0,"output_cost_per_token_above_200k_tokens":5e-6,
+            "input_cost_per_token_batches":0,"output_cost_per_token_batches":0}}"#;
+        let rates = |free| super::read(json, free).unwrap().remove(0).unwrap().rates;
+        let told = rates(false);
+        assert_eq!((told.more, told.batch), (Classes::default(), None));
+        let tiers: Vec<_> = told.long_context.iter().map(|it| (it.above, it.input, it.output)).collect();
+        assert_eq!(tiers, [(128_000, usd("3"), None), (200_000, usd("3"), usd("5"))]);
+        let free = rates(true);
+        assert_eq!((free.more.cached_input, free.more.reasoning, free.more.request), (usd("0"), usd("0"), usd("0")));
+        assert_eq!(free.long_context[1].input, usd("0"));
     }
 
     #[test]

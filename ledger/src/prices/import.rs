@@ -8,6 +8,7 @@ use super::community::{self, Offered};
 use super::{NewPrice, PriceRow, Prices, check_price, content, created, kind, listed, pattern};
 use crate::audit::{Actor, Entry};
 use crate::clock::Timestamp;
+use crate::error::StoreError;
 use crate::id::{Id, Org, Price};
 use crate::money::Money;
 use crate::store::prices as rows;
@@ -50,7 +51,8 @@ pub struct Import {
     pub providers: BTreeMap<String, String>,
     /// Now, unless said.
     pub effective_from: Option<Timestamp>,
-    /// Take a price of nothing for one. A file says 0 where it does not know, so it is left out unless this is said.
+    /// Take a price of nothing for one. A file says 0 where it does not know: unless this is said, a model whose input or
+    /// output costs 0 is left out (of embeddings the input), and other prices of 0 fall back on those two.
     pub free: bool,
     /// Say what would be done, and do nothing.
     pub dry_run: bool,
@@ -78,13 +80,13 @@ impl Prices<'_> {
     /// Takes over a file in the layout of `model_prices_and_context_window.json`. Doing it again changes nothing; begun and
     /// broken off, it goes on where it was.
     pub async fn import(&self, file: &str, how: &Import, actor: &Actor) -> Result<Imported, TenantError> {
-        let offered = community::read(file).map_err(|error| {
-            check::invalid("file", format!("is not in the layout of model_prices_and_context_window.json: {error}"))
-        })?;
-        let (chosen, skipped) = choose(offered, how);
+        if let Some(org) = how.org {
+            check_org(&mut Change::begin(self.db()).await?, org).await?;
+        }
+        let (chosen, skipped, digest) = read(file.to_owned(), how.clone()).await?;
         let effective_from = how.effective_from.unwrap_or_else(|| self.now());
         let book = self.book().await?;
-        let source = format!("community price list sha256:{}", hex::encode(&Sha256::digest(file)[..8]));
+        let source = format!("community price list sha256:{}", hex::encode(&digest[..8]));
         let mut done = Imported { skipped, ..Imported::default() };
         let mut wanted = Vec::new();
         for (target, offer) in chosen {
@@ -112,19 +114,20 @@ impl Prices<'_> {
         if how.dry_run {
             return Ok(done);
         }
-        let mut parts = wanted.chunks(AT_A_TIME).peekable();
-        while let Some(part) = parts.next() {
+        // Each part says what it is a part of: whoever asked may be gone before the next one.
+        for part in wanted.chunks(AT_A_TIME) {
             let summary = Entry::new(how.org, kind::PRICES_IMPORTED, *actor)
-                .with("source", &source)
-                .with("imported", done.imported.len())
+                .with("file_sha256", hex::encode(digest))
+                .with("imported", part.len())
+                .with("of", wanted.len())
                 .with("unchanged", done.unchanged)
                 .with("skipped", done.skipped.len());
-            self.add(part, actor, parts.peek().is_none().then_some(summary)).await?;
+            self.add(part, actor, summary).await?;
         }
         Ok(done)
     }
 
-    async fn add(&self, part: &[NewPrice], actor: &Actor, summary: Option<Entry>) -> Result<(), TenantError> {
+    async fn add(&self, part: &[NewPrice], actor: &Actor, summary: Entry) -> Result<(), TenantError> {
         let mut change = Change::begin(self.db()).await?;
         if let Some(org) = part.first().and_then(|new| new.org) {
             check_org(&mut change, org).await?;
@@ -136,15 +139,30 @@ impl Prices<'_> {
             rows::insert_price(&mut change.tx, &row, content(new)).await?;
             entries.push(created(&row, actor));
         }
-        entries.extend(summary);
+        entries.push(summary);
         self.commit(change, at, &entries).await
     }
 }
 
+type Chosen = BTreeMap<String, Offered>;
+
+/// A file takes its time, which no other call should wait for.
+async fn read(file: String, how: Import) -> Result<(Chosen, Vec<Skipped>, [u8; 32]), TenantError> {
+    let read = tokio::task::spawn_blocking(move || {
+        let offered = community::read(&file, how.free)?;
+        let (chosen, skipped) = choose(offered, &how);
+        Ok((chosen, skipped, Sha256::digest(&file).into()))
+    });
+    let read: Result<_, serde_json::Error> = read.await.map_err(|_| StoreError::Closed)?;
+    read.map_err(|error| {
+        check::invalid("file", format!("is not in the layout of model_prices_and_context_window.json: {error}"))
+    })
+}
+
 /// What is to be kept, by target; and what is not, with the reasons.
-fn choose(offered: Vec<Result<Offered, Skipped>>, how: &Import) -> (BTreeMap<String, Offered>, Vec<Skipped>) {
+fn choose(offered: Vec<Result<Offered, Skipped>>, how: &Import) -> (Chosen, Vec<Skipped>) {
     let kinds: HashMap<&str, &str> = KINDS.into_iter().collect();
-    let mut chosen: BTreeMap<String, Offered> = BTreeMap::new();
+    let mut chosen = Chosen::new();
     let mut skipped = Vec::new();
     for offer in offered {
         let offer = match offer {
@@ -160,9 +178,15 @@ fn choose(offered: Vec<Result<Offered, Skipped>>, how: &Import) -> (BTreeMap<Str
             skipped.push(Skipped { name: offer.name, reason });
             continue;
         };
-        let is_free = offer.rates.input == Money::ZERO && offer.rates.output == Money::ZERO;
-        if is_free && !how.free {
-            let reason = "costs 0, which may mean that nobody knows; say that it is free to take it over".to_owned();
+        let (input, output) = (offer.rates.input == Money::ZERO, offer.rates.output == Money::ZERO);
+        let costs_0 = match (input, output && !offer.input_only) {
+            (false, false) => None,
+            (true, false) => Some("its input costs 0"),
+            (false, true) => Some("its output costs 0"),
+            (true, true) => Some("costs 0"),
+        };
+        if let Some(what) = costs_0.filter(|_| !how.free) {
+            let reason = format!("{what}, which may mean that nobody knows; say that it is free to take it over");
             skipped.push(Skipped { name: offer.name, reason });
             continue;
         }
@@ -185,4 +209,36 @@ fn choose(offered: Vec<Result<Offered, Skipped>>, how: &Import) -> (BTreeMap<Str
         }
     }
     (chosen, skipped)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_costs_0_on_either_side_is_left_out_unless_it_is_to_be_free() {
+        for (mode, input, output, left_out) in [
+            ("chat", "1e-6", "2e-6", None),
+            ("chat", "1e-6", "0", Some("its output costs 0")),
+            ("chat", "0", "2e-6", Some("its input costs 0")),
+            ("completion", "0", "0.0", Some("costs 0")),
+            ("responses", "1e-6", "0e-9", Some("its output costs 0")),
+            ("embedding", "1e-6", "0", None),
+            ("embedding", "0", "0", Some("its input costs 0")),
+        ] {
+            let file = format!(
+                r#"{{"m": {{"litellm_provider": "openai", "mode": "{mode}", "input_cost_per_token": {input},
+                    "output_cost_per_token": {output}}}}}"#
+            );
+            let taken = |free| {
+                let how = Import { free, ..Import::default() };
+                choose(community::read(&file, free).unwrap(), &how)
+            };
+            let (chosen, skipped) = taken(false);
+            assert_eq!(chosen.is_empty(), left_out.is_some(), "{mode} {input} {output}");
+            let reason = skipped.first().map(|it| it.reason.split(',').next().unwrap());
+            assert_eq!(reason, left_out, "{mode} {input} {output}");
+            assert_eq!(taken(true).0.len(), 1, "{mode} {input} {output}");
+        }
+    }
 }

@@ -4,8 +4,10 @@
 mod book;
 mod community;
 mod import;
-mod pattern;
+pub(crate) mod pattern;
 mod rerate;
+
+use sha2::{Digest, Sha256};
 
 use crate::audit::{Actor, Entry};
 use crate::clock::Timestamp;
@@ -89,6 +91,7 @@ pub struct OrgPricing {
 /// Kinds of audit entries about prices.
 pub mod kind {
     pub const PRICE_CREATED: &str = "PRICE_CREATED";
+    pub const PRICE_RERATING: &str = "PRICE_RERATING";
     pub const PRICE_RERATED: &str = "PRICE_RERATED";
     pub const PRICES_IMPORTED: &str = "PRICES_IMPORTED";
     pub const MARKUP_SET: &str = "MARKUP_SET";
@@ -280,5 +283,6 @@ fn created(row: &PriceRow, actor: &Actor) -> Entry {
         .with("target", &row.target)
         .with("effective_from", row.effective_from)
         .with("rates", &row.rates)
-        .with("source", &row.source)
+        // The log is no place for an admin's own words: the price has them.
+        .with("source_sha256", hex::encode(Sha256::digest(&row.source)))
 }

@@ -4,13 +4,14 @@ use std::cmp::Reverse;
 
 const LONGEST: usize = 256;
 
-/// Whether `name` is one that `pattern` means.
-pub(super) fn matches(pattern: &str, name: &str) -> bool {
+/// Whether `name` is one that `pattern` means. In one pass: no pattern makes it slow.
+pub(crate) fn matches(pattern: &str, name: &str) -> bool {
     let Some((head, rest)) = pattern.split_once('*') else { return pattern == name };
     let Some(mut left) = name.strip_prefix(head) else { return false };
     let mut pieces: Vec<&str> = rest.split('*').collect();
     let tail = pieces.pop().unwrap_or_default();
     for piece in pieces {
+        // The first place is as good as any later one: it leaves most for what follows.
         match left.find(piece) {
             Some(at) => left = &left[at + piece.len()..],
             None => return false,
@@ -63,6 +64,13 @@ mod tests {
             ("**", "x", true),
             ("claude-*-2025*", "claude-opus-4-20250514", true),
             ("é*", "é/x", true),
+            ("gpt-4o*", "gpt-4o", true),
+            ("*-mini", "gpt-4o-mini-2", false),
+            ("openai/*", "azure/openai/gpt-4o", false),
+            ("*claude*", "anthropic/claude-opus", true),
+            ("", "", true),
+            ("", "a", false),
+            ("GPT*", "gpt-4o", false),
         ] {
             assert_eq!(matches(pattern, name), expected, "{pattern} {name}");
         }

@@ -72,6 +72,12 @@ impl Prices<'_> {
         }
         let price = self.get(asked.price).await?;
         let book = self.book().await?;
+        // Each correction has its own entry. This one says why they are there, should whoever asked be gone before the sums.
+        let period = |kind| {
+            let entry = Entry::new(price.org, kind, *actor).with("price_id", price.id);
+            entry.with("from", asked.from).with("to", asked.to)
+        };
+        self.ledger.record(period(kind::PRICE_RERATING).with("before", asked.cursor)).await?;
         let mut done = Rerated::default();
         let filter = ReceiptFilter { org: price.org, status: Some("settled".to_owned()), ..ReceiptFilter::default() };
         let after_all = Id::new(Timestamp::from_micros(asked.to.micros().saturating_add(MARGIN_MICROS)), [0xff; 10]);
@@ -106,10 +112,7 @@ impl Prices<'_> {
                 break;
             }
         }
-        let entry = Entry::new(price.org, kind::PRICE_RERATED, *actor)
-            .with("price_id", price.id)
-            .with("from", asked.from)
-            .with("to", asked.to)
+        let entry = period(kind::PRICE_RERATED)
             .with("examined", done.examined)
             .with("corrected", done.corrected)
             .with("price_delta_usd", done.price_delta)

@@ -11,8 +11,8 @@ use crate::clock::Timestamp;
 use crate::id::{Alert, Call, Id, Instance, JournalRow, Key, Org, Wallet};
 use crate::money::Money;
 use crate::rows::{
-    AlertRow, Chain, ChainId, ChargeRow, ClaimRow, CorrectionRow, Effect, HoldRow, Line, Loaded, Mark, Needs,
-    ReceiptRow, RefundRow,
+    AlertRow, Chain, ChainId, ChargeName, ChargeRow, ClaimRow, CorrectionRow, Effect, HoldRow, Line, Loaded, Mark,
+    Needs, ReceiptRow, RefundRow,
 };
 use crate::window::Period;
 
@@ -68,7 +68,7 @@ pub(super) struct Image {
     pub receipts: BTreeMap<Id<Call>, ReceiptRow>,
     pub claims: BTreeMap<(Id<Key>, [u8; 32]), ClaimRow>,
     pub refunds: BTreeMap<Id<JournalRow>, RefundRow>,
-    pub charges: BTreeMap<(String, String), ChargeRow>,
+    pub charges: BTreeMap<ChargeName, ChargeRow>,
     pub corrections: BTreeMap<Id<JournalRow>, CorrectionRow>,
     pub fundings: BTreeMap<(String, String), (Id<Wallet>, Money)>,
     pub journal: Vec<Posted>,
@@ -156,8 +156,8 @@ impl Image {
         for reference in &needs.fundings {
             loaded.fundings.extend(self.fundings.get(reference).map(|row| (reference.clone(), *row)));
         }
-        for reference in &needs.charges {
-            loaded.charges.extend(self.charges.get(reference).map(|row| (reference.clone(), row.clone())));
+        for name in &needs.charges {
+            loaded.charges.extend(self.charges.get(name).map(|row| (name.clone(), row.clone())));
         }
         for id in &needs.corrections {
             loaded.corrections.extend(self.corrections.get(id).map(|row| (*id, row.clone())));
@@ -245,7 +245,7 @@ impl Image {
             || loaded.receipts.values().any(|row| row.mark == Mark::New && self.receipts.contains_key(&row.call))
             || effect.refunds.iter().any(|(refund, _)| self.refunds.contains_key(refund))
             || effect.fundings.iter().any(|row| self.fundings.contains_key(&(row.0.clone(), row.1.clone())))
-            || effect.charges.iter().any(|row| self.charges.contains_key(&(row.0.clone(), row.1.clone())))
+            || effect.charges.iter().any(|(name, _)| self.charges.contains_key(name))
             || effect.corrections.iter().any(|(id, _)| self.corrections.contains_key(id))
             || self.follows_not(effect);
         if taken {
@@ -261,8 +261,8 @@ impl Image {
         }
         self.refunds.extend(effect.refunds.iter().cloned());
         self.corrections.extend(effect.corrections.iter().cloned());
-        for (source, reference, row) in &effect.charges {
-            self.charges.insert((source.clone(), reference.clone()), row.clone());
+        for (name, row) in &effect.charges {
+            self.charges.insert(name.clone(), row.clone());
         }
         self.overrun = self.overrun.checked_add(effect.overrun.nanos()).expect("an overrun that can be told");
         for alert in &effect.alerts {

@@ -109,6 +109,9 @@ pub(super) struct Moved {
     pub audit: Vec<(String, &'static str, String)>,
 }
 
+/// A charge by API: its call, for whom, whether on a key's behalf, cost and price.
+type Charged = (Id<Call>, Who, bool, i64, i64);
+
 #[derive(Default)]
 pub(super) struct Books {
     pub orgs: BTreeMap<Id<Wallet>, Id<Org>>,
@@ -122,7 +125,7 @@ pub(super) struct Books {
     pub refunds: BTreeMap<Id<JournalRow>, Repayment>,
     pub fundings: BTreeMap<String, (Id<Wallet>, i64)>,
     /// By reference: the call, and what was charged.
-    pub charges: BTreeMap<String, (Id<Call>, Who, bool, i64, i64)>,
+    pub charges: BTreeMap<(Id<Org>, String), Charged>,
     pub corrections: BTreeMap<Id<JournalRow>, (Id<Call>, i64, i64, &'static str)>,
     /// Refunds that failed, and why: each is told once.
     pub failed: BTreeSet<(Id<JournalRow>, &'static str)>,
@@ -217,6 +220,18 @@ impl Books {
         let blocks = soft_limits(terms).first().copied().filter(|_| terms.soft_action == SoftAction::Block);
         let by_block = blocks.map(|limit| nanos(limit) - pot.spent - pot.held);
         by_block.into_iter().fold(self.free(leg), i128::min)
+    }
+
+    /// The same, if the wallet held nothing.
+    pub fn admitting_unheld(&self, leg: &Leg) -> i128 {
+        let (terms, pot) = (&self.terms[&leg.wallet], self.pots.get(leg).copied().unwrap_or_default());
+        let blocks = soft_limits(terms).first().copied().filter(|_| terms.soft_action == SoftAction::Block);
+        let limits = terms.hard_limit.into_iter().chain(blocks).map(|limit| nanos(limit) - pot.spent);
+        let by_funds = terms.prepaid.then(|| {
+            let held: i128 = self.pots.iter().filter(|(it, _)| it.wallet == leg.wallet).map(|(_, pot)| pot.held).sum();
+            nanos(terms.funded) - self.ever.get(&leg.wallet).copied().unwrap_or(0) + held
+        });
+        limits.chain(by_funds).min().unwrap_or(i128::from(i64::MAX) - pot.spent)
     }
 
     /// The first refusal by a limit in a window is told.

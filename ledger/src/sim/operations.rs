@@ -215,7 +215,8 @@ fn charge(world: &mut World) -> Verdict {
     let price = amount(world, &who);
     let cost = world.chance.nanos(world.scale);
     let (call, keyed, process) = (world.new_id(), world.chance.permille(500), world.any_process());
-    let reference = format!("ticket {}", world.numbered);
+    // Another organisation, or another charge, may have used it.
+    let reference = format!("ticket {}", world.numbered - u64::from(world.chance.permille(100)));
     world.ask(process, Step::Charge { call, who, keyed, cost, price, reference });
     Ok(())
 }

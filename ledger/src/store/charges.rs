@@ -12,20 +12,22 @@ use crate::money::Money;
 use crate::price::Usage;
 use crate::rows::{ChargeRow, CorrectionRow, Effect, Loaded, Needs};
 
-const CHARGE: &str =
-    "SELECT call_id, wallet_id, key_id, cost, price, reason FROM charges WHERE source = $1 AND reference = $2";
+const CHARGE: &str = "SELECT call_id, wallet_id, key_id, cost, price, reason FROM charges
+    WHERE org_id = $1 AND source = $2 AND reference = $3";
 const CORRECTION: &str = "SELECT call_id, asked, cost, price, overrun, was_cost, was_price, was_overrun, was_record,
     reason, price_version, usage FROM corrections WHERE id = $1";
-const NEW_CHARGE: &str = "INSERT INTO charges (source, reference, call_id, wallet_id, key_id, cost, price, reason, at)
-    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
+const NEW_CHARGE: &str =
+    "INSERT INTO charges (org_id, source, reference, call_id, wallet_id, key_id, cost, price, reason,
+    at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
 const NEW_CORRECTION: &str = "INSERT INTO corrections (id, call_id, at, asked, cost, price, overrun, was_cost,
     was_price, was_overrun, was_record, reason, price_version, usage)
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)";
 
 pub(super) fn read_sqlite(db: &Connection, needs: &Needs, loaded: &mut Loaded) -> Result<(), StoreError> {
-    for reference in &needs.charges {
-        let row = db.prepare_cached(CHARGE)?.query_row([&reference.0, &reference.1], charge_of_sqlite).optional()?;
-        loaded.charges.extend(row.map(|row| (reference.clone(), row)));
+    for name in &needs.charges {
+        let find = params![name.org.to_string(), name.source, name.reference];
+        let row = db.prepare_cached(CHARGE)?.query_row(find, charge_of_sqlite).optional()?;
+        loaded.charges.extend(row.map(|row| (name.clone(), row)));
     }
     for id in &needs.corrections {
         let row = db.prepare_cached(CORRECTION)?.query_row([id.to_string()], correction_of_sqlite).optional()?;
@@ -35,10 +37,11 @@ pub(super) fn read_sqlite(db: &Connection, needs: &Needs, loaded: &mut Loaded) -
 }
 
 pub(super) fn save_sqlite(db: &Connection, effect: &Effect) -> Result<(), StoreError> {
-    for (source, reference, row) in &effect.charges {
+    for (name, row) in &effect.charges {
         db.prepare_cached(NEW_CHARGE)?.execute(params![
-            source,
-            reference,
+            name.org.to_string(),
+            name.source,
+            name.reference,
             row.call.to_string(),
             row.wallet.to_string(),
             row.key.to_string(),
@@ -74,10 +77,10 @@ pub(super) async fn read_postgres(
     needs: &Needs,
     loaded: &mut Loaded,
 ) -> Result<(), sqlx::Error> {
-    for reference in &needs.charges {
-        let find = sqlx::query(CHARGE).bind(&reference.0).bind(&reference.1);
+    for name in &needs.charges {
+        let find = sqlx::query(CHARGE).bind(name.org.to_string()).bind(&name.source).bind(&name.reference);
         if let Some(row) = find.fetch_optional(&mut *db).await? {
-            loaded.charges.insert(reference.clone(), charge_of_postgres(&row)?);
+            loaded.charges.insert(name.clone(), charge_of_postgres(&row)?);
         }
     }
     for id in &needs.corrections {
@@ -90,10 +93,11 @@ pub(super) async fn read_postgres(
 }
 
 pub(super) async fn save_postgres(db: &mut PgConnection, effect: &Effect) -> Result<(), sqlx::Error> {
-    for (source, reference, row) in &effect.charges {
+    for (name, row) in &effect.charges {
         sqlx::query(NEW_CHARGE)
-            .bind(source)
-            .bind(reference)
+            .bind(name.org.to_string())
+            .bind(&name.source)
+            .bind(&name.reference)
             .bind(row.call.to_string())
             .bind(row.wallet.to_string())
             .bind(row.key.to_string())

@@ -78,18 +78,18 @@ async fn placed(
     limit: i64,
 ) -> Result<Vec<super::Row>, StoreError> {
     const CHAINS: usize = 100;
-    // What is placed while this reads is found twice rather than never.
+    // Up to here all have their place; some after it have theirs already, and are found behind it all the same.
     let row = database.row("SELECT seq FROM placed WHERE name = 'journal'", values![]).await?;
     let reached: i64 = row.map_or(Ok(0), |row| row.get("seq"))?;
     let chains = database.rows("SELECT chain, depth FROM chain_members WHERE wallet_id = $1", values![wallet]).await?;
     let mut places = Vec::new();
     for chains in chains.chunks(CHAINS) {
-        let (mut selects, mut bound) = (Vec::new(), values![after, limit]);
+        let (mut selects, mut bound) = (Vec::new(), values![after, limit, reached]);
         for chain in chains {
             bound.push(chain.get::<String>("chain")?.into());
             let (name, depth) = (bound.len(), chain.get::<i64>("depth")?);
             selects.push(format!(
-                "SELECT * FROM (SELECT seq, {depth} AS depth FROM journal_places WHERE chain = ${name} AND seq > $1
+                "SELECT * FROM (SELECT seq, {depth} AS depth FROM journal_places WHERE chain = ${name} AND seq > $1 AND seq <= $3
                    ORDER BY seq LIMIT $2)"
             ));
         }

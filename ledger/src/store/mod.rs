@@ -60,16 +60,16 @@ pub(crate) struct SqliteDatabase {
 
 /// The writer's own connection: loads a batch under lock and saves it, each database in its best way.
 pub(crate) enum Store {
-    Sqlite(sqlite::SqliteStore),
-    Postgres(postgres::PostgresStore),
+    Sqlite(Box<sqlite::SqliteStore>),
+    Postgres(Box<postgres::PostgresStore>),
 }
 
 impl Store {
     pub async fn open(database: &Database, instance: Id<Instance>) -> Result<Store, StoreError> {
         Ok(match database {
-            Database::Sqlite(db) => Store::Sqlite(sqlite::SqliteStore::open(db, instance)?),
+            Database::Sqlite(db) => Store::Sqlite(Box::new(sqlite::SqliteStore::open(db, instance)?)),
             Database::Postgres(pool) => {
-                Store::Postgres(postgres::PostgresStore::open(&pool.connect_options(), instance).await?)
+                Store::Postgres(Box::new(postgres::PostgresStore::open(&pool.connect_options(), instance).await?))
             }
         })
     }

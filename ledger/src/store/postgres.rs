@@ -286,7 +286,8 @@ async fn read_calls(db: &mut PgConnection, needs: &Needs, loaded: &mut Loaded) -
     }
     let mut calls: Vec<String> = needs.calls.iter().map(Id::to_string).collect();
     let rows = sqlx::query(
-        "SELECT call_id, org_id, key_id, wallet_id, legs, opened, amount, at, expires_at, claim, claim_body, record, asked, chain
+        "SELECT call_id, org_id, key_id, wallet_id, legs, opened, amount, at, expires_at, claim, claim_body, record, asked,
+                COALESCE(NULLIF(chain, ''), wallet_id) AS chain
            FROM holds WHERE call_id = ANY($1)",
     )
     .bind(&calls)
@@ -305,7 +306,7 @@ async fn read_calls(db: &mut PgConnection, needs: &Needs, loaded: &mut Loaded) -
     }
     let rows = sqlx::query(
         "SELECT call_id, org_id, key_id, wallet_id, at, status, cost, price, overrun, refunded, review, held, legs, reason,
-                refusal, record, chain
+                refusal, record, COALESCE(NULLIF(chain, ''), wallet_id) AS chain
            FROM receipts WHERE call_id = ANY($1)",
     )
     .bind(&calls)

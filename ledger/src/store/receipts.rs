@@ -28,17 +28,17 @@ pub struct ReceiptFilter {
     pub review: bool,
 }
 
-const RECEIPTS: &str = "SELECT call_id, org_id, wallet_id, chain, key_id, at, status, cost, price, overrun, refunded,
-    CAST(0 AS BIGINT) AS held, review, reason, record FROM receipts";
+// A process of the version before names no chain: its calls hold money in their wallet and those above it.
+const RECEIPTS: &str = "SELECT call_id, org_id, wallet_id, COALESCE(NULLIF(chain, ''), wallet_id) AS chain, key_id, at,
+    status, cost, price, overrun, refunded, CAST(0 AS BIGINT) AS held, review, reason, record FROM receipts";
 // SQLite: by owner, in the order of the calls.
 const RECEIPTS_PLACED: &str =
-    "SELECT call_id, org_id, wallet_id, chain, key_id, at, status, cost, price, overrun, refunded,
-    CAST(0 AS BIGINT) AS held, review, reason, record
+    "SELECT call_id, org_id, wallet_id, COALESCE(NULLIF(chain, ''), wallet_id) AS chain, key_id,
+    at, status, cost, price, overrun, refunded, CAST(0 AS BIGINT) AS held, review, reason, record
     FROM (SELECT owner AS place_owner, call_id AS place FROM receipt_places) p CROSS JOIN receipts";
 // A hold is a receipt that is not written yet.
-const HOLDS: &str =
-    "SELECT call_id, org_id, wallet_id, chain, key_id, at, 'pending' AS status, CAST(0 AS BIGINT) AS cost,
-    CAST(0 AS BIGINT) AS price, CAST(0 AS BIGINT) AS overrun, CAST(0 AS BIGINT) AS refunded, amount AS held,
+const HOLDS: &str = "SELECT call_id, org_id, wallet_id, COALESCE(NULLIF(chain, ''), wallet_id) AS chain, key_id, at,
+    'pending' AS status, CAST(0 AS BIGINT) AS cost, CAST(0 AS BIGINT) AS price, CAST(0 AS BIGINT) AS overrun, CAST(0 AS BIGINT) AS refunded, amount AS held,
     CAST(0 AS BIGINT) AS review, CAST(NULL AS TEXT) AS reason, record FROM holds";
 
 impl Receipts<'_> {

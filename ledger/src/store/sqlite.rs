@@ -6,7 +6,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rusqlite::{Connection, OptionalExtension, Row, Statement, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 use tokio::sync::OwnedMutexGuard;
 
 use super::SqliteDatabase;
@@ -31,6 +31,8 @@ pub(crate) struct SqliteStore {
     chains: HashMap<ChainId, Arc<Chain>>,
     memory: Memory,
     places: Places,
+    /// A batch is being written: undone, nobody knows what is there.
+    writing: bool,
     owner: String,
 }
 
@@ -62,6 +64,7 @@ impl SqliteStore {
             chains: HashMap::new(),
             memory: Memory::default(),
             places: Places::default(),
+            writing: false,
             owner,
         })
     }
@@ -174,9 +177,13 @@ impl SqliteStore {
     /// Writes what changed.
     pub fn save(&mut self, loaded: &Loaded, effect: &Effect) -> Result<(), StoreError> {
         let db = &self.connection;
+        self.writing = true;
+        self.places.know(db)?;
         save_chains(db, loaded)?;
         save_wallets(db, loaded)?;
-        self.save_calls(loaded, effect)?;
+        save_holds(db, &self.owner, loaded, effect)?;
+        save_receipts(db, &mut self.places, loaded)?;
+        save_journal(db, &mut self.places, effect)?;
         save_claims(db, loaded, effect)?;
         for (source, reference, wallet, amount) in &effect.fundings {
             db.prepare_cached(
@@ -210,75 +217,8 @@ impl SqliteStore {
         }
         save_alerts(db, effect)?;
         save_audit(db, loaded, effect)?;
-        let receipts = loaded.receipts.values().filter(|receipt| receipt.mark == Mark::New).count();
-        self.places.advance(db, effect.journal.len(), receipts)?;
+        self.places.advance(db, effect.journal.len())?;
         self.memory.stage(loaded, effect);
-        Ok(())
-    }
-
-    fn save_calls(&self, loaded: &Loaded, effect: &Effect) -> Result<(), StoreError> {
-        let db = &self.connection;
-        let mut delete = db.prepare_cached("DELETE FROM holds WHERE call_id = ?1")?;
-        for call in &effect.holds_gone {
-            delete.execute([call.to_string()])?;
-        }
-        let mut insert = db.prepare_cached(
-            "INSERT INTO holds (call_id, org_id, key_id, wallet_id, legs, opened, amount, owner, at, expires_at, claim, claim_body, record,
-                                asked, chain)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
-        )?;
-        for hold in loaded.holds.values() {
-            match hold.mark {
-                Mark::Stored => {}
-                Mark::Changed => {
-                    db.prepare_cached("UPDATE holds SET amount = ?2 WHERE call_id = ?1")?
-                        .execute(params![hold.call.to_string(), hold.amount.nanos()])?;
-                }
-                Mark::New => self.insert_hold(&mut insert, hold)?,
-            }
-        }
-        for receipt in loaded.receipts.values() {
-            save_receipt(db, receipt)?;
-        }
-        let mut insert = db.prepare_cached(
-            "INSERT INTO journal (id, at, kind, chain, legs, call_id, held_delta, spent_delta, funded_delta, overrun)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
-        )?;
-        for line in &effect.journal {
-            insert.execute(params![
-                line.id.to_string(),
-                effect.at.micros(),
-                line.kind,
-                line.chain,
-                &*line.legs,
-                line.call.map(|call| call.to_string()),
-                line.held_delta.nanos(),
-                line.spent_delta.nanos(),
-                line.funded_delta.nanos(),
-                line.overrun.nanos()
-            ])?;
-        }
-        Ok(())
-    }
-
-    fn insert_hold(&self, insert: &mut Statement<'_>, hold: &HoldRow) -> Result<(), StoreError> {
-        insert.execute(params![
-            hold.call.to_string(),
-            hold.org.to_string(),
-            hold.key.to_string(),
-            hold.wallet.to_string(),
-            &*hold.legs,
-            hold.opened.nanos(),
-            hold.amount.nanos(),
-            self.owner,
-            hold.at.micros(),
-            hold.expires_at.micros(),
-            hold.claim.map(|claim| claim.name),
-            hold.claim.map(|claim| claim.body),
-            &*hold.record,
-            hold.asked.nanos(),
-            hold.chain.to_string()
-        ])?;
         Ok(())
     }
 
@@ -286,7 +226,10 @@ impl SqliteStore {
     pub fn commit(&mut self) -> Result<(), StoreError> {
         let done = self.connection.execute_batch("COMMIT");
         match done {
-            Ok(()) => self.memory.keep(),
+            Ok(()) => {
+                self.memory.keep();
+                self.writing = false;
+            }
             Err(_) => self.undo(),
         }
         self.turn = None;
@@ -295,8 +238,11 @@ impl SqliteStore {
 
     /// Undoes what was not committed, and lets others write.
     pub fn undo(&mut self) {
-        self.memory.forget();
-        self.places.forget();
+        // What was only read is still true.
+        if std::mem::take(&mut self.writing) {
+            self.memory.forget();
+            self.places.forget();
+        }
         if !self.connection.is_autocommit()
             && let Err(error) = self.connection.execute_batch("ROLLBACK")
         {
@@ -308,7 +254,7 @@ impl SqliteStore {
 
 const HOLDS: &str =
     "SELECT call_id, org_id, key_id, wallet_id, legs, opened, amount, at, expires_at, claim, claim_body,
-    record, asked, chain FROM holds";
+    record, asked, COALESCE(NULLIF(chain, ''), wallet_id) FROM holds";
 
 fn read_calls(db: &Connection, memory: &Memory, needs: &Needs, loaded: &mut Loaded) -> Result<(), StoreError> {
     let mut receipt = db.prepare_cached(
@@ -517,6 +463,66 @@ fn terms_row(row: &Row<'_>) -> Result<Terms, StoreError> {
     columns.read()
 }
 
+fn save_holds(db: &Connection, owner: &str, loaded: &Loaded, effect: &Effect) -> Result<(), StoreError> {
+    let mut delete = db.prepare_cached("DELETE FROM holds WHERE call_id = ?1")?;
+    for call in &effect.holds_gone {
+        delete.execute([call.to_string()])?;
+    }
+    let mut insert = db.prepare_cached(
+        "INSERT INTO holds (call_id, org_id, key_id, wallet_id, legs, opened, amount, owner, at, expires_at, claim, claim_body, record,
+                            asked, chain)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
+    )?;
+    let mut grow = db.prepare_cached("UPDATE holds SET amount = ?2 WHERE call_id = ?1")?;
+    for hold in loaded.holds.values() {
+        match hold.mark {
+            Mark::Stored => {}
+            Mark::Changed => drop(grow.execute(params![hold.call.to_string(), hold.amount.nanos()])?),
+            Mark::New => drop(insert.execute(params![
+                hold.call.to_string(),
+                hold.org.to_string(),
+                hold.key.to_string(),
+                hold.wallet.to_string(),
+                &*hold.legs,
+                hold.opened.nanos(),
+                hold.amount.nanos(),
+                owner,
+                hold.at.micros(),
+                hold.expires_at.micros(),
+                hold.claim.map(|claim| claim.name),
+                hold.claim.map(|claim| claim.body),
+                &*hold.record,
+                hold.asked.nanos(),
+                hold.chain.to_string()
+            ])?),
+        }
+    }
+    Ok(())
+}
+
+fn save_journal(db: &Connection, places: &mut Places, effect: &Effect) -> Result<(), StoreError> {
+    let mut insert = db.prepare_cached(
+        "INSERT INTO journal (id, at, kind, chain, legs, call_id, held_delta, spent_delta, funded_delta, overrun)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+    )?;
+    for line in &effect.journal {
+        insert.execute(params![
+            line.id.to_string(),
+            effect.at.micros(),
+            line.kind,
+            line.chain,
+            &*line.legs,
+            line.call.map(|call| call.to_string()),
+            line.held_delta.nanos(),
+            line.spent_delta.nanos(),
+            line.funded_delta.nanos(),
+            line.overrun.nanos()
+        ])?;
+        places.journal(&line.chain, db.last_insert_rowid());
+    }
+    Ok(())
+}
+
 fn save_wallets(db: &Connection, loaded: &Loaded) -> Result<(), StoreError> {
     let mut save = db.prepare_cached(
         "INSERT INTO wallet_windows (wallet_id, window_start, spent, held, warned) VALUES (?1, ?2, ?3, ?4, ?5)
@@ -541,53 +547,58 @@ fn save_wallets(db: &Connection, loaded: &Loaded) -> Result<(), StoreError> {
     Ok(())
 }
 
-fn save_receipt(db: &Connection, receipt: &ReceiptRow) -> Result<(), StoreError> {
-    match receipt.mark {
-        Mark::Stored => {}
-        Mark::New => {
-            let mut insert = db.prepare_cached(
-                "INSERT INTO receipts (call_id, org_id, key_id, wallet_id, at, status, cost, price, overrun, refunded, review, held,
-                                       legs, reason, refusal, record, chain)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)",
-            )?;
-            insert.execute(params![
-                receipt.call.to_string(),
-                receipt.org.to_string(),
-                receipt.key.to_string(),
-                receipt.wallet.to_string(),
-                receipt.at.micros(),
-                receipt.status.as_str(),
-                receipt.cost.nanos(),
-                receipt.price.nanos(),
-                receipt.overrun.nanos(),
-                receipt.refunded.nanos(),
-                i64::from(receipt.review),
-                receipt.held.nanos(),
-                &*receipt.legs,
-                receipt.reason,
-                receipt.refusal,
-                &*receipt.record,
-                receipt.chain.to_string()
-            ])?;
-        }
-        Mark::Changed => {
-            let mut update = db.prepare_cached(
-                "UPDATE receipts SET at = ?2, status = ?3, cost = ?4, price = ?5, overrun = ?6, refunded = ?7, review = ?8,
-                                     reason = ?9, record = ?10
-                  WHERE call_id = ?1",
-            )?;
-            update.execute(params![
-                receipt.call.to_string(),
-                receipt.at.micros(),
-                receipt.status.as_str(),
-                receipt.cost.nanos(),
-                receipt.price.nanos(),
-                receipt.overrun.nanos(),
-                receipt.refunded.nanos(),
-                i64::from(receipt.review),
-                receipt.reason,
-                &*receipt.record
-            ])?;
+fn save_receipts(db: &Connection, places: &mut Places, loaded: &Loaded) -> Result<(), StoreError> {
+    let mut insert = db.prepare_cached(
+        "INSERT INTO receipts (call_id, org_id, key_id, wallet_id, at, status, cost, price, overrun, refunded, review, held,
+                               legs, reason, refusal, record, chain)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)",
+    )?;
+    let mut update = db.prepare_cached(
+        "UPDATE receipts SET at = ?2, status = ?3, cost = ?4, price = ?5, overrun = ?6, refunded = ?7, review = ?8,
+                             reason = ?9, record = ?10
+          WHERE call_id = ?1",
+    )?;
+    for receipt in loaded.receipts.values() {
+        let call = receipt.call.to_string();
+        match receipt.mark {
+            Mark::Stored => {}
+            Mark::New => {
+                let (org, wallet) = (receipt.org.to_string(), receipt.wallet.to_string());
+                insert.execute(params![
+                    call,
+                    org,
+                    receipt.key.to_string(),
+                    wallet,
+                    receipt.at.micros(),
+                    receipt.status.as_str(),
+                    receipt.cost.nanos(),
+                    receipt.price.nanos(),
+                    receipt.overrun.nanos(),
+                    receipt.refunded.nanos(),
+                    i64::from(receipt.review),
+                    receipt.held.nanos(),
+                    &*receipt.legs,
+                    receipt.reason,
+                    receipt.refusal,
+                    &*receipt.record,
+                    receipt.chain.to_string()
+                ])?;
+                places.receipt([wallet, org], &call, db.last_insert_rowid());
+            }
+            Mark::Changed => {
+                update.execute(params![
+                    call,
+                    receipt.at.micros(),
+                    receipt.status.as_str(),
+                    receipt.cost.nanos(),
+                    receipt.price.nanos(),
+                    receipt.overrun.nanos(),
+                    receipt.refunded.nanos(),
+                    i64::from(receipt.review),
+                    receipt.reason,
+                    &*receipt.record
+                ])?;
+            }
         }
     }
     Ok(())

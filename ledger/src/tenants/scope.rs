@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::Tenants;
 use crate::error::StoreError;
 use crate::id::{Id, Org, Wallet};
+use crate::prices::pattern;
 use crate::store::tenants as rows;
 
 /// What is said of calls by whoever owns them: by a key or by policy, never by a client.
@@ -51,23 +52,10 @@ impl Coverage {
     }
 
     fn covers(&self, models: &[&str], tags: &Tags) -> bool {
-        let named = |pattern: &String| models.iter().any(|model| matches(pattern, model));
+        let named = |pattern: &String| models.iter().any(|model| pattern::matches(pattern, model));
         let model = self.models.is_empty() || self.models.iter().any(named);
         model && self.tags.iter().all(|(name, value)| tags.get(name) == Some(value))
     }
-}
-
-/// Whether a pattern with `*` for any text stands for the name. In one pass: no pattern makes it slow.
-fn matches(pattern: &str, name: &str) -> bool {
-    let mut parts = pattern.split('*');
-    let Some(mut rest) = parts.next().and_then(|first| name.strip_prefix(first)) else { return false };
-    let Some(last) = parts.next_back() else { return rest.is_empty() };
-    for part in parts {
-        // The first place is as good as any later one: it leaves most for what follows.
-        let Some((_, after)) = rest.split_once(part) else { return false };
-        rest = after;
-    }
-    rest.ends_with(last)
 }
 
 impl Tenants<'_> {
@@ -80,32 +68,6 @@ impl Tenants<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_pattern_stands_for_names() {
-        for (pattern, name, yes) in [
-            ("gpt-4o", "gpt-4o", true),
-            ("gpt-4o", "gpt-4o-mini", false),
-            ("gpt-4o*", "gpt-4o", true),
-            ("gpt-4o*", "gpt-4o-mini", true),
-            ("*-mini", "gpt-4o-mini", true),
-            ("*-mini", "gpt-4o-mini-2", false),
-            ("openai/*", "openai/gpt-4o", true),
-            ("openai/*", "azure/openai/gpt-4o", false),
-            ("*claude*", "anthropic/claude-opus", true),
-            ("a*b*c", "a-b-b-c", true),
-            ("a*b*c", "acb", false),
-            ("a*a", "a", false), // two letters, not one counted twice
-            ("*", "", true),
-            ("*", "anything", true),
-            ("**", "anything", true),
-            ("", "", true),
-            ("", "a", false),
-            ("GPT*", "gpt-4o", false),
-        ] {
-            assert_eq!(matches(pattern, name), yes, "{pattern:?} of {name:?}");
-        }
-    }
 
     #[test]
     fn a_scope_covers_what_all_of_it_says() {

@@ -14,6 +14,7 @@ on_both_databases!(
     what_does_not_fit_is_the_platforms_overrun,
     a_release_frees_all_and_tells_what_it_cost,
     a_hold_grows_within_the_limit,
+    a_growth_whose_answer_was_lost_is_no_conflict,
     nothing_free_admits_no_call_not_even_a_free_one,
     a_suspended_wallet_admits_nothing_and_breaks_nothing,
     prepaid_money_is_spent_once_whatever_the_window,
@@ -89,6 +90,20 @@ async fn a_release_frees_all_and_tells_what_it_cost(world: World) {
     assert_eq!((receipt.status.as_str(), receipt.cost, receipt.price), ("released", usd("0.01"), Money::ZERO));
     assert_eq!(world.used(who.wallet).await, ("0".into(), "0".into()));
     assert_eq!(status(&world.ledger, call).await, "released");
+}
+
+async fn a_growth_whose_answer_was_lost_is_no_conflict(world: World) {
+    for (lost, asked, held) in [("0.2", "0.2", "0.3"), ("0.2", "0.1", "0.3"), ("0.2", "0.5", "0.6")] {
+        let who = world.spender(limit("1")).await;
+        let mut hold = world.reserve(&who, "0.1").await.unwrap();
+        // It is on its way when it is dropped.
+        let lose = tokio::time::timeout(std::time::Duration::ZERO, world.ledger.grow(&mut hold, usd(lost))).await;
+        assert!(lose.is_err() && hold.amount() == usd("0.1"), "the answer was there at once");
+        world.ledger.grow(&mut hold, usd(asked)).await.unwrap_or_else(|error| panic!("{lost} {asked}: {error}"));
+        assert_eq!(hold.amount(), usd(held), "{lost} {asked}");
+        assert_eq!(world.used(who.wallet).await, ("0".into(), held.into()), "{lost} {asked}");
+        world.settle(hold, "0.1").await;
+    }
 }
 
 async fn a_hold_grows_within_the_limit(world: World) {

@@ -12,6 +12,8 @@ on_both_databases!(
     a_late_release_gives_all_of_it_back,
     a_hold_past_its_time_is_an_orphan_though_its_process_lives,
     a_settled_call_survives_the_restart_of_its_process,
+    a_hold_that_cannot_be_expired_keeps_no_other_one,
+    a_call_whose_process_named_no_chain_is_read_as_one_of_its_wallet,
 );
 
 /// Starts another process while the first is as good as dead.
@@ -102,4 +104,44 @@ async fn a_settled_call_survives_the_restart_of_its_process(world: World) {
     assert_eq!((receipt.status.as_str(), receipt.price), ("settled", usd("0.3")));
     assert_eq!(next.keyed_hash("test", b"x"), world.ledger.keyed_hash("test", b"x"), "the secret stays");
     next.close().await;
+}
+
+async fn a_hold_that_cannot_be_expired_keeps_no_other_one(world: World) {
+    let who = world.spender(limit("1")).await;
+    let mut calls = Vec::new();
+    for _ in 0..4 {
+        world.clock.advance(Duration::from_millis(1));
+        calls.push(world.reserve(&who, "0.1").await.unwrap().call());
+    }
+    let spoil = async |column: &str, call| {
+        world.meddle(&format!("UPDATE holds SET {column} = 'spoilt' WHERE call_id = '{call}'")).await.unwrap();
+    };
+    // On SQLite every batch reads all holds, those with an unreadable chain among them.
+    spoil(if world.on == On::Sqlite { "legs" } else { "chain" }, calls[0]).await;
+    spoil("legs", calls[2]).await;
+    let next = successor(&world).await;
+    for call in [calls[1], calls[3]] {
+        assert_eq!(status(&next, call).await, "expired");
+    }
+    next.expire_orphans().await.expect("what cannot be expired is tried again, not for ever");
+    let standing = next.standings(&[who.wallet]).await.unwrap()[&who.wallet];
+    assert_eq!((standing.spent, standing.held), (usd("0.2"), usd("0.2")), "it stays held");
+    next.close().await;
+}
+
+async fn a_call_whose_process_named_no_chain_is_read_as_one_of_its_wallet(world: World) {
+    let who = world.spender(limit("1")).await;
+    let ended = world.reserve(&who, "0.1").await.unwrap();
+    world.clock.advance(Duration::from_millis(1));
+    let (running, ended) = (world.reserve(&who, "0.2").await.unwrap(), world.settle(ended, "0.1").await);
+    for table in ["holds", "receipts"] {
+        world.meddle(&format!("UPDATE {table} SET chain = ''")).await.unwrap();
+    }
+    assert_eq!(world.ledger.receipts().get(ended.call).await.unwrap(), Some(ended.clone()));
+    let all = world.ledger.receipts().list(&ReceiptFilter::default(), None, 9).await.unwrap();
+    assert_eq!(all.iter().map(|it| it.call).collect::<Vec<_>>(), [running.call(), ended.call]);
+    let own = ReceiptFilter { wallet: Some(who.wallet), ..ReceiptFilter::default() };
+    assert_eq!(world.ledger.receipts().list(&own, None, 9).await.unwrap(), all);
+    world.meddle(&format!("UPDATE holds SET chain = '{}'", who.wallet)).await.unwrap();
+    world.settle(running, "0.1").await;
 }

@@ -97,6 +97,15 @@ async fn a_list_is_taken_over_once(world: World) {
     let found = book.price(org, &["openai/model-123"], world.clock.now()).unwrap();
     assert_eq!(found.rates.input, usd("12.35"));
     assert_eq!(world.count("SELECT COUNT(*) FROM prices").await, 250);
+    let told = TrailFilter { kind: Some("PRICES_IMPORTED".into()), ..TrailFilter::default() };
+    let told = world.ledger.trail().list(None, &told, None, 100).await.unwrap();
+    assert_eq!(told.len(), 3, "each part says what it is a part of");
+    assert!(told.iter().all(|line| line.json.contains("\"of\":250")), "{told:?}");
+    for dry_run in [true, false] {
+        let how = Import { org: Some(world.ledger.new_id()), dry_run, ..Import::default() };
+        let nobody = world.ledger.prices().import(&file, &how, &Actor::System).await;
+        assert!(matches!(nobody, Err(TenantError::Invalid { field: "org", .. })), "{nobody:?}");
+    }
     world.ledger.trail().export(None).await.unwrap();
 }
 

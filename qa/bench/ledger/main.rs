@@ -19,6 +19,10 @@ use qa::postgres::{Care, Postgres, name_of};
 
 use crate::books::{Books, Figures};
 
+/// The program's own; the plain versions have it too.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// How a run is to be.
 struct Plan {
     span: Duration,

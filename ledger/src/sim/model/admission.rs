@@ -73,10 +73,13 @@ impl Books {
         ensure!(dear.is_none() || self.open(&legs).is_err(), "{dear:?} was not asked for a cheaper plan");
         if let Err(ReserveError::Held(over)) = told {
             // Nothing is written down: whoever is patient asks again.
-            ensure!(asked.patient && over.is_held(), "{over:?} is not for lack of patience");
+            ensure!(asked.patient && self.is_held(&legs, amount), "{over:?} is not for lack of patience");
             return self.admission(&legs, amount, Some(&ReserveError::OverLimit(*over)));
         }
         self.admission(&legs, amount, told.as_ref().err())?;
+        if matches!(told, Err(ReserveError::OverLimit(_))) {
+            ensure!(!asked.patient || !self.is_held(&legs, amount), "{amount} could have waited for what is held");
+        }
         let chain = ChainId::of(who.wallet, asked.extra);
         match told {
             Ok(Taken::New { amount: held, warnings }) => {
@@ -124,9 +127,8 @@ impl Books {
             }
         };
         if open.amount != from {
-            let again = open.amount == to && matches!(told, Ok((held, _)) if held == to);
-            let other = open.amount != to && matches!(told, Err(ReserveError::Conflict(_)));
-            ensure!(again || other, "a repeated growth to {to} of {} was answered {told:?}", open.amount);
+            let right = matches!(told, Ok((held, [])) if held == open.amount);
+            ensure!(right, "a growth from {from} to {to} of {} was answered {told:?}", open.amount);
             return Ok(());
         }
         self.admission(&open.legs, to - from, told.err())?;
@@ -165,6 +167,11 @@ impl Books {
             terms.soft_action == SoftAction::Downgrade && soft_limits(terms).iter().any(|limit| used > nanos(*limit))
         };
         legs.iter().filter(|_| amount > 0).find(past).map(|leg| leg.wallet)
+    }
+
+    /// Whether every wallet had room if it held nothing.
+    fn is_held(&self, legs: &[Leg], amount: i128) -> bool {
+        legs.iter().all(|leg| self.admitting_unheld(leg) >= amount.max(1))
     }
 
     /// Rule 5 and rule 1: nothing is admitted by a wallet that is suspended or has not so much free; all else is.
@@ -267,13 +274,14 @@ impl Books {
     /// Something delivered elsewhere is charged where it fits, once for each reference.
     pub(super) fn charge(
         &mut self,
-        charge: (Id<Call>, Who, bool, i64, i64),
+        charge: Charged,
         reference: &str,
         at: Timestamp,
         told: &Result<Id<Call>, ChargeError>,
     ) -> Verdict {
         let (call, who, keyed, cost, price) = charge;
-        if let Some(done) = self.charges.get(reference) {
+        let name = (who.org, reference.to_owned());
+        if let Some(done) = self.charges.get(&name) {
             // On nobody's behalf, any key of the wallet is none.
             let who = if keyed { who } else { Who { key: done.1.key, ..who } };
             let right = match told {
@@ -306,8 +314,8 @@ impl Books {
         self.entry(who.org, "CHARGE", call.to_string());
         self.shift(&legs, 0, amount);
         self.warn(&legs, who.org, call);
-        self.post("charge", chain.to_string(), &legs, Some(call), (0, amount, 0));
-        self.charges.insert(reference.to_owned(), charge);
+        self.post("settle", chain.to_string(), &legs, Some(call), (0, amount, 0));
+        self.charges.insert(name, charge);
         let who = if keyed { who } else { Who { key: NO_KEY, ..who } };
         let (cost, price) = (i128::from(cost), amount);
         let bill = Bill { cost, price, asked: price, ..Bill::of(who, (chain, legs), Status::Settled, ASKED) };
