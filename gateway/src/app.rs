@@ -254,3 +254,49 @@ fn refusal(error: ReserveError) -> Refusal {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+    use ledger::{Actor, CallRecord, NewKey, NewOrg, NewWallet, WalletKind};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_growth_whose_answer_was_lost_is_known_to_the_next() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let url = format!("sqlite://{}", folder.path().join("ledger.db").display());
+        let ledger = Ledger::open(ledger::Options::new(url)).await.expect("a ledger");
+        let tenants = ledger.tenants();
+        let org = NewOrg { id: ledger.new_id(), name: "org".into() };
+        let org = tenants.create_org(org, &Actor::System).await.expect("an org").id;
+        let wallet = NewWallet::new(ledger.new_id(), org, "wallet", WalletKind::Org);
+        let wallet = tenants.create_wallet(wallet, &Actor::System).await.expect("a wallet").id;
+        let key = NewKey::new(ledger.new_id(), "key", wallet);
+        let key = tenants.create_key(key, &Actor::System).await.expect("a key").0.id;
+        let nanos = Money::from_nanos;
+        // What is asked next is above or below what the lost growth has taken.
+        for next in [300, 200, 150] {
+            let order = Order {
+                call: ledger.new_id(),
+                org,
+                key,
+                wallet,
+                extra: Vec::new(),
+                amount: nanos(100),
+                estimate: None,
+                patient: false,
+                downgraded: false,
+                expires_at: ledger.clock().now().after(Duration::from_secs(60)),
+                claim: None,
+                record: CallRecord::default(),
+            };
+            let Ok(Reserved::New(mut hold)) = ledger.reserve(order).await else { panic!("a hold") };
+            // Sent, and never waited for.
+            assert!(ledger.try_grow(&mut hold, nanos(100)).now_or_never().is_none());
+            grow(&ledger, &mut hold, nanos(next), true).await.expect("a growth");
+            assert_eq!(hold.amount(), nanos(next.max(200)));
+        }
+        ledger.close().await;
+    }
+}
