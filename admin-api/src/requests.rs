@@ -191,8 +191,8 @@ impl From<CorrectError> for Problem {
                 code: "request_not_charged",
                 detail: format!("{id} was never charged, so there is nothing to correct; book a charge of its own"),
             },
-            CorrectError::Price(_) => amount("price_usd", "must not be negative, and the sum within what can be told"),
-            CorrectError::Cost(_) => amount("cost_usd", "must not be negative"),
+            CorrectError::Price(_) => amount("price_usd", "must be from 0 to 1000000: no request is worth more"),
+            CorrectError::Cost(_) => amount("cost_usd", "must be from 0 to 1000000: no request is worth more"),
             CorrectError::Conflict(_) => {
                 Problem::Mismatch("this Idempotency-Key was used before with other content".into())
             }

@@ -587,7 +587,8 @@ impl<'a> Batch<'a> {
         }
     }
 
-    /// The first call that a limit refuses in a window is worth telling; the next ones are not.
+    /// The first call that a limit refuses in a window is worth telling, and the first one when nearly nothing is left: one
+    /// that was simply too large must not keep the real end from being told. The next ones are not.
     pub(crate) fn alert_limit(&mut self, org: Id<Org>, error: &ReserveError) {
         let ReserveError::OverLimit(over) = error else { return };
         let by = self.loaded.wallets.terms.get(&over.wallet).map_or("hard_limit", |terms| barred_by(terms, over.limit));
@@ -597,7 +598,8 @@ impl<'a> Batch<'a> {
         });
         let calendar = self.loaded.wallets.terms.get(&over.wallet).map_or_else(Calendar::default, |terms| terms.window);
         let window = calendar.period(self.effect.at).key();
-        self.alert(org, over.wallet, alert::HARD_LIMIT, (window, over.limit), content);
+        let about = format!("{window} {}{}", over.limit.nanos(), if over.is_used_up() { " used up" } else { "" });
+        self.tell(org, over.wallet, alert::HARD_LIMIT, &about, &content);
     }
 
     /// Into the outbox, once: what is told is named by what it is about.

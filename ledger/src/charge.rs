@@ -8,7 +8,7 @@ use crate::audit::{Actor, Entry, kind};
 use crate::error::{OverLimit, StoreError};
 use crate::id::{Call, Id, JournalRow, Key, Wallet};
 use crate::ledger::Ledger;
-use crate::money::Money;
+use crate::money::{Money, NANOS_PER_USD};
 use crate::order::Receipt;
 use crate::price::Usage;
 use crate::queue::{ChargeJob, ConfirmJob, CorrectJob, Job};
@@ -107,6 +107,10 @@ pub enum ConfirmError {
     Store(#[from] StoreError),
 }
 
+/// More than any one request can be worth, in dollars: beyond it an operator has mistyped, and what cannot be charged of it
+/// would be the platform's loss.
+pub const MOST_CORRECTED: Money = Money::from_nanos(1_000_000 * NANOS_PER_USD);
+
 impl Ledger {
     /// Charges something that was delivered elsewhere, in every wallet of the chain or in none. Durable when it returns,
     /// and so is a refusal. The same again, by id or by reference, is answered with the first one's receipt.
@@ -162,10 +166,10 @@ impl Ledger {
 
     /// Books what a call truly cost and is charged, in the windows that it was charged in.
     pub async fn correct(&self, correction: Correction) -> Result<Receipt, CorrectError> {
-        if correction.price.is_negative() {
+        if correction.price.is_negative() || correction.price > MOST_CORRECTED {
             return Err(CorrectError::Price(correction.price));
         }
-        if correction.cost.is_negative() {
+        if correction.cost.is_negative() || correction.cost > MOST_CORRECTED {
             return Err(CorrectError::Cost(correction.cost));
         }
         let Some(receipt) = self.receipts().get(correction.call).await? else {

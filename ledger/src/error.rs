@@ -101,6 +101,14 @@ pub struct OverLimit {
     pub resets_at: Option<Timestamp>,
 }
 
+impl OverLimit {
+    /// Whether a twentieth of the limit at most is left.
+    pub fn is_used_up(&self) -> bool {
+        let used = i128::from(self.spent.nanos()) + i128::from(self.held.nanos());
+        used * 20 >= i128::from(self.limit.nanos()) * 19
+    }
+}
+
 /// Why nothing was given back.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum RefundError {

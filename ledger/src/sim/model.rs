@@ -238,7 +238,9 @@ impl Books {
     fn alert_limit(&mut self, error: &ReserveError, at: Timestamp) {
         if let ReserveError::OverLimit(over) = error {
             let window = self.terms[&over.wallet].window.period(at).key();
-            self.alerts.insert(("hard_limit", over.wallet, window, over.limit.nanos()));
+            let used_up = (nanos(over.spent) + nanos(over.held)) * 20 >= nanos(over.limit) * 19;
+            let kind = if used_up { "used_up" } else { "hard_limit" };
+            self.alerts.insert((kind, over.wallet, window, over.limit.nanos()));
         }
     }
 

@@ -118,6 +118,13 @@ impl Store {
     }
 }
 
+/// Adds to the account of overrun. A sum beyond what can be told stays at what can: nobody's settlement waits for it.
+const BOOK_OVERRUN: &str = "UPDATE accounts SET amount = CASE
+        WHEN $1 > 0 AND amount > 9223372036854775807 - $1 THEN 9223372036854775807
+        WHEN $1 < 0 AND amount < -9223372036854775807 - $1 THEN -9223372036854775807
+        ELSE amount + $1 END
+      WHERE name = 'overrun'";
+
 /// What a database url names.
 pub(crate) enum Place {
     Sqlite(PathBuf),

@@ -679,10 +679,7 @@ async fn save_rare(db: &mut PgConnection, loaded: &Loaded, effect: &Effect) -> R
     }
     super::charges::save_postgres(db, effect).await?;
     if effect.overrun != Money::ZERO {
-        sqlx::query("UPDATE accounts SET amount = amount + $1 WHERE name = 'overrun'")
-            .bind(effect.overrun.nanos())
-            .execute(&mut *db)
-            .await?;
+        sqlx::query(super::BOOK_OVERRUN).bind(effect.overrun.nanos()).execute(&mut *db).await?;
     }
     Ok(())
 }

@@ -212,8 +212,7 @@ impl SqliteStore {
         }
         super::charges::save_sqlite(db, effect)?;
         if effect.overrun != Money::ZERO {
-            db.prepare_cached("UPDATE accounts SET amount = amount + ?1 WHERE name = 'overrun'")?
-                .execute([effect.overrun.nanos()])?;
+            db.prepare_cached(super::BOOK_OVERRUN)?.execute([effect.overrun.nanos()])?;
         }
         save_alerts(db, effect)?;
         save_audit(db, loaded, effect)?;

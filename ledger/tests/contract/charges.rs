@@ -29,6 +29,7 @@ on_both_databases!(
     a_refund_that_fails_is_loud,
     the_books_of_charges_and_corrections_stay,
     what_was_used_of_a_provider_is_summed_by_day_key_and_model,
+    a_price_beyond_any_request_is_a_typing_error_and_the_platforms_account_cannot_overflow,
 );
 
 fn to_charge(world: &World, who: &Spender, price: &str, reference: &str) -> NewCharge {
@@ -191,7 +192,7 @@ async fn a_charge_that_does_not_fit_changes_nothing_and_is_blocked_durably(world
     assert!(matches!(suspended, Err(ChargeError::Suspended { wallet }) if wallet == root), "{suspended:?}");
     assert_eq!(told(&world, &who, "BLOCK").await.len(), 4);
     let alerts = world.count("SELECT COUNT(*) FROM alerts WHERE kind = 'hard_limit'").await;
-    assert_eq!(alerts, 1, "the first refusal of a window is told");
+    assert_eq!(alerts, 2, "the first refusal of a window is told, and the first when nothing is left");
 }
 
 async fn bad_charges_are_refused_and_change_nothing(world: World) {
@@ -346,7 +347,7 @@ async fn what_was_never_charged_is_not_corrected(world: World) {
     ] {
         assert!(matches!(world.ledger.correct(bad).await, Err(CorrectError::Price(_) | CorrectError::Cost(_))));
     }
-    let most = world.ledger.correct(Correction { price: Money::MAX, ..to_correct(&world, paid.call, "0") }).await;
+    let most = world.ledger.correct(Correction { price: usd("1000000"), ..to_correct(&world, paid.call, "0") }).await;
     assert_eq!(most.unwrap().price, usd("1"), "whatever is asked, the limit holds");
 }
 
@@ -550,4 +551,25 @@ async fn what_was_used_of_a_provider_is_summed_by_day_key_and_model(world: World
     assert_eq!(told, expected);
     assert_eq!(world.ledger.receipts().usage("openai", day + 1..day + 2).await.unwrap().len(), 1);
     assert_eq!(world.ledger.receipts().usage("open", day..day + 2).await.unwrap().len(), 0);
+}
+
+async fn a_price_beyond_any_request_is_a_typing_error_and_the_platforms_account_cannot_overflow(world: World) {
+    let who = world.spender(limit("1")).await;
+    let hold = world.reserve(&who, "0.1").await.unwrap();
+    let call = hold.call();
+    world.ledger.settle(hold, charge("0.05")).await.unwrap();
+    for (price, cost) in [("1000000.000000001", "0"), ("0", "1000000.000000001"), ("-0.1", "0")] {
+        let wrong = Correction { cost: usd(cost), ..to_correct(&world, call, price) };
+        let error = world.ledger.correct(wrong).await.expect_err(price);
+        assert!(matches!(error, CorrectError::Price(_) | CorrectError::Cost(_)), "{error}");
+    }
+    // A provider's absurd bill is the platform's, twice over, and nobody's settlement waits for it.
+    for _ in 0..2 {
+        let rich = world.spender(limit("1")).await;
+        let hold = world.reserve(&rich, "0.1").await.unwrap();
+        let absurd = Charge { cost: Money::MAX, price: Money::MAX, record: CallRecord::default() };
+        let receipt = world.ledger.settle(hold, absurd).await.unwrap();
+        assert!(receipt.overrun > usd("9000000000"));
+    }
+    assert_eq!(world.ledger.overrun().await.unwrap(), Money::MAX);
 }
