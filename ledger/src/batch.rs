@@ -318,7 +318,8 @@ impl<'a> Batch<'a> {
         }
         let same = match &job.how {
             Resolution::Settle { price } => {
-                let told = receipt.price.plus(receipt.overrun) == Some(*price) || kept_by_refund(&receipt, *price);
+                let whole = receipt.price <= *price && book::overrun(*price, receipt.price) == Ok(receipt.overrun);
+                let told = whole || kept_by_refund(&receipt, *price);
                 receipt.status == Status::Settled && told
             }
             Resolution::Release { reason } => {

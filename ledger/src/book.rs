@@ -144,7 +144,7 @@ pub fn apply(wallets: &mut Wallets, at: Timestamp, op: &Op<'_>) -> Result<Moveme
         }
         Op::Settle { legs, held, price: asked } => {
             let price = asked.min(held.plus(wallets.room(legs)).unwrap_or(Money::MAX));
-            let overrun = minus(asked, price)?;
+            let overrun = overrun(asked, price)?;
             let movement = wallets.move_all("settle", legs.to_vec(), minus(Money::ZERO, held)?, price)?;
             Ok(Movement { price, overrun, overrun_delta: overrun, ..movement })
         }
@@ -166,7 +166,7 @@ pub fn apply(wallets: &mut Wallets, at: Timestamp, op: &Op<'_>) -> Result<Moveme
         Op::Adjust { legs, booked, overrun: was, price: asked, refunded } => {
             let most = booked.plus(wallets.room(legs)).unwrap_or(Money::MAX);
             let price = asked.min(most).max(refunded);
-            let overrun = minus(asked, price)?.max(Money::ZERO);
+            let overrun = overrun(asked, price)?;
             let overrun_delta = minus(overrun, was)?;
             let movement = wallets.move_all("adjust", legs.to_vec(), Money::ZERO, minus(price, booked)?)?;
             Ok(Movement { price, overrun, overrun_delta, ..movement })
@@ -185,6 +185,15 @@ pub fn apply(wallets: &mut Wallets, at: Timestamp, op: &Op<'_>) -> Result<Moveme
             Ok(Movement { kind: "fund", legs, funded_delta: amount, ..Movement::default() })
         }
     }
+}
+
+/// The most of one call's price that is booked as overrun, some nine million dollars. What is beyond it is a provider's
+/// slip, or ours: the account of all overrun must not come to where no sum can be told, and no call be settled.
+pub const MOST_OVERRUN: Money = Money::from_nanos(i64::MAX / 1024);
+
+/// What of a price cannot be charged.
+pub(crate) fn overrun(asked: Money, price: Money) -> Result<Money, Denial> {
+    Ok(minus(asked, price)?.clamp(Money::ZERO, MOST_OVERRUN))
 }
 
 fn minus(a: Money, b: Money) -> Result<Money, Denial> {

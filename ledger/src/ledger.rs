@@ -9,6 +9,7 @@ use sha2::Sha256;
 use tokio::sync::{oneshot, watch};
 
 use crate::audit::{Actor, Entry, kind};
+use crate::book::MOST_OVERRUN;
 use crate::clock::{Clock, Timestamp};
 use crate::entropy::Entropy;
 use crate::error::{FundError, RefundError, ReserveError, StoreError, Unready};
@@ -248,6 +249,10 @@ impl Ledger {
     pub fn settle(&self, hold: Hold, charge: Charge) -> Pending<Receipt> {
         // A price below nothing would be a refund that nobody asked for.
         let charge = Charge { cost: charge.cost.max(Money::ZERO), price: charge.price.max(Money::ZERO), ..charge };
+        if charge.price > MOST_OVERRUN {
+            let (call, price) = (hold.call, charge.price);
+            tracing::error!(%call, %price, "a call is to be charged an absurd price: at most {MOST_OVERRUN} of it is overrun");
+        }
         let entry = resolution_entry(&hold, kind::SETTLE, &charge.record).text("cost_usd", charge.cost);
         self.resolve(hold, Resolution::Settle { price: charge.price }, charge.cost, charge.record, entry)
     }

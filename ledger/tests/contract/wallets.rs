@@ -186,6 +186,8 @@ async fn a_threshold_that_blocks_is_the_limit(world: World) {
             other => panic!("{other:?}"),
         }
     }
+    let told = world.pairs("SELECT content, at FROM alerts WHERE kind = 'hard_limit'").await;
+    assert!(matches!(&told[..], [(content, _)] if content.contains(r#""by":"soft_limit""#)), "{told:?}");
     let mut hold = world.reserve(&who, "0.5").await.unwrap();
     assert!(matches!(world.ledger.grow(&mut hold, usd("0.2")).await, Err(ReserveError::OverLimit(_))));
     world.settle(hold, "0.8").await;
