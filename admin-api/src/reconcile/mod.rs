@@ -21,6 +21,10 @@ use report::ReportBody;
 
 /// The longest time that one export may tell of: every receipt of it is read.
 const MOST_DAYS: i64 = 92;
+/// Each is a line of the answer.
+const MOST_NAMES: usize = 5_000;
+/// One export is compared at a time.
+static TURN: tokio::sync::Semaphore = tokio::sync::Semaphore::const_new(1);
 /// Bills are rounded to the cent.
 const TOLERANCE: Money = Money::from_nanos(10_000_000);
 
@@ -70,6 +74,8 @@ pub(crate) async fn create(
     if tolerance.is_negative() {
         return Err(parameter("tolerance_usd", "must not be negative".into()));
     }
+    // Exports are large and calls are not: one at a time, and never on the threads that carry calls.
+    let _turn = TURN.acquire().await.map_err(|_| Problem::Fault)?;
     let (layout, billed) = apart(move || layout::read(&csv, layout)).await??;
     let (Some(first), Some(last)) = (billed.iter().map(|it| it.day).min(), billed.iter().map(|it| it.day).max()) else {
         return Err(whole("the export has a header and no lines that tell of any use"));
@@ -84,8 +90,12 @@ pub(crate) async fn create(
     }
     let keys = compare::keys(&billed, key.as_deref()).map_err(|found| parameter("key", which(&found)))?;
     let used = state.ledger.receipts().usage(&provider, first..last + 1).await?;
-    let found = compare::compare(&used, &billed, &keys, tolerance)
+    let found = apart(move || compare::compare(&used, &billed, &keys, tolerance))
+        .await?
         .map_err(|_| whole("the sums of the export are more than can be told"))?;
+    if found.by_model.len().max(found.by_key.len()) > MOST_NAMES {
+        return Err(whole(format!("the export names more than {MOST_NAMES} models or keys: send it in parts")));
+    }
     let answer = ReportBody::of(provider, layout.word(), first..=last, found);
     let entry = Entry::new(None, "RECONCILED", caller.actor())
         .with("provider", &answer.provider)
