@@ -182,6 +182,7 @@ fn corrected(was: &ReceiptRow, asked: &Correction) -> Option<Arc<str>> {
     let members = record.as_object_mut()?;
     if let Some(usage) = &asked.usage {
         members.insert("usage".to_owned(), serde_json::to_value(usage).ok()?);
+        members.shift_remove("counted"); // it was of the use that is put right
     }
     if let Some(version) = &asked.price_version {
         members.insert("price_version".to_owned(), version.as_str().into());
