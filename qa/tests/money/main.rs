@@ -201,9 +201,9 @@ async fn three_processes_one_limit_and_one_of_them_killed_on_the_way() {
     let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
     let callers = Callers::start(&urls, &keys, "counted", 24);
     callers.until(10, || world.log()).await;
-    for _ in 0..2 {
-        cross(&world, &whole.org, &root).await;
-    }
+    cross(&world, &whole.org, &root).await;
+    callers.until(20, || world.log()).await;
+    cross(&world, &whole.org, &root).await;
     until_settled(&world).await;
     third.kill();
     // Until there is nothing free; holds of the killed process are part of what is not.
@@ -230,10 +230,12 @@ async fn three_processes_one_limit_and_one_of_them_killed_on_the_way() {
         let leaf = Tenant { wallet: leaf.clone(), wallets: vec![leaf], ..books.clone() };
         world.assert_balanced(&leaf).await;
     }
-    // A circle of locks is broken and tried again: no caller hears of it.
+    // A circle of locks is broken and tried again. On a machine so busy that a batch's two seconds are over by then, its
+    // callers are refused; never is anything else said.
     let others: Vec<_> =
         told.tally.keys().filter(|(status, code)| (*status, code.as_str()) != (429, "budget_exceeded")).collect();
-    assert!(others.iter().all(|(status, _)| *status == 200), "{others:?}");
+    let told_well = |(status, code): &(u16, String)| *status == 200 || code == "ledger_unavailable";
+    assert!(others.into_iter().all(told_well), "{:?}", told.tally);
     let log = std::fs::read_to_string(qa::postgres::server().folder().join("log")).expect("the server's log");
     assert!(log.contains("deadlock detected"), "no circle of locks was made");
 }
