@@ -58,7 +58,8 @@ const CUTS: &[Cut] = &[
     ("writer.loaded", 3, Json, Expired),
     ("writer.saved", 3, Stream, Expired),
     ("writer.committed", 3, Stream, Settled),
-    ("writer.answered", 3, Json, Settled),
+    // The word is out: it may reach the caller before the process ends.
+    ("writer.answered", 3, Json, Either),
     ("call.settled", 1, Json, Settled),
     ("call.settled", 1, Stream, Settled),
     ("call.failed", 1, InVain, Expired),
