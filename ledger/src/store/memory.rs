@@ -42,6 +42,7 @@ impl Memory {
         if self.counters.len() > MOST {
             self.counters.clear();
             self.terms.clear();
+            self.ever.clear();
         }
     }
 

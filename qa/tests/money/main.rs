@@ -202,6 +202,7 @@ async fn three_processes_one_limit_and_one_of_them_killed_on_the_way() {
     let callers = Callers::start(&urls, &keys, "counted", 24);
     callers.until(10, || world.log()).await;
     cross(&world, &whole.org, &root).await;
+    // Not at once: a batch that loses twice has waited longer than its callers do.
     callers.until(20, || world.log()).await;
     cross(&world, &whole.org, &root).await;
     until_settled(&world).await;
@@ -230,12 +231,10 @@ async fn three_processes_one_limit_and_one_of_them_killed_on_the_way() {
         let leaf = Tenant { wallet: leaf.clone(), wallets: vec![leaf], ..books.clone() };
         world.assert_balanced(&leaf).await;
     }
-    // A circle of locks is broken and tried again. On a machine so busy that a batch's two seconds are over by then, its
-    // callers are refused; never is anything else said.
+    // A circle of locks is broken and tried again: no caller hears of it.
     let others: Vec<_> =
         told.tally.keys().filter(|(status, code)| (*status, code.as_str()) != (429, "budget_exceeded")).collect();
-    let told_well = |(status, code): &(u16, String)| *status == 200 || code == "ledger_unavailable";
-    assert!(others.into_iter().all(told_well), "{:?}", told.tally);
+    assert!(others.iter().all(|(status, _)| *status == 200), "{others:?}");
     let log = std::fs::read_to_string(qa::postgres::server().folder().join("log")).expect("the server's log");
     assert!(log.contains("deadlock detected"), "no circle of locks was made");
 }
