@@ -307,6 +307,10 @@ impl<'a> Batch<'a> {
 
     fn resolve(&mut self, job: &ResolveJob) -> Result<ReceiptRow, StoreError> {
         if let Some(hold) = self.loaded.holds.get(&job.call).cloned() {
+            // Nobody knows whether what is given back was ever made: another's hold by the same name is not it.
+            if matches!(job.how, Resolution::GiveBack) && hold.chain != job.chain {
+                return Err(StoreError::UnknownCall(job.call));
+            }
             return self.resolve_hold(job, &hold);
         }
         let Some(receipt) = self.loaded.receipts.get(&job.call).cloned() else {

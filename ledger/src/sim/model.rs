@@ -173,7 +173,7 @@ impl Books {
                 let how = How { status: Status::Released, price: 0, reason: Some((*reason).to_owned()) };
                 self.resolve(*call, how, i128::from(*cost), "{}", told)
             }
-            (Step::GiveBack { call, .. }, Answer::Resolve(told)) => self.give_back(*call, told),
+            (Step::GiveBack { call, chain, .. }, Answer::Resolve(told)) => self.give_back(*call, *chain, told),
             (Step::Record { org, number }, Answer::Done(Ok(()))) => {
                 ensure!(self.noted.insert(*number), "note {number} was written twice");
                 self.entry(*org, "NOTE", format!("\"{number}\""));

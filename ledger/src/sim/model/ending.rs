@@ -98,8 +98,18 @@ impl Books {
         bill
     }
 
-    pub(super) fn give_back(&mut self, call: Id<Call>, told: &Result<ReceiptRow, StoreError>) -> Verdict {
+    pub(super) fn give_back(
+        &mut self,
+        call: Id<Call>,
+        chain: ChainId,
+        told: &Result<ReceiptRow, StoreError>,
+    ) -> Verdict {
         let bill = match self.calls.get(&call).cloned() {
+            // Not there, or another's by the same name.
+            Some(Life::Open(open)) if open.chain != chain => {
+                ensure!(matches!(told, Err(StoreError::UnknownCall(_))), "another's hold came back: {told:?}");
+                return Ok(());
+            }
             None => {
                 ensure!(matches!(told, Err(StoreError::UnknownCall(_))), "an unknown call came back: {told:?}");
                 return Ok(());
