@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use ledger::{AttemptRecord, CallRecord, Claim, Credential, Exact, FindingRecord, Id, SoftWarning, Timestamp};
-use providers::{Shape, Target};
+use providers::{Outside, Shape, Target};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
 
@@ -26,6 +26,8 @@ pub struct Call {
     /// `x-alfred-tags` and its synonyms, as they stood.
     pub tags: Vec<String>,
     pub content_length: Option<u64>,
+    /// What the address and the head say of the request.
+    pub outside: Outside,
     pub body: Body,
     /// The client left before its answer began.
     pub gone: CancellationToken,

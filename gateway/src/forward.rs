@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ledger::{AttemptRecord, Exact, Hold, Markup, Money, OverLimit, Rates};
-use providers::{Answer, ChatEvent, ChatRequest, Class, Outcome, ProviderError, Retry, Target};
+use providers::{Answer, AnswerEvent, Class, ModelRequest, Outcome, ProviderError, Retry, Target};
 
 use crate::app::App;
 use crate::case::{Case, millis};
@@ -25,9 +25,9 @@ pub struct Upstream {
     pub bills_on: bool,
     /// What a hold covers of this answer, under the cap that was sent.
     pub cover: Cover,
-    pub request: ChatRequest,
+    pub request: ModelRequest,
     /// What was read already, to be relayed first.
-    pub begun: VecDeque<ChatEvent>,
+    pub begun: VecDeque<AnswerEvent>,
     pub answer: Answer,
     pub meter: Meter,
     pub asked_at: Instant,
@@ -138,7 +138,7 @@ async fn attempt(
     offer: &Offer,
     cover: &Cover,
     held: Money,
-    request: &ChatRequest,
+    request: &ModelRequest,
     case: &mut Case,
 ) -> Result<Upstream, ProviderError> {
     let asked_at = Instant::now();
@@ -202,9 +202,9 @@ async fn begin(
     offer: &Offer,
     cover: &Cover,
     held: Money,
-    request: &ChatRequest,
+    request: &ModelRequest,
     meter: &mut Meter,
-) -> Result<(Answer, VecDeque<ChatEvent>), ProviderError> {
+) -> Result<(Answer, VecDeque<AnswerEvent>), ProviderError> {
     // A hold that is to grow must see the tokens come, whatever the caller wants to see.
     let gathers = !request.stream() && !cover.is_whole(held);
     let mut answer = match gathers {
@@ -214,13 +214,13 @@ async fn begin(
     let mut begun = VecDeque::new();
     while let Some(event) = answer.next().await {
         let event = event?;
-        if let ChatEvent::Usage(usage) = &event {
+        if let AnswerEvent::Usage(usage) = &event {
             meter.billed(*usage);
         }
         let enough = match &event {
-            ChatEvent::Delta(delta) => delta.content,
-            ChatEvent::End(_) => true,
-            ChatEvent::Usage(_) => false,
+            AnswerEvent::Delta(delta) => delta.content,
+            AnswerEvent::End(_) => true,
+            AnswerEvent::Usage(_) => false,
         };
         begun.push_back(event);
         if enough {

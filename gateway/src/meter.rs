@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use providers::{Calibration, ChatRequest, Counter, Delta, Ratio, Target};
+use providers::{Calibration, Counter, Delta, ModelRequest, Ratio, Target};
 
 /// Text that nobody asks about is kept up to this size, so that a long answer needs no more memory than this.
 const PIECE: usize = 256 << 10;
@@ -86,7 +86,7 @@ impl Meter {
     }
 
     /// What was used, all told. `complete`: the provider has said its last word.
-    pub fn usage(&mut self, target: &Target, request: &ChatRequest, complete: bool) -> ledger::Usage {
+    pub fn usage(&mut self, target: &Target, request: &ModelRequest, complete: bool) -> ledger::Usage {
         match (self.reported, complete) {
             (Some(usage), true) => read(&usage, usage.output, false),
             // A count from the middle of a stream knows the input, but not all of the output.
@@ -138,7 +138,7 @@ mod tests {
         let providers: Vec<ProviderConfig> = serde_yaml_ng::from_str("[{id: sim, kind: sim}]").expect("providers");
         let target = Fleet::build(&providers, &|_| None).expect("a fleet").target("sim/echo").expect("a target");
         let body = r#"{"model":"sim/echo","messages":[{"role":"user","content":"hello there"}]}"#;
-        let request = ChatRequest::parse(Shape::OpenAi, Bytes::from_static(body.as_bytes())).expect("a request");
+        let request = ModelRequest::parse(Shape::OpenAi, Bytes::from_static(body.as_bytes())).expect("a request");
         let told = |output| Usage { input: 9, cached_input: 4, output, ..Usage::default() };
         let text = "one two three four five";
         let own = target.count_output(text);

@@ -8,7 +8,7 @@ use axum::body::Body;
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt;
 use ledger::Claim;
-use providers::{BadRequest, ChatRequest};
+use providers::{BadRequest, ModelRequest};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::app::App;
@@ -26,7 +26,7 @@ const LONGEST_CLAIM: usize = 256;
 const PIECE: u64 = 4_096;
 
 /// Reads the body and what it asks.
-pub async fn parse(app: &Arc<App>, call: &mut Call, case: &mut Case) -> Result<ChatRequest, Refusal> {
+pub async fn parse(app: &Arc<App>, call: &mut Call, case: &mut Case) -> Result<ModelRequest, Refusal> {
     let body = std::mem::replace(&mut call.body, Body::empty());
     let whole = receive(body, call.content_length, app.limits.max_body_bytes(), &app.bodies);
     // A byte now and then would hold a place for hours.
@@ -36,8 +36,9 @@ pub async fn parse(app: &Arc<App>, call: &mut Call, case: &mut Case) -> Result<C
     if let Some(name) = &call.idempotency_key {
         case.claim = Some(claim(app, call, case, name, &bytes)?);
     }
-    let request =
-        on_this_thread_if_small(bytes.len(), || ChatRequest::parse(call.shape, bytes)).map_err(Refusal::BadRequest)?;
+    let outside = std::mem::take(&mut call.outside);
+    let request = on_this_thread_if_small(bytes.len(), || ModelRequest::parse_with(call.shape, bytes, outside))
+        .map_err(Refusal::BadRequest)?;
     case.stream = request.stream();
     case.claims = claims(app, &request, &call.tags)?;
     Ok(request)
@@ -113,7 +114,7 @@ fn claim(app: &App, call: &Call, case: &Case, name: &str, body: &[u8]) -> Result
 }
 
 /// What the client says of itself. It can never choose a wallet; what looks personal in it is masked before it is kept.
-fn claims(app: &App, request: &ChatRequest, headers: &[String]) -> Result<BTreeMap<String, String>, Refusal> {
+fn claims(app: &App, request: &ModelRequest, headers: &[String]) -> Result<BTreeMap<String, String>, Refusal> {
     let mut claims = BTreeMap::new();
     let mut keep = |name: &str, value: &str| {
         if claims.len() < MOST_CLAIMS && !name.is_empty() && name.len() <= LONGEST_CLAIM && value.len() <= LONGEST_CLAIM

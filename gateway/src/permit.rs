@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use ledger::{FindingRecord, Id, Tags, Wallet};
 use policies::{BudgetFacts, CallerFacts, Candidate, Decision, Facts, Obligations, RequestFacts, TimeFacts};
-use providers::{ChatRequest, HealthView, Target};
+use providers::{HealthView, ModelRequest, Target};
 use safety::{Action, Actions, Kind};
 
 use crate::case::{Caller, Case};
@@ -28,14 +28,14 @@ pub struct Permit<Request = ()> {
 }
 
 /// A permit whose duties were carried out on the request.
-pub type Cleared = Permit<ChatRequest>;
+pub type Cleared = Permit<ModelRequest>;
 
 /// Asks the policy. Where money wants a cheaper plan and the policy names a model, that one is asked for instead, under every
 /// rule; where it cannot be had, the call goes on as it was.
 pub fn permit(
     snapshot: &Snapshot,
     caller: &Caller,
-    asked: &ChatRequest,
+    asked: &ModelRequest,
     found: &Found,
     health: &HealthView,
     case: &mut Case,
@@ -138,7 +138,7 @@ struct Choice {
 }
 
 /// The targets behind the asked model and the client's own fallbacks, with whether an alias led there.
-fn candidates(snapshot: &Snapshot, asked: &ChatRequest) -> Result<Vec<Choice>, Refusal> {
+fn candidates(snapshot: &Snapshot, asked: &ModelRequest) -> Result<Vec<Choice>, Refusal> {
     let mut all: Vec<Choice> = Vec::new();
     for model in std::iter::once(asked.model()).chain(asked.fallbacks().iter().map(String::as_str)) {
         let found = snapshot.resolve(model).ok_or_else(|| Refusal::UnknownModel { model: model.to_owned() })?;
@@ -154,7 +154,7 @@ fn candidates(snapshot: &Snapshot, asked: &ChatRequest) -> Result<Vec<Choice>, R
 fn facts(
     snapshot: &Snapshot,
     caller: &Caller,
-    (asked, model): (&ChatRequest, &str),
+    (asked, model): (&ModelRequest, &str),
     found: &Found,
     case: &Case,
     health: &HealthView,
@@ -208,7 +208,7 @@ fn candidate(snapshot: &Snapshot, buyer: &Buyer, health: &HealthView, choice: &C
 
 impl Permit {
     /// Carries out what policy asked for about the findings: blocks, or lets only the redacted request on.
-    pub fn apply(self, asked: &ChatRequest, found: &Found, case: &mut Case) -> Result<Cleared, Refusal> {
+    pub fn apply(self, asked: &ModelRequest, found: &Found, case: &mut Case) -> Result<Cleared, Refusal> {
         let actions = actions(&self.obligations)?;
         let mut edits = Vec::new();
         let texts = if found.parts.is_empty() { Vec::new() } else { asked.texts() };

@@ -80,7 +80,8 @@ pub fn quote(
         return Err(Refusal::Unpriced { model: request.model().to_owned() });
     }
     let targets: Vec<_> = offers.iter().map(|offer| Arc::clone(&offer.target)).collect();
-    let demand = Demand { targets: &targets, features: request.features(), input: case.input_tokens };
+    let demand =
+        Demand { targets: &targets, features: request.features(), task: request.task(), input: case.input_tokens };
     let plan = plan(&demand, health, app.millis());
     let first = plan.targets.first().and_then(|first| offers.iter().find(|offer| offer.target.name == first.name));
     let Some(first) = first else { return Err(incapable(&plan)) };
@@ -101,6 +102,7 @@ fn incapable(plan: &Plan) -> Refusal {
     let (param, what) = match plan.set_aside.first().map(|aside| aside.why) {
         Some(Why::Images) => ("messages", "it takes no images"),
         Some(Why::Tools) => ("tools", "it takes no tools"),
+        Some(Why::Task) => ("model", "it does not serve this endpoint"),
         // A plan never sets its last hope aside.
         Some(Why::Unwell) | None => {
             return Refusal::Exhausted { kind: Exhausted::Unavailable, attempts: Vec::new(), retry_after: None };

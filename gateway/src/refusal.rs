@@ -6,7 +6,7 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::http::{HeaderValue, Response, StatusCode, header};
 use ledger::{Call, Id, Money, OverLimit};
-use providers::{BadRequest, Shape};
+use providers::{BadRequest, Family, Shape};
 use serde_json::json;
 
 /// Why a call gets no answer from a model.
@@ -173,6 +173,22 @@ impl Refusal {
         }
     }
 
+    /// The status as Google's clients know it.
+    fn gemini_status(&self) -> &'static str {
+        match self.status().as_u16() {
+            401 => "UNAUTHENTICATED",
+            403 => "PERMISSION_DENIED",
+            404 => "NOT_FOUND",
+            405 => "UNIMPLEMENTED",
+            409 => "ABORTED",
+            429 => "RESOURCE_EXHAUSTED",
+            500 | 502 => "INTERNAL",
+            503 => "UNAVAILABLE",
+            504 => "DEADLINE_EXCEEDED",
+            _ => "INVALID_ARGUMENT",
+        }
+    }
+
     fn param(&self) -> Option<&str> {
         match self {
             Refusal::BadRequest(bad) => bad.param.as_deref(),
@@ -202,12 +218,16 @@ impl Refusal {
 
     /// The error object in the caller's shape.
     pub fn body(&self, shape: Shape) -> serde_json::Value {
-        match shape {
-            Shape::OpenAi => json!({"error": {
+        match shape.family() {
+            Family::OpenAi => json!({"error": {
                 "message": self.to_string(), "type": self.kind(), "param": self.param(), "code": self.code(),
             }}),
-            Shape::Anthropic => json!({"type": "error", "error": {
+            Family::Anthropic => json!({"type": "error", "error": {
                 "type": self.anthropic_kind(), "message": self.to_string(), "code": self.code(),
+            }}),
+            Family::Gemini => json!({"error": {
+                "code": self.status().as_u16(), "message": self.to_string(), "status": self.gemini_status(),
+                "details": [{"reason": self.code(), "param": self.param()}],
             }}),
         }
     }
@@ -216,8 +236,8 @@ impl Refusal {
     pub fn frame(&self, shape: Shape) -> bytes::Bytes {
         let body = self.body(shape);
         match shape {
-            Shape::OpenAi => format!("data: {body}\n\n").into(),
             Shape::Anthropic => format!("event: error\ndata: {body}\n\n").into(),
+            _ => format!("data: {body}\n\n").into(),
         }
     }
 

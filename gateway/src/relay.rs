@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use ledger::Hold;
-use providers::{ChatEvent, End, Outcome, ProviderError, Shape, Told};
+use providers::{AnswerEvent, End, Outcome, ProviderError, Shape, Told};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
@@ -154,12 +154,12 @@ async fn relay(
                 app.health.outcome(&upstream.target.name, Outcome::from(&failure), app.millis());
                 return relayed(Ending::UpstreamBroke, None, Some(failure), None);
             }
-            Some(Ok(ChatEvent::Usage(usage))) => upstream.meter.billed(usage),
-            Some(Ok(ChatEvent::End(end))) => {
+            Some(Ok(AnswerEvent::Usage(usage))) => upstream.meter.billed(usage),
+            Some(Ok(AnswerEvent::End(end))) => {
                 let ending = if left_early { Ending::ClientLeft } else { Ending::Finished };
                 return relayed(ending, Some(end), None, kept);
             }
-            Some(Ok(ChatEvent::Delta(delta))) => {
+            Some(Ok(AnswerEvent::Delta(delta))) => {
                 ledger::failpoint(if case.first_byte.is_none() { "call.first_byte" } else { "call.mid_stream" });
                 upstream.meter.heard(&delta, &upstream.target);
                 // A body that came whole is billed already: withholding it would save nobody anything.
@@ -216,18 +216,18 @@ fn bare(case: &Case, note: &str) -> End {
     End::new(Some("length".to_owned()), move |_, counted| {
         let (input, output) = counted.map_or((0, 0), |counted| (counted.input, counted.output));
         let body = match shape {
-            Shape::OpenAi => json!({
+            Shape::Anthropic => json!({
+                "id": id, "type": "message", "role": "assistant", "model": model, "content": [],
+                "stop_reason": "max_tokens", "stop_sequence": null,
+                "usage": {"input_tokens": input, "output_tokens": output},
+                "alfred": note,
+            }),
+            _ => json!({
                 "id": id, "object": "chat.completion", "created": created, "model": model,
                 "choices": [{
                     "index": 0, "message": {"role": "assistant", "content": ""}, "logprobs": null, "finish_reason": "length",
                 }],
                 "usage": {"prompt_tokens": input, "completion_tokens": output, "total_tokens": input.saturating_add(output)},
-                "alfred": note,
-            }),
-            Shape::Anthropic => json!({
-                "id": id, "type": "message", "role": "assistant", "model": model, "content": [],
-                "stop_reason": "max_tokens", "stop_sequence": null,
-                "usage": {"input_tokens": input, "output_tokens": output},
                 "alfred": note,
             }),
         };

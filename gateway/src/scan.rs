@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use providers::ChatRequest;
+use providers::ModelRequest;
 use safety::{Finding, Scanner};
 
 use crate::parse::on_this_thread_if_small;
 
 /// What was found in one text part.
 pub struct PartFindings {
-    /// Index into `ChatRequest::texts()`.
+    /// Index into `ModelRequest::texts()`.
     pub part: usize,
     pub findings: Vec<Finding>,
 }
@@ -23,7 +23,7 @@ pub struct Found {
 }
 
 /// Searches every text of the request.
-pub fn scan(scanner: &Scanner, request: &ChatRequest) -> Found {
+pub fn scan(scanner: &Scanner, request: &ModelRequest) -> Found {
     let mut found = Found::default();
     on_this_thread_if_small(request.body().len(), || {
         for (part, text) in request.texts().iter().enumerate() {

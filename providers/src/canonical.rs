@@ -1,7 +1,7 @@
 //! One spelling for all JSON texts that mean the same.
 
-use crate::chat::BadRequest;
 use crate::json::{Kind, Scanner, quote, unescape};
+use crate::request::BadRequest;
 
 /// One spelling for all bodies that mean the same: members sorted, white space gone, strings escaped in one way; numbers as they
 /// were written. `left_out` names members of the outermost object. The text has been checked.

@@ -6,9 +6,9 @@ use http::{HeaderName, HeaderValue};
 use serde::Deserialize;
 use url::Url;
 
-use crate::chat::Shape;
 use crate::config::Fault;
 use crate::credentials::Secret;
+use crate::request::Task;
 
 mod price;
 
@@ -79,6 +79,9 @@ pub(crate) struct Model {
     pub image_tokens: Option<u64>,
     #[serde(default)]
     pub quirks: Option<Quirks>,
+    /// What it can be asked for; nothing said is a conversation.
+    #[serde(default)]
+    pub tasks: Vec<Task>,
 }
 
 /// How tokens can be counted here.
@@ -208,15 +211,6 @@ fn faults_of(file: &str, provider: &Provider) -> Vec<Fault> {
         ));
     }
     faults
-}
-
-impl DialectName {
-    pub(crate) fn shape(self) -> Shape {
-        match self {
-            DialectName::Openai | DialectName::Sim => Shape::OpenAi,
-            DialectName::Anthropic => Shape::Anthropic,
-        }
-    }
 }
 
 #[cfg(test)]

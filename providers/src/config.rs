@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use crate::catalog::Tokenizer;
+use crate::request::Task;
 
 /// One configured provider.
 #[derive(Debug, Clone, Deserialize)]
@@ -23,6 +24,9 @@ pub struct ProviderConfig {
     /// Where it computes: `us`, `eu`…; the catalogue's if absent.
     #[serde(default)]
     pub region: Option<String>,
+    /// What its dialect is told beside the address: `api_version`, `project`, `location`, `aws_region`… Not for secrets.
+    #[serde(default)]
+    pub settings: BTreeMap<String, String>,
     /// Further headers to send. Not for secrets.
     #[serde(default)]
     pub headers: BTreeMap<String, String>,
@@ -55,6 +59,9 @@ pub struct ConfiguredModel {
     /// It bills output that it does not show.
     #[serde(default)]
     pub hidden_output: Option<bool>,
+    /// What it can be asked for: `[embeddings]`; nothing said is what the catalogue says, or a conversation.
+    #[serde(default)]
+    pub tasks: Vec<Task>,
 }
 
 /// The usual slip is the key itself in this place: the error must not repeat it.

@@ -34,6 +34,17 @@ impl fmt::Display for Secret {
     }
 }
 
+/// Keys of Amazon's cloud: they sign, and are never sent.
+#[derive(Debug, Clone)]
+pub struct AwsKeys {
+    /// Names the key.
+    pub access_key_id: String,
+    /// Signs.
+    pub secret_access_key: Secret,
+    /// With keys that were lent for a time.
+    pub session_token: Option<Secret>,
+}
+
 /// Reads the key of `provider` from where the configuration says; `path` names that place in faults.
 pub(crate) fn read(
     provider: &str,

@@ -5,25 +5,35 @@
 //! - the *outlet* writes the caller's wire. Dialects hand it OpenAI-shaped chunks, whatever the target said, except that a
 //!   dialect whose caller speaks its own shape passes everything through as it came and needs no outlet.
 
+use std::collections::BTreeMap;
+use std::time::SystemTime;
+
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use url::Url;
 
 use crate::catalog::{Auth, Quirks};
-use crate::chat::{ChatEvent, ChatRequest, End, Shape, Usage};
-use crate::credentials::Secret;
+use crate::credentials::{AwsKeys, Secret};
 use crate::error::{Class, ProviderError};
+use crate::gather::Assembly;
+use crate::request::{AnswerEvent, End, ModelRequest, Shape, Usage};
 
 /// What one family of servers speaks.
 pub trait Dialect: Send + Sync {
-    /// The wire shape of its servers.
-    fn shape(&self) -> Shape;
+    /// The shape of its servers, if callers speak it too: their bodies are spliced, and their answers pass as they come.
+    fn own_shape(&self) -> Option<Shape>;
+
+    /// Puts the events of one stream together, for callers of its own shape who want JSON. Without one, such an answer is asked
+    /// whole; callers of other shapes are gathered through the hub.
+    fn assembly(&self) -> Option<Box<dyn Assembly>> {
+        None
+    }
 
     /// The request as the target wants it. The caller's shape may differ from the target's.
-    fn encode(&self, request: &ChatRequest, aim: &Aim<'_>) -> Result<HttpRequest, Unsupported>;
+    fn encode(&self, request: &ModelRequest, aim: &Aim<'_>) -> Result<HttpRequest, Unsupported>;
 
     /// A reader for one successful answer; `content_type` is the answer's own, lower case or not, parameters included.
-    fn decoder(&self, request: &ChatRequest, content_type: &str) -> Box<dyn Decoder>;
+    fn decoder(&self, request: &ModelRequest, content_type: &str) -> Box<dyn Decoder>;
 
     /// What an answer with another status than 2xx means. May look into `body` to sort it, never quotes it.
     fn explain(&self, status: u16, headers: &HeaderMap, body: &[u8]) -> ProviderError;
@@ -32,10 +42,10 @@ pub trait Dialect: Send + Sync {
 /// Reads one answer. Bounded, and the events are the same under every split of the bytes.
 pub trait Decoder: Send {
     /// Takes the next bytes. After an error the decoder is not asked again.
-    fn feed(&mut self, bytes: &[u8], out: &mut Vec<ChatEvent>) -> Result<(), ProviderError>;
+    fn feed(&mut self, bytes: &[u8], out: &mut Vec<AnswerEvent>) -> Result<(), ProviderError>;
 
-    /// The answer has ended. Gives [`ChatEvent::End`] if it has not been given yet, or says that the answer broke off.
-    fn finish(&mut self, out: &mut Vec<ChatEvent>) -> Result<(), ProviderError>;
+    /// The answer has ended. Gives [`AnswerEvent::End`] if it has not been given yet, or says that the answer broke off.
+    fn finish(&mut self, out: &mut Vec<AnswerEvent>) -> Result<(), ProviderError>;
 
     /// The answer came as one body: it is made and billed already, so stopping it would save nothing.
     fn is_whole(&self) -> bool {
@@ -89,6 +99,33 @@ pub struct Aim<'a> {
     pub headers: &'a [(HeaderName, HeaderValue)],
     /// What this target wants otherwise than the rest.
     pub quirks: &'a Quirks,
+    /// What its provider is told beside that, by the configuration: `api_version`, `project`, `location`…
+    pub settings: &'a BTreeMap<String, String>,
+    /// Keys that sign a request instead of being shown.
+    pub aws: Option<&'a AwsKeys>,
+    /// The time, for signatures.
+    pub now: SystemTime,
+}
+
+#[cfg(test)]
+impl<'a> Aim<'a> {
+    /// A target for tests: no key, no settings, at the beginning of time.
+    pub(crate) fn at(base_url: &'a Url, model: &'a str, cap: u64, quirks: &'a Quirks) -> Aim<'a> {
+        static NONE: BTreeMap<String, String> = BTreeMap::new();
+        let now = SystemTime::UNIX_EPOCH;
+        Aim {
+            base_url,
+            model,
+            cap,
+            key: None,
+            auth: Auth::Bearer,
+            headers: &[],
+            quirks,
+            settings: &NONE,
+            aws: None,
+            now,
+        }
+    }
 }
 
 impl Aim<'_> {
@@ -168,9 +205,9 @@ impl From<Unsupported> for ProviderError {
 }
 
 /// The outlet for this caller.
-pub(crate) fn outlet(request: &ChatRequest) -> Box<dyn Outlet> {
+pub(crate) fn outlet(request: &ModelRequest) -> Box<dyn Outlet> {
     match request.shape() {
-        Shape::OpenAi => Box::new(crate::openai::OpenAiOutlet::new(request.wants_usage())),
         Shape::Anthropic => crate::anthropic::outlet(request),
+        _ => Box::new(crate::openai::OpenAiOutlet::new(request.wants_usage())),
     }
 }

@@ -1,7 +1,8 @@
 //! The configured providers, and the targets they make: `provider/model`.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use http::{HeaderName, HeaderValue};
 use url::Url;
@@ -9,9 +10,11 @@ use url::Url;
 use crate::anthropic::AnthropicDialect;
 use crate::catalog::{self, Auth, CatalogPrice, DialectName, Model, Provider, Quirks, Tokenizer};
 use crate::config::{ConfiguredModel, Fault, ProviderConfig};
-use crate::credentials::{self, Secret};
+use crate::credentials::{self, AwsKeys, Secret};
 use crate::dialect::{Aim, Dialect};
+use crate::gather;
 use crate::openai::OpenAiDialect;
+use crate::request::{ModelRequest, Task};
 
 /// All configured providers.
 pub struct Fleet {
@@ -55,6 +58,8 @@ pub struct Target {
     pub tokenizer: Tokenizer,
     /// What it wants otherwise than the rest.
     pub quirks: Quirks,
+    /// What it can be asked for; nothing said is a conversation.
+    pub tasks: Vec<Task>,
     pub(crate) wire: Arc<Wire>,
 }
 
@@ -66,6 +71,8 @@ pub(crate) struct Wire {
     pub key: Option<Secret>,
     pub auth: Auth,
     pub headers: Vec<(HeaderName, HeaderValue)>,
+    pub settings: BTreeMap<String, String>,
+    pub aws: Option<AwsKeys>,
 }
 
 struct Configured {
@@ -189,6 +196,7 @@ impl Configured {
                 needs_max_completion_tokens: quirks.needs_max_completion_tokens || family_wants_it,
                 ..quirks
             },
+            tasks: model.tasks.clone(),
             wire: Arc::clone(&self.wire),
         }
     }
@@ -259,12 +267,19 @@ fn configure(
         DialectName::Openai | DialectName::Sim => Box::new(OpenAiDialect),
         DialectName::Anthropic => Box::new(AnthropicDialect),
     };
-    debug_assert_eq!(dialect.shape(), entry.dialect.shape());
     Ok(Configured {
         id: id.clone(),
         region: config.region.clone().unwrap_or_else(|| entry.region.clone()),
         entry: entry.clone(),
-        wire: Arc::new(Wire { dialect, base_url, key, auth: entry.auth, headers }),
+        wire: Arc::new(Wire {
+            dialect,
+            base_url,
+            key,
+            auth: entry.auth,
+            headers,
+            settings: config.settings.clone(),
+            aws: None,
+        }),
     })
 }
 
@@ -281,12 +296,16 @@ impl Model {
             tools: true,
             image_tokens: None,
             quirks: None,
+            tasks: Vec::new(),
         }
     }
 
     fn correct(&mut self, given: &ConfiguredModel) {
         self.context = given.context.or(self.context);
         self.max_output = given.max_output.or(self.max_output);
+        if !given.tasks.is_empty() {
+            self.tasks.clone_from(&given.tasks);
+        }
         self.tokenizer = given.tokenizer.or(self.tokenizer);
         self.images = given.images.unwrap_or(self.images);
         self.tools = given.tools.unwrap_or(self.tools);
@@ -301,7 +320,7 @@ impl Target {
     }
 
     /// Where a request with this cap goes; none for the built-in provider.
-    pub(crate) fn aim<'a>(&'a self, base_url: &'a Url, cap: u64) -> Aim<'a> {
+    pub(crate) fn aim<'a>(&'a self, base_url: &'a Url, cap: u64, now: SystemTime) -> Aim<'a> {
         Aim {
             base_url,
             model: &self.model,
@@ -310,7 +329,27 @@ impl Target {
             auth: self.wire.auth,
             headers: &self.wire.headers,
             quirks: &self.quirks,
+            settings: &self.wire.settings,
+            aws: self.wire.aws.as_ref(),
+            now,
         }
+    }
+
+    /// Whether the answer for a caller who wants JSON can be asked as a stream, so that its tokens are seen as they come.
+    pub fn can_gather(&self, request: &ModelRequest) -> bool {
+        gather::can_gather(self.dialect(), request)
+    }
+
+    /// Whether it serves this; who is not described may well.
+    pub fn serves(&self, task: Task) -> bool {
+        match self.tasks.is_empty() {
+            true => !self.is_described() || task == Task::Chat,
+            false => self.tasks.contains(&task),
+        }
+    }
+
+    fn is_described(&self) -> bool {
+        self.price.is_some() || self.context.is_some()
     }
 }
 

@@ -2,14 +2,15 @@
 //!
 //! The events are put together in the *target's* shape, and the target's own reader of whole answers does the rest: so the
 //! caller gets what they would have got from the same answer as JSON. A target that answers JSON all the same is read as such.
+//! What has no events that could be put together goes through the hub: see [`hub`].
+
+mod hub;
 
 use bytes::Bytes;
 
-use crate::anthropic::MessageAssembly;
-use crate::chat::{ChatEvent, ChatRequest, Delta, End, Shape, Usage};
 use crate::dialect::{Decoder, Dialect};
 use crate::error::{Class, ProviderError};
-use crate::openai::CompletionAssembly;
+use crate::request::{AnswerEvent, Delta, End, ModelRequest, Shape, Usage};
 use crate::sse::{SseEvent, SseReader};
 use crate::told::with_note;
 
@@ -17,13 +18,31 @@ use crate::told::with_note;
 const LARGEST_ANSWER: usize = 64 << 20;
 
 /// Puts the events of one shape together.
-pub(crate) trait Assembly: Send {
+pub trait Assembly: Send {
     /// Takes the next event. What cannot be read is the streaming decoder's to complain about.
     fn event(&mut self, event: &SseEvent);
 
     /// The answer as a JSON body. `cut`: it was ended here, so what has no end ends for its length, and calls of tools that are not
     /// whole are left out where `strict`.
     fn body(&mut self, cut: bool, strict: bool) -> String;
+}
+
+/// A reader that gathers an answer; none if this target's answer to this caller must be asked whole.
+pub(crate) fn gather(
+    dialect: &dyn Dialect,
+    request: &ModelRequest,
+    streamed: &ModelRequest,
+    content_type: &str,
+) -> Result<Box<dyn Decoder>, ProviderError> {
+    match dialect.assembly() {
+        Some(assembly) => Ok(Box::new(Gather::new(dialect, assembly, request, streamed, content_type))),
+        None => Ok(Box::new(hub::HubGather::new(dialect, request, streamed, content_type)?)),
+    }
+}
+
+/// Whether an answer of this target to this caller can be gathered at all.
+pub(crate) fn can_gather(dialect: &dyn Dialect, request: &ModelRequest) -> bool {
+    request.shape().is_chat() && (dialect.assembly().is_some() || dialect.own_shape() != Some(request.shape()))
 }
 
 pub(crate) struct Gather {
@@ -52,8 +71,9 @@ impl Gather {
     /// `request` as the caller wrote it, `streamed` as it was sent.
     pub(crate) fn new(
         dialect: &dyn Dialect,
-        request: &ChatRequest,
-        streamed: &ChatRequest,
+        assembly: Box<dyn Assembly>,
+        request: &ModelRequest,
+        streamed: &ModelRequest,
         content_type: &str,
     ) -> Gather {
         Gather {
@@ -62,16 +82,13 @@ impl Gather {
             reader: SseReader::default(),
             stream: dialect.decoder(streamed, content_type),
             whole: dialect.decoder(request, "application/json"),
-            assembly: match dialect.shape() {
-                Shape::OpenAi => Box::new(CompletionAssembly::default()),
-                Shape::Anthropic => Box::new(MessageAssembly::default()),
-            },
+            assembly,
             pending: None,
             bytes: 0,
         }
     }
 
-    fn take(&mut self, events: Vec<SseEvent>, out: &mut Vec<ChatEvent>) -> Result<(), ProviderError> {
+    fn take(&mut self, events: Vec<SseEvent>, out: &mut Vec<AnswerEvent>) -> Result<(), ProviderError> {
         for event in events {
             if self.mode == Mode::Done {
                 return Ok(());
@@ -93,18 +110,18 @@ impl Gather {
     }
 
     /// Passes on what the streaming decoder saw, without its frames.
-    fn tell(&mut self, told: Vec<ChatEvent>, out: &mut Vec<ChatEvent>) -> Result<(), ProviderError> {
+    fn tell(&mut self, told: Vec<AnswerEvent>, out: &mut Vec<AnswerEvent>) -> Result<(), ProviderError> {
         for event in told {
             match event {
-                ChatEvent::Delta(delta) => out.push(ChatEvent::Delta(Delta { frame: Bytes::new(), ..delta })),
-                ChatEvent::Usage(usage) => out.push(ChatEvent::Usage(usage)),
-                ChatEvent::End(_) => {
+                AnswerEvent::Delta(delta) => out.push(AnswerEvent::Delta(Delta { frame: Bytes::new(), ..delta })),
+                AnswerEvent::Usage(usage) => out.push(AnswerEvent::Usage(usage)),
+                AnswerEvent::End(_) => {
                     if let Some(last) = self.pending.take() {
                         self.assembly.event(&last);
                     }
                     self.mode = Mode::Done;
                     let body = self.assembly.body(false, false);
-                    out.push(ChatEvent::End(self.read(&body)?));
+                    out.push(AnswerEvent::End(self.read(&body)?));
                 }
             }
         }
@@ -116,13 +133,13 @@ impl Gather {
         let mut events = Vec::new();
         self.whole.feed(body.as_bytes(), &mut events)?;
         self.whole.finish(&mut events)?;
-        let end = events.into_iter().find_map(|event| if let ChatEvent::End(end) = event { Some(end) } else { None });
+        let end = events.into_iter().find_map(|event| if let AnswerEvent::End(end) = event { Some(end) } else { None });
         end.ok_or_else(|| ProviderError::broken("the provider's answer has no end"))
     }
 }
 
 impl Decoder for Gather {
-    fn feed(&mut self, mut bytes: &[u8], out: &mut Vec<ChatEvent>) -> Result<(), ProviderError> {
+    fn feed(&mut self, mut bytes: &[u8], out: &mut Vec<AnswerEvent>) -> Result<(), ProviderError> {
         if self.mode == Mode::Unknown {
             let start = bytes.iter().position(|b| !b.is_ascii_whitespace() && !b"\xef\xbb\xbf".contains(b));
             let Some(start) = start else { return Ok(()) };
@@ -141,7 +158,7 @@ impl Decoder for Gather {
         }
     }
 
-    fn finish(&mut self, out: &mut Vec<ChatEvent>) -> Result<(), ProviderError> {
+    fn finish(&mut self, out: &mut Vec<AnswerEvent>) -> Result<(), ProviderError> {
         match self.mode {
             Mode::Done => Ok(()),
             Mode::Whole => self.whole.finish(out),

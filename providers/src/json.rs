@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use std::collections::HashSet;
 use std::ops::Range;
 
-use crate::chat::BadRequest;
+use crate::request::BadRequest;
 
 /// As deep as serde_json goes, so that whatever passes here can be read there.
 const DEPTH: u32 = 127;

@@ -1,5 +1,5 @@
 //! Speaks to models: reads a caller's request, knows the providers, plans where it may go, sends it,
-//! and turns every answer, streamed or not, into one sequence of [`ChatEvent`]s.
+//! and turns every answer, streamed or not, into one sequence of [`AnswerEvent`]s.
 //!
 //! A dialect does no IO; `send.rs` is the one place that does. Nothing here knows of money, policy or tenants.
 
@@ -7,7 +7,6 @@ mod anthropic;
 mod calibration;
 mod canonical;
 mod catalog;
-mod chat;
 mod config;
 mod counter;
 mod credentials;
@@ -17,27 +16,34 @@ mod fleet;
 mod gather;
 mod health;
 mod json;
+mod members;
 mod merge;
 mod openai;
 mod plan;
+mod request;
 mod send;
 mod sim;
 mod splice;
 mod sse;
 mod tokens;
 mod told;
+mod translate;
 
 pub use calibration::{Calibration, Ratio};
 pub use catalog::{Auth, CatalogPrice, CatalogTier, Quirks, Tokenizer, check_catalog};
-pub use chat::{BadRequest, ChatEvent, ChatRequest, Delta, End, Features, Shape, TextPart, Usage};
 pub use config::{ConfiguredModel, Fault, KeySource, ProviderConfig};
 pub use counter::Counter;
-pub use credentials::Secret;
+pub use credentials::{AwsKeys, Secret};
 pub use dialect::{Aim, Decoder, Dialect, Finish, HttpRequest, Outlet, Unsupported};
 pub use error::{Class, ProviderError, Retry};
 pub use fleet::{Fleet, Target};
+pub use gather::Assembly;
 pub use health::{Breaker, BreakerState, Health, HealthView, Outcome};
 pub use plan::{Demand, Plan, SetAside, Why, plan};
+pub use request::{
+    AnswerEvent, Attachment, BadRequest, Delta, End, Family, Features, ModelRequest, Outside, Shape, Task, TextPart,
+    Usage,
+};
 pub use send::{Answer, Deadlines, Outbound};
 pub use sse::{SseEvent, SseReader};
 pub use told::Told;

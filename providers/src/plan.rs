@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use crate::chat::Features;
 use crate::fleet::Target;
 use crate::health::{BreakerState, HealthView};
+use crate::request::{Features, Task};
 
 /// What a call wants.
 pub struct Demand<'a> {
@@ -12,6 +12,8 @@ pub struct Demand<'a> {
     pub targets: &'a [Arc<Target>],
     /// What the request needs a target to be able to do.
     pub features: Features,
+    /// What is asked for.
+    pub task: Task,
     /// About how many input tokens it has ([`Target::count_input`], not the bound, which is far above for most models).
     pub input: u64,
 }
@@ -41,6 +43,8 @@ pub enum Why {
     Images,
     /// It takes no tools.
     Tools,
+    /// It does not do this at all.
+    Task,
     /// Its breaker is open.
     Unwell,
 }
@@ -51,6 +55,7 @@ impl Why {
         match self {
             Why::Images => "takes_no_images",
             Why::Tools => "takes_no_tools",
+            Why::Task => "does_not_serve_it",
             Why::Unwell => "unwell",
         }
     }
@@ -62,7 +67,7 @@ pub fn plan(demand: &Demand<'_>, health: &HealthView, now: u64) -> Plan {
     let mut plan = Plan::default();
     let (mut fitting, mut cramped, mut unwell) = (Vec::new(), Vec::new(), Vec::new());
     for target in demand.targets {
-        if let Some(why) = incapable(target, &demand.features) {
+        if let Some(why) = incapable(target, demand) {
             plan.set_aside.push(SetAside { target: Arc::clone(target), why });
             continue;
         }
@@ -85,7 +90,11 @@ pub fn plan(demand: &Demand<'_>, health: &HealthView, now: u64) -> Plan {
     plan
 }
 
-fn incapable(target: &Target, features: &Features) -> Option<Why> {
+fn incapable(target: &Target, demand: &Demand<'_>) -> Option<Why> {
+    let features = &demand.features;
+    if !target.serves(demand.task) {
+        return Some(Why::Task);
+    }
     match (target.images, target.tools) {
         (Some(false), _) if features.images => Some(Why::Images),
         (_, Some(false)) if features.tools => Some(Why::Tools),
@@ -109,7 +118,7 @@ mod tests {
 
     fn check(features: Features, input: u64, health: HealthView, order: &[&str], aside: &[(&str, Why)]) {
         let targets = targets();
-        let plan = plan(&Demand { targets: &targets, features, input }, &health, 100);
+        let plan = plan(&Demand { targets: &targets, features, task: Task::Chat, input }, &health, 100);
         let got: Vec<_> = plan.targets.iter().map(|it| &*it.model).collect();
         let got_aside: Vec<_> = plan.set_aside.iter().map(|it| (&*it.target.model, it.why)).collect();
         assert_eq!((&got[..], &got_aside[..]), (order, aside));

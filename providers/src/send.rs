@@ -5,7 +5,7 @@ mod answer;
 mod connect;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, RETRY_AFTER, USER_AGENT};
@@ -18,10 +18,10 @@ use url::Url;
 
 pub use answer::Answer;
 
-use crate::chat::ChatRequest;
 use crate::error::{Class, ProviderError, Retry};
 use crate::fleet::Target;
-use crate::gather::Gather;
+use crate::gather::gather;
+use crate::request::ModelRequest;
 use crate::sim;
 use answer::Source;
 use connect::{Connector, Served};
@@ -77,7 +77,7 @@ impl Outbound {
 
     /// Sends, and waits for the answer's head. `cap` is the output cap per choice. An error's `retry` says whether to try elsewhere;
     /// telling [`crate::Health`] is the caller's part.
-    pub async fn send(&self, target: &Arc<Target>, request: &ChatRequest, cap: u64) -> Result<Answer, ProviderError> {
+    pub async fn send(&self, target: &Arc<Target>, request: &ModelRequest, cap: u64) -> Result<Answer, ProviderError> {
         let patience = if request.stream() { self.deadlines.first_byte } else { self.deadlines.whole };
         let asked = Asked { request, sent: request, cap, patience };
         match &target.wire.base_url {
@@ -88,7 +88,15 @@ impl Outbound {
 
     /// The same for a caller who wants JSON, asked of the provider as a stream: the tokens are seen as they come, the caller gets the
     /// whole answer at its end.
-    pub async fn gather(&self, target: &Arc<Target>, request: &ChatRequest, cap: u64) -> Result<Answer, ProviderError> {
+    pub async fn gather(
+        &self,
+        target: &Arc<Target>,
+        request: &ModelRequest,
+        cap: u64,
+    ) -> Result<Answer, ProviderError> {
+        if !target.can_gather(request) {
+            return self.send(target, request, cap).await;
+        }
         let (streamed, patience) = (request.streamed(), self.deadlines.first_byte);
         let asked = Asked { request, sent: &streamed, cap, patience };
         match &target.wire.base_url {
@@ -98,7 +106,7 @@ impl Outbound {
     }
 
     async fn ask(&self, target: &Arc<Target>, base_url: &Url, asked: Asked<'_>) -> Result<Answer, ProviderError> {
-        let encoded = target.dialect().encode(asked.sent, &target.aim(base_url, asked.cap))?;
+        let encoded = target.dialect().encode(asked.sent, &target.aim(base_url, asked.cap, wall_clock()))?;
         let mut call = Request::new(Full::new(encoded.body));
         *call.method_mut() = encoded.method;
         *call.uri_mut() = encoded.url.as_str().parse().map_err(|_| {
@@ -121,7 +129,7 @@ impl Outbound {
 
     async fn simulate(&self, target: &Arc<Target>, asked: Asked<'_>) -> Result<Answer, ProviderError> {
         let nowhere = Url::parse("http://sim.invalid/v1").expect("an address");
-        let encoded = target.dialect().encode(asked.sent, &target.aim(&nowhere, asked.cap))?;
+        let encoded = target.dialect().encode(asked.sent, &target.aim(&nowhere, asked.cap, SystemTime::UNIX_EPOCH))?;
         let script = sim::answer(&target.model, &encoded.body);
         if script.ending == sim::Ending::Silent {
             tokio::time::sleep(asked.patience).await;
@@ -150,18 +158,24 @@ impl Outbound {
         if asked.sent.stream() == asked.request.stream() {
             return Ok(Answer::new(status, source, dialect.decoder(asked.request, content_type), idle));
         }
-        let gather = Gather::new(dialect, asked.request, asked.sent, content_type);
-        Ok(Answer::new(status, source, Box::new(gather), idle).event_by_event())
+        let gather = gather(dialect, asked.request, asked.sent, content_type)?;
+        Ok(Answer::new(status, source, gather, idle).event_by_event())
     }
+}
+
+/// Signatures carry the time; dialects are handed it.
+#[expect(clippy::disallowed_methods, reason = "this is the rim where the one outbound client acts")]
+fn wall_clock() -> SystemTime {
+    SystemTime::now()
 }
 
 /// What is asked, and how.
 #[derive(Clone, Copy)]
 struct Asked<'a> {
     /// As the caller wants it.
-    request: &'a ChatRequest,
+    request: &'a ModelRequest,
     /// As it is sent: the same, or asking for a stream.
-    sent: &'a ChatRequest,
+    sent: &'a ModelRequest,
     cap: u64,
     patience: Duration,
 }

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
-use crate::chat::ChatRequest;
+use crate::request::ModelRequest;
 
 /// Replaces disjoint ranges.
 pub(crate) fn replace(body: &[u8], mut edits: Vec<(Range<usize>, String)>) -> Bytes {
@@ -25,14 +25,14 @@ pub(crate) fn replace(body: &[u8], mut edits: Vec<(Range<usize>, String)>) -> By
 
 /// Edits of the outermost members of a request.
 pub(crate) struct Splice<'a> {
-    request: &'a ChatRequest,
+    request: &'a ModelRequest,
     edits: Vec<(Range<usize>, String)>,
     removed: Vec<bool>,
     inserts: String,
 }
 
 impl<'a> Splice<'a> {
-    pub(crate) fn new(request: &'a ChatRequest) -> Splice<'a> {
+    pub(crate) fn new(request: &'a ModelRequest) -> Splice<'a> {
         let removed = vec![false; request.view().members.len()];
         Splice { request, edits: Vec::new(), removed, inserts: String::new() }
     }
@@ -92,10 +92,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::chat::Shape;
+    use crate::request::Shape;
 
     fn check(body: &str, set: &[(&str, &str)], remove: &[&str], expected: &str) {
-        let request = ChatRequest::parse(Shape::OpenAi, Bytes::copy_from_slice(body.as_bytes())).unwrap();
+        let request = ModelRequest::parse(Shape::OpenAi, Bytes::copy_from_slice(body.as_bytes())).unwrap();
         let mut splice = Splice::new(&request);
         set.iter().for_each(|(name, json)| splice.set(name, json));
         remove.iter().for_each(|name| splice.remove(name));
@@ -127,7 +127,7 @@ mod tests {
 
     /// The outermost members of a body, in order, each with the bytes of its value.
     fn members(body: &[u8]) -> Vec<(String, String)> {
-        let request = ChatRequest::parse(Shape::OpenAi, Bytes::copy_from_slice(body)).unwrap();
+        let request = ModelRequest::parse(Shape::OpenAi, Bytes::copy_from_slice(body)).unwrap();
         let text = request.text();
         request.view().members.iter().map(|it| (it.name.clone(), text[it.value.clone()].to_owned())).collect()
     }
@@ -146,7 +146,7 @@ mod tests {
             given.push(("messages".to_owned(), "[ ]".to_owned()));
             let body: Vec<_> = given.iter().map(|(name, value)| format!("{space}\"{name}\"{space}:{space}{value}{space}")).collect();
             let body = format!("{{{}}}", body.join(","));
-            let request = ChatRequest::parse(Shape::OpenAi, Bytes::from(body)).unwrap();
+            let request = ModelRequest::parse(Shape::OpenAi, Bytes::from(body)).unwrap();
             let mut splice = Splice::new(&request);
             let mut expected = given.clone();
             for i in 0..values.len() {

@@ -9,8 +9,8 @@ use std::sync::LazyLock;
 use tiktoken_rs::CoreBPE;
 
 use crate::catalog::Tokenizer;
-use crate::chat::ChatRequest;
 use crate::fleet::Target;
+use crate::request::ModelRequest;
 
 /// So much of a request is tokenized (some 20 ms of work); the rest is bounded by its bytes.
 const EXACT_BYTES: usize = 256 << 10;
@@ -68,7 +68,7 @@ impl AddAssign for Count {
 
 impl Target {
     /// At least what the provider bills as input: a hold on this never falls short.
-    pub fn input_bound(&self, request: &ChatRequest) -> u64 {
+    pub fn input_bound(&self, request: &ModelRequest) -> u64 {
         let view = request.view();
         let images = view.features.image_count.saturating_mul(self.image_tokens.unwrap_or(UNKNOWN_IMAGE));
         let bound = match self.tokenizer {
@@ -93,7 +93,7 @@ impl Target {
     }
 
     /// The best estimate of what the provider bills as input.
-    pub fn count_input(&self, request: &ChatRequest) -> u64 {
+    pub fn count_input(&self, request: &ModelRequest) -> u64 {
         estimate_input(self.tokenizer.or_usual(), request, self.image_tokens)
     }
 
@@ -110,7 +110,7 @@ impl Tokenizer {
 }
 
 /// The best estimate of what a provider bills as input.
-pub(crate) fn estimate_input(tokenizer: Tokenizer, request: &ChatRequest, image_tokens: Option<u64>) -> u64 {
+pub(crate) fn estimate_input(tokenizer: Tokenizer, request: &ModelRequest, image_tokens: Option<u64>) -> u64 {
     let view = request.view();
     let images = view.features.image_count * image_tokens.unwrap_or(USUAL_IMAGE).min(USUAL_IMAGE);
     counted(tokenizer, request).estimate() + view.messages * FRAME_PER_MESSAGE + 3 + images
@@ -139,7 +139,7 @@ pub(crate) fn pieces(text: &str) -> Vec<(String, u64)> {
 }
 
 /// Texts, tools and schemas of a request, counted once per tokenizer.
-fn counted(tokenizer: Tokenizer, request: &ChatRequest) -> Count {
+fn counted(tokenizer: Tokenizer, request: &ModelRequest) -> Count {
     let slot = &request.view().counts[usize::from(tokenizer == Tokenizer::Cl100k)];
     *slot.get_or_init(|| {
         let mut count = Count::default();
@@ -193,7 +193,7 @@ fn tokens(tokenizer: Tokenizer, piece: &str) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::chat::Shape;
+    use crate::request::Shape;
     use crate::{Fleet, ProviderConfig};
     use std::sync::Arc;
 
@@ -206,8 +206,8 @@ mod tests {
         Fleet::build(&configs, &|_| Some("k".to_owned())).unwrap().target(name).unwrap()
     }
 
-    fn request(body: &str) -> ChatRequest {
-        ChatRequest::parse(Shape::OpenAi, body.to_owned().into()).unwrap()
+    fn request(body: &str) -> ModelRequest {
+        ModelRequest::parse(Shape::OpenAi, body.to_owned().into()).unwrap()
     }
 
     fn whole(text: &str) -> u64 {

@@ -6,8 +6,8 @@ use bytes::Bytes;
 use serde_json::Value;
 
 use crate::anthropic;
-use crate::chat::{ChatRequest, End, Shape, Usage};
 use crate::openai;
+use crate::request::{End, ModelRequest, Shape, Usage};
 use crate::sse::SseEvent;
 
 /// Follows the frames that go to one caller.
@@ -23,7 +23,7 @@ pub struct Told {
 
 impl Told {
     /// Nothing yet.
-    pub fn of(request: &ChatRequest) -> Told {
+    pub fn of(request: &ModelRequest) -> Told {
         Told {
             shape: request.shape(),
             wants_usage: request.wants_usage(),
@@ -36,16 +36,16 @@ impl Told {
     /// A frame has gone to the caller.
     pub fn heard(&mut self, frame: &Bytes) {
         match self.shape {
-            Shape::OpenAi => {
-                self.last = frame.clone();
-                if self.several {
-                    self.note_choices(frame);
-                }
-            }
             Shape::Anthropic => {
                 let tells = |needle: &[u8]| frame.windows(needle.len()).any(|it| it == needle);
                 if tells(b"content_block_") || tells(b"\"message_start\"") {
                     self.last = frame.clone();
+                }
+            }
+            _ => {
+                self.last = frame.clone();
+                if self.several {
+                    self.note_choices(frame);
                 }
             }
         }
@@ -57,16 +57,6 @@ impl Told {
         let (wants_usage, note) = (self.wants_usage, note.to_owned());
         let reason = Some("length".to_owned());
         match self.shape {
-            Shape::OpenAi => {
-                let chunk = events(if self.last.is_empty() { next } else { &self.last }).pop().unwrap_or_default();
-                let open: Vec<u64> = match self.choices.is_empty() {
-                    true => vec![0],
-                    false => self.choices.iter().filter(|(_, ended)| !**ended).map(|(index, _)| *index).collect(),
-                };
-                End::new(reason, move |cost, counted| {
-                    openai::cut(&chunk.data, &open, &note, counted.filter(|_| wants_usage), cost)
-                })
-            }
             Shape::Anthropic => {
                 let told = events(&self.last);
                 // Not every server names its events; the data does.
@@ -78,6 +68,16 @@ impl Told {
                     own.map(|event| event.frame()).unwrap_or_else(anthropic::begin)
                 });
                 End::new(reason, move |cost, counted| anthropic::cut(begin.as_deref(), open, &note, counted, cost))
+            }
+            _ => {
+                let chunk = events(if self.last.is_empty() { next } else { &self.last }).pop().unwrap_or_default();
+                let open: Vec<u64> = match self.choices.is_empty() {
+                    true => vec![0],
+                    false => self.choices.iter().filter(|(_, ended)| !**ended).map(|(index, _)| *index).collect(),
+                };
+                End::new(reason, move |cost, counted| {
+                    openai::cut(&chunk.data, &open, &note, counted.filter(|_| wants_usage), cost)
+                })
             }
         }
     }
@@ -101,8 +101,8 @@ fn kind(data: &Value) -> &str {
 pub(crate) fn with_note(shape: Shape, body: &Bytes, note: &str, counted: Option<&Usage>) -> Bytes {
     let Ok(body) = std::str::from_utf8(body) else { return body.clone() };
     let usage = counted.map(|counted| match shape {
-        Shape::OpenAi => openai::usage_object(counted),
         Shape::Anthropic => anthropic::usage_object(counted).to_string(),
+        _ => openai::usage_object(counted),
     });
     let body = match usage {
         Some(usage) => openai::with_member(body, "usage", &usage),
@@ -125,13 +125,13 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn request(shape: Shape, more: Value) -> ChatRequest {
+    fn request(shape: Shape, more: Value) -> ModelRequest {
         let mut body = json!({"model": "m", "stream": true, "max_tokens": 9, "messages": []});
         body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-        ChatRequest::parse(shape, body.to_string().into()).unwrap()
+        ModelRequest::parse(shape, body.to_string().into()).unwrap()
     }
 
-    fn cut(request: &ChatRequest, frames: &[&str], next: &str) -> String {
+    fn cut(request: &ModelRequest, frames: &[&str], next: &str) -> String {
         let mut told = Told::of(request);
         frames.iter().for_each(|frame| told.heard(&Bytes::copy_from_slice(frame.as_bytes())));
         let usage = Usage { input: 3, output: 7, ..Usage::default() };

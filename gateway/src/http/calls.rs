@@ -7,7 +7,7 @@ use std::time::Instant;
 use axum::body::Body;
 use axum::extract::{ConnectInfo, Request, State};
 use axum::http::{HeaderMap, Response, header};
-use providers::Shape;
+use providers::{Outside, Shape};
 use tokio_util::sync::CancellationToken;
 
 use super::{presented, refused};
@@ -56,6 +56,7 @@ async fn take(
         idempotency_key: idempotency_key(&head.headers),
         tags: tags(&head.headers),
         content_length: head.headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse().ok()),
+        outside: Outside { content_type: content_type(&head.headers), ..Outside::default() },
         body,
         gone,
     };
@@ -69,6 +70,10 @@ async fn take(
             refused(&app, shape, &Refusal::Internal)
         }
     }
+}
+
+fn content_type(headers: &HeaderMap) -> Option<String> {
+    headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).map(str::to_owned)
 }
 
 /// A header that is no text is kept as one that no key may have, so that it is refused rather than ignored.

@@ -13,7 +13,7 @@ use axum::extract::{ConnectInfo, Request, State};
 use axum::http::{HeaderMap, Response, header};
 use axum::routing::{any, get, post};
 use ledger::{Call, Id};
-use providers::Shape;
+use providers::{Family, Shape};
 use tower_http::catch_panic::CatchPanicLayer;
 
 use crate::app::App;
@@ -53,7 +53,11 @@ async fn wrong_method(State(app): State<Arc<App>>, request: Request) -> Response
 
 /// In whose words a refusal is told where no handler knows it.
 fn shape_of(request: &Request) -> Shape {
-    if request.uri().path().starts_with("/v1/messages") { Shape::Anthropic } else { Shape::OpenAi }
+    match request.uri().path() {
+        path if path.starts_with("/v1/messages") => Shape::Anthropic,
+        path if path.starts_with("/v1beta/") => Shape::Gemini,
+        _ => Shape::OpenAi,
+    }
 }
 
 /// A refusal outside the pipeline.
@@ -77,9 +81,10 @@ fn presented(app: &App, headers: &HeaderMap, peer: ConnectInfo<SocketAddr>, shap
         let (scheme, key) = value.split_once(' ')?;
         scheme.eq_ignore_ascii_case("bearer").then(|| key.trim())
     });
-    let key = match shape {
-        Shape::Anthropic => text("x-api-key").or(bearer),
-        Shape::OpenAi => bearer,
+    let key = match shape.family() {
+        Family::Anthropic => text("x-api-key").or(bearer),
+        Family::Gemini => text("x-goog-api-key").or(bearer),
+        Family::OpenAi => bearer,
     };
     Presented { key: key.map(str::to_owned), address: app.limits.address(peer.0.ip(), headers), at: app.clock().now() }
 }

@@ -5,9 +5,9 @@ use std::borrow::Cow;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::members::{Members, as_text, elements, unsupported};
 use super::surcharge;
 use crate::dialect::Unsupported;
+use crate::members::{Members, as_text, elements, unsupported};
 
 /// One block, as Anthropic writes it.
 #[derive(Clone, Serialize)]

@@ -8,9 +8,9 @@ use super::chunks::{self, ToChunks};
 use super::explain;
 use super::usage::{self, Tally};
 use super::wire::{Event, Message, finish_reason};
-use crate::chat::{ChatEvent, ChatRequest, Delta, End, Shape, Usage};
 use crate::dialect::{Decoder, Outlet, outlet};
 use crate::error::{Class, ProviderError};
+use crate::request::{AnswerEvent, Delta, End, ModelRequest, Shape, Usage};
 use crate::sse::{SseEvent, SseReader};
 
 /// The largest whole answer that is taken.
@@ -18,13 +18,13 @@ const LARGEST_ANSWER: usize = 64 << 20;
 
 /// The reader for one answer. Its first byte tells what it is: a body begins with a brace, no stream does, and content
 /// types lie.
-pub(super) fn decoder(request: &ChatRequest) -> Box<dyn Decoder> {
+pub(super) fn decoder(request: &ModelRequest) -> Box<dyn Decoder> {
     Box::new(Unopened { request: request.clone(), opened: None, is_whole: false })
 }
 
 /// An answer of which only white space has come, until more does.
 struct Unopened {
-    request: ChatRequest,
+    request: ModelRequest,
     opened: Option<Box<dyn Decoder>>,
     is_whole: bool,
 }
@@ -48,7 +48,7 @@ impl Unopened {
 }
 
 impl Decoder for Unopened {
-    fn feed(&mut self, mut bytes: &[u8], out: &mut Vec<ChatEvent>) -> Result<(), ProviderError> {
+    fn feed(&mut self, mut bytes: &[u8], out: &mut Vec<AnswerEvent>) -> Result<(), ProviderError> {
         if self.opened.is_none() {
             // A byte order mark says nothing either.
             let start = bytes.iter().position(|b| !b.is_ascii_whitespace() && !b"\xef\xbb\xbf".contains(b));
@@ -60,7 +60,7 @@ impl Decoder for Unopened {
         self.opened.as_mut().expect("just opened").feed(bytes, out)
     }
 
-    fn finish(&mut self, out: &mut Vec<ChatEvent>) -> Result<(), ProviderError> {
+    fn finish(&mut self, out: &mut Vec<AnswerEvent>) -> Result<(), ProviderError> {
         match &mut self.opened {
             Some(opened) => opened.finish(out),
             None => Err(ProviderError::broken("the provider's answer is empty")),
@@ -81,19 +81,19 @@ struct Translated {
 }
 
 impl Translated {
-    fn take(&mut self, events: &[SseEvent], out: &mut Vec<ChatEvent>) -> Result<(), ProviderError> {
+    fn take(&mut self, events: &[SseEvent], out: &mut Vec<AnswerEvent>) -> Result<(), ProviderError> {
         for event in events {
             let Some(outlet) = &mut self.outlet else { return Ok(()) };
             let Some(event) = read(event)? else { continue };
             let before = self.chunks.tally().usage();
             if let Some(chunk) = self.chunks.event(&event)? {
                 let frame = outlet.chunk(&chunk.json)?;
-                out.push(ChatEvent::Delta(Delta::one(frame, chunk.text, chunk.content)));
+                out.push(AnswerEvent::Delta(Delta::one(frame, chunk.text, chunk.content)));
             }
             tell_usage(before, self.chunks.tally(), out);
             if self.chunks.ended() {
                 let outlet = self.outlet.take().expect("it was there at the top of this turn");
-                out.push(ChatEvent::End(outlet.end(self.chunks.finish())));
+                out.push(AnswerEvent::End(outlet.end(self.chunks.finish())));
             }
         }
         Ok(())
@@ -101,14 +101,14 @@ impl Translated {
 }
 
 impl Decoder for Translated {
-    fn feed(&mut self, bytes: &[u8], out: &mut Vec<ChatEvent>) -> Result<(), ProviderError> {
+    fn feed(&mut self, bytes: &[u8], out: &mut Vec<AnswerEvent>) -> Result<(), ProviderError> {
         let mut events = Vec::new();
         let read = self.reader.feed(bytes, &mut events);
         self.take(&events, out)?;
         read
     }
 
-    fn finish(&mut self, out: &mut Vec<ChatEvent>) -> Result<(), ProviderError> {
+    fn finish(&mut self, out: &mut Vec<AnswerEvent>) -> Result<(), ProviderError> {
         let mut events = Vec::new();
         self.reader.finish(&mut events);
         self.take(&events, out)?;
@@ -127,7 +127,7 @@ struct Passage {
 }
 
 impl Passage {
-    fn take(&mut self, events: Vec<SseEvent>, out: &mut Vec<ChatEvent>) -> Result<(), ProviderError> {
+    fn take(&mut self, events: Vec<SseEvent>, out: &mut Vec<AnswerEvent>) -> Result<(), ProviderError> {
         for raw in events {
             if self.ended {
                 return Ok(());
@@ -152,7 +152,7 @@ impl Passage {
                     drop(event);
                     self.ended = true;
                     tell_usage(before, &self.tally, out);
-                    out.push(ChatEvent::End(self.end(raw)));
+                    out.push(AnswerEvent::End(self.end(raw)));
                     continue;
                 }
                 _ => {
@@ -181,14 +181,14 @@ impl Passage {
 }
 
 impl Decoder for Passage {
-    fn feed(&mut self, bytes: &[u8], out: &mut Vec<ChatEvent>) -> Result<(), ProviderError> {
+    fn feed(&mut self, bytes: &[u8], out: &mut Vec<AnswerEvent>) -> Result<(), ProviderError> {
         let mut events = Vec::new();
         let read = self.reader.feed(bytes, &mut events);
         self.take(events, out)?;
         read
     }
 
-    fn finish(&mut self, out: &mut Vec<ChatEvent>) -> Result<(), ProviderError> {
+    fn finish(&mut self, out: &mut Vec<AnswerEvent>) -> Result<(), ProviderError> {
         let mut events = Vec::new();
         self.reader.finish(&mut events);
         self.take(events, out)?;
@@ -204,7 +204,7 @@ struct Whole {
 }
 
 impl Decoder for Whole {
-    fn feed(&mut self, bytes: &[u8], _out: &mut Vec<ChatEvent>) -> Result<(), ProviderError> {
+    fn feed(&mut self, bytes: &[u8], _out: &mut Vec<AnswerEvent>) -> Result<(), ProviderError> {
         if self.body.len() + bytes.len() > LARGEST_ANSWER {
             return Err(ProviderError::new(Class::TooLarge, "the provider's answer is too large"));
         }
@@ -212,7 +212,7 @@ impl Decoder for Whole {
         Ok(())
     }
 
-    fn finish(&mut self, out: &mut Vec<ChatEvent>) -> Result<(), ProviderError> {
+    fn finish(&mut self, out: &mut Vec<AnswerEvent>) -> Result<(), ProviderError> {
         let body = Bytes::from(std::mem::take(&mut self.body));
         let unreadable = || ProviderError::broken("the provider's answer cannot be read");
         let message: Message<'_> = serde_json::from_slice(&body).map_err(|_| unreadable())?;
@@ -225,7 +225,7 @@ impl Decoder for Whole {
         let usage = finish.usage;
         let end = match self.outlet.take() {
             None => {
-                out.push(ChatEvent::Delta(Delta::one(Bytes::new(), text, true)));
+                out.push(AnswerEvent::Delta(Delta::one(Bytes::new(), text, true)));
                 let body = body.clone();
                 End::new(finish.reason, move |_, _| body.clone())
             }
@@ -233,17 +233,17 @@ impl Decoder for Whole {
                 let mut chunks = ToChunks::default();
                 for chunk in chunks.replay(&message) {
                     let frame = outlet.chunk(&chunk.json)?;
-                    out.push(ChatEvent::Delta(Delta::one(frame, chunk.text, chunk.content)));
+                    out.push(AnswerEvent::Delta(Delta::one(frame, chunk.text, chunk.content)));
                 }
                 outlet.end(chunks.finish())
             }
             Some(outlet) => {
-                out.push(ChatEvent::Delta(Delta::one(Bytes::new(), text, true)));
+                out.push(AnswerEvent::Delta(Delta::one(Bytes::new(), text, true)));
                 outlet.whole(Bytes::from(completion), finish)?
             }
         };
-        out.extend(usage.map(ChatEvent::Usage));
-        out.push(ChatEvent::End(end));
+        out.extend(usage.map(AnswerEvent::Usage));
+        out.push(AnswerEvent::End(end));
         Ok(())
     }
 }
@@ -277,14 +277,14 @@ fn seen(event: &Event<'_>) -> (String, bool) {
     }
 }
 
-fn frame(raw: &SseEvent, text: String, content: bool) -> ChatEvent {
-    ChatEvent::Delta(Delta::one(Bytes::from(raw.frame()), text, content))
+fn frame(raw: &SseEvent, text: String, content: bool) -> AnswerEvent {
+    AnswerEvent::Delta(Delta::one(Bytes::from(raw.frame()), text, content))
 }
 
-fn tell_usage(before: Option<Usage>, tally: &Tally, out: &mut Vec<ChatEvent>) {
+fn tell_usage(before: Option<Usage>, tally: &Tally, out: &mut Vec<AnswerEvent>) {
     let now = tally.usage();
     if now != before {
-        out.extend(now.map(ChatEvent::Usage));
+        out.extend(now.map(AnswerEvent::Usage));
     }
 }
 

@@ -13,7 +13,6 @@ mod chunks;
 mod content;
 mod decoder;
 mod explain;
-mod members;
 mod outlet;
 mod surcharge;
 mod to_anthropic;
@@ -25,13 +24,15 @@ use bytes::Bytes;
 use http::header::{HeaderName, HeaderValue};
 use http::{HeaderMap, Method};
 
-use crate::chat::{ChatRequest, Shape};
 use crate::dialect::{Aim, Decoder, Dialect, HttpRequest, Outlet, Unsupported};
 use crate::error::ProviderError;
+use crate::gather::Assembly;
 use crate::json;
+use crate::request::{ModelRequest, Shape};
 use crate::splice::Splice;
+use crate::translate::as_chat;
 
-pub(crate) use assembly::MessageAssembly;
+use assembly::MessageAssembly;
 pub(crate) use outlet::{begin, cut};
 pub(crate) use to_openai::to_openai;
 pub(crate) use usage::anthropic as usage_object;
@@ -44,25 +45,29 @@ const VERSION_HEADER: HeaderName = HeaderName::from_static("anthropic-version");
 pub struct AnthropicDialect;
 
 impl Dialect for AnthropicDialect {
-    fn shape(&self) -> Shape {
-        Shape::Anthropic
+    fn own_shape(&self) -> Option<Shape> {
+        Some(Shape::Anthropic)
     }
 
-    fn encode(&self, request: &ChatRequest, aim: &Aim<'_>) -> Result<HttpRequest, Unsupported> {
+    fn assembly(&self) -> Option<Box<dyn Assembly>> {
+        Some(Box::new(MessageAssembly::default()))
+    }
+
+    fn encode(&self, request: &ModelRequest, aim: &Aim<'_>) -> Result<HttpRequest, Unsupported> {
         let cap = request.max_output().map_or(aim.cap, |asked| asked.min(aim.cap));
         let body = match request.shape() {
             Shape::Anthropic => {
                 surcharge::refuse(request)?;
                 spliced(request, aim, cap)
             }
-            Shape::OpenAi => to_anthropic::from_openai(request.body(), aim.model, cap)?,
+            _ => to_anthropic::from_openai(as_chat(request)?.body(), aim.model, cap)?,
         };
         let mut headers = aim.header_map()?;
         headers.entry(VERSION_HEADER).or_insert(VERSION);
         Ok(HttpRequest { method: Method::POST, url: aim.url("messages"), headers, body })
     }
 
-    fn decoder(&self, request: &ChatRequest, _content_type: &str) -> Box<dyn Decoder> {
+    fn decoder(&self, request: &ModelRequest, _content_type: &str) -> Box<dyn Decoder> {
         decoder::decoder(request)
     }
 
@@ -72,13 +77,13 @@ impl Dialect for AnthropicDialect {
 }
 
 /// Writes Anthropic frames from OpenAI chunks.
-pub(crate) fn outlet(request: &ChatRequest) -> Box<dyn Outlet> {
+pub(crate) fn outlet(request: &ModelRequest) -> Box<dyn Outlet> {
     Box::new(outlet::AnthropicOutlet::new(request))
 }
 
 /// Everything stays but the model, the cap and what is the gateway's own. Anthropic takes no other metadata than
 /// `user_id`; attribution is read by the gateway and stays here.
-fn spliced(request: &ChatRequest, aim: &Aim<'_>, cap: u64) -> Bytes {
+fn spliced(request: &ModelRequest, aim: &Aim<'_>, cap: u64) -> Bytes {
     let mut splice = Splice::new(request);
     splice.set("model", &json::quote(aim.model));
     splice.set("max_tokens", &cap.to_string());

@@ -17,9 +17,9 @@ use serde_json::{Value, json};
 use super::content;
 use super::usage;
 use super::wire::stop_reason;
-use crate::chat::{ChatRequest, End, Usage};
 use crate::dialect::{Finish, Outlet};
 use crate::error::ProviderError;
+use crate::request::{End, ModelRequest, Usage};
 
 /// The outlet for one caller of `/v1/messages`.
 pub(super) struct AnthropicOutlet {
@@ -46,7 +46,7 @@ enum Kind {
 }
 
 impl AnthropicOutlet {
-    pub(super) fn new(request: &ChatRequest) -> AnthropicOutlet {
+    pub(super) fn new(request: &ModelRequest) -> AnthropicOutlet {
         let wants_thinking = request.member("thinking").is_some_and(|thinking| !thinking.contains("\"disabled\""));
         AnthropicOutlet { wants_thinking, ..AnthropicOutlet::starting() }
     }

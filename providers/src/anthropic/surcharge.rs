@@ -3,15 +3,15 @@
 
 use serde_json::Value;
 
-use super::members::unsupported;
-use crate::chat::ChatRequest;
 use crate::dialect::Unsupported;
+use crate::members::unsupported;
+use crate::request::ModelRequest;
 
 const WHY: &str = "is billed at a rate that the gateway has no price for";
 
 /// Refuses a request of Anthropic's own shape that would be billed at another rate: `speed`, `inference_geo`, and cache
 /// writes kept for an hour, which cost more than those kept for the usual five minutes.
-pub(super) fn refuse(request: &ChatRequest) -> Result<(), Unsupported> {
+pub(super) fn refuse(request: &ModelRequest) -> Result<(), Unsupported> {
     for (name, usual) in [("speed", "\"standard\""), ("inference_geo", "\"global\"")] {
         if request.member(name).is_some_and(|value| value != usual) {
             return Err(unsupported(name, WHY));

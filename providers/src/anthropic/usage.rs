@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::chat::Usage;
+use crate::request::Usage;
 
 /// Usage as it stands on the wire; every class may be missing or null.
 #[derive(Debug, Clone, Copy, Default, Deserialize)]

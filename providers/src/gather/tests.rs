@@ -6,16 +6,17 @@ use super::*;
 use crate::anthropic::AnthropicDialect;
 use crate::openai::OpenAiDialect;
 
-fn request(shape: Shape, more: &Value) -> ChatRequest {
+fn request(shape: Shape, more: &Value) -> ModelRequest {
     let mut body = json!({"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": "a"}]});
     body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-    ChatRequest::parse(shape, body.to_string().into()).unwrap()
+    ModelRequest::parse(shape, body.to_string().into()).unwrap()
 }
 
 fn dialect(shape: Shape) -> &'static dyn Dialect {
     match shape {
         Shape::OpenAi => &OpenAiDialect,
         Shape::Anthropic => &AnthropicDialect,
+        other => panic!("{other:?} is not gathered here"),
     }
 }
 
@@ -32,19 +33,19 @@ fn read(mut decoder: Box<dyn Decoder>, pieces: &[&[u8]]) -> Read {
     let (mut text, mut usage, mut body) = (String::new(), None, Value::Null);
     for event in events {
         match event {
-            ChatEvent::Delta(delta) => {
+            AnswerEvent::Delta(delta) => {
                 assert!(delta.frame.is_empty(), "a caller of JSON gets no frames");
                 delta.texts.iter().for_each(|(_, piece)| text.push_str(piece));
             }
-            ChatEvent::Usage(told) => usage = Some(told),
-            ChatEvent::End(end) => body = serde_json::from_slice(&end.closing(None, None)).unwrap(),
+            AnswerEvent::Usage(told) => usage = Some(told),
+            AnswerEvent::End(end) => body = serde_json::from_slice(&end.closing(None, None)).unwrap(),
         }
     }
     Read { body, text, usage }
 }
 
-fn gather(target: Shape, caller: &ChatRequest) -> Box<dyn Decoder> {
-    Box::new(Gather::new(dialect(target), caller, &caller.streamed(), "text/event-stream"))
+fn gather(target: Shape, caller: &ModelRequest) -> Box<dyn Decoder> {
+    super::gather(dialect(target), caller, &caller.streamed(), "text/event-stream").unwrap()
 }
 
 /// Both ways to the same body, to the same count and the same usage, for callers of both shapes where the target can be told to both.
@@ -187,7 +188,7 @@ data: [DONE]
 "#;
     let mut events = Vec::new();
     decoder.feed(stream.as_bytes(), &mut events).unwrap();
-    let Some(ChatEvent::End(end)) = events.last() else { panic!("no end") };
+    let Some(AnswerEvent::End(end)) = events.last() else { panic!("no end") };
     let body = String::from_utf8(end.closing(None, None).to_vec()).unwrap();
     assert!(body.contains("\"n\":1.50e+0"), "{body}");
     assert!(body.contains(r#""content":"\ud83d\ude00""#), "{body}");

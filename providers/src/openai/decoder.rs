@@ -6,9 +6,9 @@ use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
 use super::{explain, usage, wire};
-use crate::chat::{ChatEvent, ChatRequest, Delta, Shape};
 use crate::dialect::{Decoder, Finish, Outlet, outlet};
 use crate::error::{Class, ProviderError};
+use crate::request::{AnswerEvent, Delta, ModelRequest, Shape};
 use crate::sse::{SseEvent, SseReader};
 
 /// The largest whole body that is taken.
@@ -42,7 +42,7 @@ struct Reading {
 }
 
 impl OpenAiDecoder {
-    pub(super) fn new(request: &ChatRequest, content_type: &str) -> OpenAiDecoder {
+    pub(super) fn new(request: &ModelRequest, content_type: &str) -> OpenAiDecoder {
         OpenAiDecoder {
             stream_asked: request.stream(),
             event_stream: content_type.trim_start().to_ascii_lowercase().starts_with("text/event-stream"),
@@ -60,7 +60,7 @@ impl OpenAiDecoder {
         }
     }
 
-    fn events(&mut self, events: Vec<SseEvent>, out: &mut Vec<ChatEvent>) -> Result<(), ProviderError> {
+    fn events(&mut self, events: Vec<SseEvent>, out: &mut Vec<AnswerEvent>) -> Result<(), ProviderError> {
         for event in events {
             if event.data.trim() == "[DONE]" {
                 self.mode = Mode::Done;
@@ -73,7 +73,7 @@ impl OpenAiDecoder {
 }
 
 impl Decoder for OpenAiDecoder {
-    fn feed(&mut self, mut bytes: &[u8], out: &mut Vec<ChatEvent>) -> Result<(), ProviderError> {
+    fn feed(&mut self, mut bytes: &[u8], out: &mut Vec<AnswerEvent>) -> Result<(), ProviderError> {
         if let Mode::Unknown = self.mode {
             // Some servers keep a connection awake with white space; a byte order mark says nothing either.
             let start = bytes.iter().position(|b| !b.is_ascii_whitespace() && !b"\xef\xbb\xbf".contains(b));
@@ -109,7 +109,7 @@ impl Decoder for OpenAiDecoder {
         }
     }
 
-    fn finish(&mut self, out: &mut Vec<ChatEvent>) -> Result<(), ProviderError> {
+    fn finish(&mut self, out: &mut Vec<AnswerEvent>) -> Result<(), ProviderError> {
         match std::mem::replace(&mut self.mode, Mode::Done) {
             Mode::Done => Ok(()),
             Mode::Unknown => Err(ProviderError::broken("the provider's answer is empty")),
@@ -119,7 +119,7 @@ impl Decoder for OpenAiDecoder {
                 reader.finish(&mut events);
                 let ended = out.len();
                 self.events(events, out)?;
-                if out[ended..].iter().any(|it| matches!(it, ChatEvent::End(_))) {
+                if out[ended..].iter().any(|it| matches!(it, AnswerEvent::End(_))) {
                     return Ok(());
                 }
                 // Not every server says [DONE]; the finish reasons tell whether this was the end.
@@ -137,7 +137,7 @@ impl Decoder for OpenAiDecoder {
 }
 
 impl Reading {
-    fn event(&mut self, event: &SseEvent, out: &mut Vec<ChatEvent>) -> Result<(), ProviderError> {
+    fn event(&mut self, event: &SseEvent, out: &mut Vec<AnswerEvent>) -> Result<(), ProviderError> {
         if event.data.trim().is_empty() {
             return Ok(());
         }
@@ -147,7 +147,7 @@ impl Reading {
         self.chunk(&event.data, out)
     }
 
-    fn chunk(&mut self, payload: &str, out: &mut Vec<ChatEvent>) -> Result<(), ProviderError> {
+    fn chunk(&mut self, payload: &str, out: &mut Vec<AnswerEvent>) -> Result<(), ProviderError> {
         let chunk: wire::Answer<'_> = serde_json::from_str(payload)
             .map_err(|_| ProviderError::broken("a chunk of the provider's stream cannot be read"))?;
         if let Some(error) = chunk.error() {
@@ -183,22 +183,22 @@ impl Reading {
         };
         let content = ended || !texts.is_empty();
         if !frame.is_empty() || content {
-            out.push(ChatEvent::Delta(Delta { frame, texts, content }));
+            out.push(AnswerEvent::Delta(Delta { frame, texts, content }));
         }
-        out.extend(billed.map(ChatEvent::Usage));
+        out.extend(billed.map(AnswerEvent::Usage));
         Ok(())
     }
 
-    fn end(&mut self, out: &mut Vec<ChatEvent>) -> Result<(), ProviderError> {
+    fn end(&mut self, out: &mut Vec<AnswerEvent>) -> Result<(), ProviderError> {
         if self.chunks == 0 {
             return Err(ProviderError::broken("the provider's stream is empty"));
         }
         let outlet = self.outlet.take().expect("ends once");
-        out.push(ChatEvent::End(outlet.end(std::mem::take(&mut self.finish))));
+        out.push(AnswerEvent::End(outlet.end(std::mem::take(&mut self.finish))));
         Ok(())
     }
 
-    fn whole(&mut self, body: Bytes, as_stream: bool, out: &mut Vec<ChatEvent>) -> Result<(), ProviderError> {
+    fn whole(&mut self, body: Bytes, as_stream: bool, out: &mut Vec<AnswerEvent>) -> Result<(), ProviderError> {
         let unreadable = || ProviderError::broken("the provider's answer cannot be read");
         let text = std::str::from_utf8(&body).map_err(|_| unreadable())?;
         let answer: wire::Answer<'_> = serde_json::from_str(text).map_err(|_| unreadable())?;
@@ -215,10 +215,10 @@ impl Reading {
             usage: answer.usage().and_then(usage::read),
             usage_chunk: None,
         };
-        out.push(ChatEvent::Delta(Delta { frame: Bytes::new(), texts: answer.texts(), content: true }));
-        out.extend(finish.usage.map(ChatEvent::Usage));
+        out.push(AnswerEvent::Delta(Delta { frame: Bytes::new(), texts: answer.texts(), content: true }));
+        out.extend(finish.usage.map(AnswerEvent::Usage));
         let outlet = self.outlet.take().expect("ends once");
-        out.push(ChatEvent::End(outlet.whole(body.clone(), finish)?));
+        out.push(AnswerEvent::End(outlet.whole(body.clone(), finish)?));
         Ok(())
     }
 }

@@ -9,11 +9,13 @@ mod wire;
 
 use http::{HeaderMap, Method};
 
-use crate::chat::{ChatRequest, Shape};
 use crate::dialect::{Aim, Decoder, Dialect, HttpRequest, Unsupported};
 use crate::error::ProviderError;
+use crate::gather::Assembly;
 use crate::json;
+use crate::request::{ModelRequest, Shape};
 use crate::splice::Splice;
+use crate::translate::as_chat;
 
 pub(crate) use assembly::CompletionAssembly;
 pub(crate) use outlet::{OpenAiOutlet, cut};
@@ -24,11 +26,15 @@ pub(crate) use wire::with as with_member;
 pub struct OpenAiDialect;
 
 impl Dialect for OpenAiDialect {
-    fn shape(&self) -> Shape {
-        Shape::OpenAi
+    fn own_shape(&self) -> Option<Shape> {
+        Some(Shape::OpenAi)
     }
 
-    fn encode(&self, request: &ChatRequest, aim: &Aim<'_>) -> Result<HttpRequest, Unsupported> {
+    fn assembly(&self) -> Option<Box<dyn Assembly>> {
+        Some(Box::new(CompletionAssembly::default()))
+    }
+
+    fn encode(&self, request: &ModelRequest, aim: &Aim<'_>) -> Result<HttpRequest, Unsupported> {
         // What cannot be metered is refused, never forwarded.
         if let Some(name) = request.features().surcharge {
             return Err(Unsupported::at(
@@ -36,19 +42,11 @@ impl Dialect for OpenAiDialect {
                 format!("'{name}' is billed at a rate that the gateway has no price for"),
             ));
         }
-        let body = match request.shape() {
-            Shape::OpenAi => splice(request, aim),
-            Shape::Anthropic => {
-                let translated = crate::anthropic::to_openai(request)?;
-                let translated = ChatRequest::parse(Shape::OpenAi, translated)
-                    .map_err(|bad| Unsupported { param: bad.param, message: bad.message })?;
-                splice(&translated, aim)
-            }
-        };
+        let body = splice(&*as_chat(request)?, aim);
         Ok(HttpRequest { method: Method::POST, url: aim.url("chat/completions"), headers: aim.header_map()?, body })
     }
 
-    fn decoder(&self, request: &ChatRequest, content_type: &str) -> Box<dyn Decoder> {
+    fn decoder(&self, request: &ModelRequest, content_type: &str) -> Box<dyn Decoder> {
         Box::new(decoder::OpenAiDecoder::new(request, content_type))
     }
 
@@ -58,7 +56,7 @@ impl Dialect for OpenAiDialect {
 }
 
 /// Model, cap, stream options; the gateway's own members out. All other bytes stay.
-fn splice(request: &ChatRequest, aim: &Aim<'_>) -> bytes::Bytes {
+fn splice(request: &ModelRequest, aim: &Aim<'_>) -> bytes::Bytes {
     let view = request.view();
     let mut splice = Splice::new(request);
     splice.set("model", &json::quote(aim.model));

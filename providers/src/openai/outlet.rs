@@ -3,9 +3,9 @@
 use bytes::Bytes;
 
 use super::{usage, wire};
-use crate::chat::{End, Usage};
 use crate::dialect::{Finish, Outlet};
 use crate::error::ProviderError;
+use crate::request::{End, Usage};
 use crate::sse::SseEvent;
 
 const DONE: &str = "data: [DONE]\n\n";

@@ -6,27 +6,19 @@ use proptest::prelude::*;
 use url::Url;
 
 use super::*;
-use crate::catalog::{Auth, Quirks};
-use crate::chat::{ChatEvent, Usage};
+use crate::catalog::Quirks;
 use crate::credentials::Secret;
 use crate::error::Class;
+use crate::request::{AnswerEvent, Usage};
 
-fn parse(shape: Shape, body: &str) -> ChatRequest {
-    ChatRequest::parse(shape, Bytes::copy_from_slice(body.as_bytes())).unwrap()
+fn parse(shape: Shape, body: &str) -> ModelRequest {
+    ModelRequest::parse(shape, Bytes::copy_from_slice(body.as_bytes())).unwrap()
 }
 
 fn encode(body: &str, quirks: Quirks) -> HttpRequest {
     let base_url = Url::parse("https://up.example/v1/").unwrap();
     let key = Secret::new("sk-up");
-    let aim = Aim {
-        base_url: &base_url,
-        model: "real",
-        cap: 100,
-        key: Some(&key),
-        auth: Auth::Bearer,
-        headers: &[],
-        quirks: &quirks,
-    };
+    let aim = Aim { key: Some(&key), ..Aim::at(&base_url, "real", 100, &quirks) };
     OpenAiDialect.encode(&parse(Shape::OpenAi, body), &aim).unwrap()
 }
 
@@ -52,8 +44,7 @@ fn what_is_billed_beyond_tokens_is_refused() {
         Url::parse("https://x/").unwrap(),
         parse(Shape::OpenAi, r#"{"model":"a","messages":[],"service_tier":"priority"}"#),
     );
-    let aim =
-        Aim { base_url: &base_url, model: "m", cap: 1, key: None, auth: Auth::Bearer, headers: &[], quirks: &PLAIN };
+    let aim = Aim::at(&base_url, "m", 1, &PLAIN);
     assert_eq!(OpenAiDialect.encode(&request, &aim).unwrap_err().param.as_deref(), Some("service_tier"));
 }
 
@@ -149,13 +140,13 @@ fn see(request: &str, content_type: &str, pieces: &[&[u8]]) -> Seen {
     for event in events {
         assert!(!seen.ended, "an event after the end");
         match event {
-            ChatEvent::Delta(delta) => {
+            AnswerEvent::Delta(delta) => {
                 seen.wire.push_str(std::str::from_utf8(&delta.frame).unwrap());
                 delta.texts.iter().for_each(|(_, text)| seen.text.push_str(text));
                 seen.content += usize::from(delta.content);
             }
-            ChatEvent::Usage(usage) => seen.usage = Some(usage),
-            ChatEvent::End(end) => {
+            AnswerEvent::Usage(usage) => seen.usage = Some(usage),
+            AnswerEvent::End(end) => {
                 let counted = Usage { input: 7, output: 8, ..Usage::default() };
                 seen.wire.push_str(std::str::from_utf8(&end.closing(Some("0.0001"), Some(&counted))).unwrap());
                 seen.reason = end.finish_reason().map(Into::into);

@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use crate::chat::Usage;
+use crate::request::Usage;
 
 #[derive(Deserialize)]
 struct Wire {

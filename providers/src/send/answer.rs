@@ -8,9 +8,9 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
-use crate::chat::{ChatEvent, End};
 use crate::dialect::Decoder;
 use crate::error::{Class, ProviderError};
+use crate::request::{AnswerEvent, End};
 use crate::sim::{Ending, Script};
 
 /// More than any answer has; a bound on what a mad provider can make us read.
@@ -26,7 +26,7 @@ pub struct Answer {
     idle: Duration,
     /// Since the last piece; kept here, so that a `next` that is dropped and asked again does not wait anew.
     waits_until: Option<Instant>,
-    ready: VecDeque<ChatEvent>,
+    ready: VecDeque<AnswerEvent>,
     /// Read, but not decoded yet; only where no more may be decoded than is asked for.
     rest: Bytes,
     event_by_event: bool,
@@ -85,11 +85,11 @@ impl Answer {
         self.status
     }
 
-    /// The next event; none after [`ChatEvent::End`] or an error. May be dropped and asked again without losing anything.
-    pub async fn next(&mut self) -> Option<Result<ChatEvent, ProviderError>> {
+    /// The next event; none after [`AnswerEvent::End`] or an error. May be dropped and asked again without losing anything.
+    pub async fn next(&mut self) -> Option<Result<AnswerEvent, ProviderError>> {
         loop {
             if let Some(event) = self.ready.pop_front() {
-                if matches!(event, ChatEvent::End(_)) {
+                if matches!(event, AnswerEvent::End(_)) {
                     self.ready.clear();
                     self.over = true;
                 }
@@ -132,7 +132,7 @@ impl Answer {
                 Some(Err(error)) => Err(error),
                 None => {
                     let read = self.decoder.finish(&mut events);
-                    let ended = events.iter().any(|it| matches!(it, ChatEvent::End(_)));
+                    let ended = events.iter().any(|it| matches!(it, AnswerEvent::End(_)));
                     if read.is_ok() && !ended {
                         Err(ProviderError::broken("the provider's answer has no end"))
                     } else {
@@ -150,9 +150,9 @@ impl Answer {
         self.decoded(read, events).await;
     }
 
-    async fn decoded(&mut self, read: Result<(), ProviderError>, events: Vec<ChatEvent>) {
+    async fn decoded(&mut self, read: Result<(), ProviderError>, events: Vec<AnswerEvent>) {
         self.failed = read.err();
-        let ended = events.iter().any(|it| matches!(it, ChatEvent::End(_)));
+        let ended = events.iter().any(|it| matches!(it, AnswerEvent::End(_)));
         self.ready.extend(events); // before any wait, lest they are lost when this future is dropped
         if ended || self.failed.is_some() {
             self.rest.clear();

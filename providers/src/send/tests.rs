@@ -5,8 +5,8 @@ use std::net::{TcpListener, TcpStream};
 use std::thread::JoinHandle;
 
 use super::*;
-use crate::chat::{ChatEvent, Shape};
 use crate::error::Retry;
+use crate::request::{AnswerEvent, Shape};
 use crate::{Fleet, ProviderConfig};
 
 const TINY: Duration = Duration::from_millis(60);
@@ -72,10 +72,10 @@ fn local(port: u16) -> Arc<Target> {
     target(&format!("http://127.0.0.1:{port}/v1"))
 }
 
-fn request(stream: bool) -> ChatRequest {
+fn request(stream: bool) -> ModelRequest {
     let body =
         format!("{{\"model\":\"a\",\"stream\":{stream},\"messages\":[{{\"role\":\"user\",\"content\":\"x\"}}]}}");
-    ChatRequest::parse(Shape::OpenAi, body.into()).unwrap()
+    ModelRequest::parse(Shape::OpenAi, body.into()).unwrap()
 }
 
 fn outbound(connect: Duration, first_byte: Duration, idle: Duration) -> Outbound {
@@ -91,9 +91,9 @@ async fn read(mut answer: Answer) -> (String, Option<ProviderError>) {
     let mut out = String::new();
     while let Some(event) = answer.next().await {
         match event {
-            Ok(ChatEvent::Delta(delta)) => out.push_str(std::str::from_utf8(&delta.frame).unwrap()),
-            Ok(ChatEvent::End(end)) => out.push_str(std::str::from_utf8(&end.closing(None, None)).unwrap()),
-            Ok(ChatEvent::Usage(_)) => {}
+            Ok(AnswerEvent::Delta(delta)) => out.push_str(std::str::from_utf8(&delta.frame).unwrap()),
+            Ok(AnswerEvent::End(end)) => out.push_str(std::str::from_utf8(&end.closing(None, None)).unwrap()),
+            Ok(AnswerEvent::Usage(_)) => {}
             Err(error) => return (out, Some(error)),
         }
     }
@@ -234,7 +234,7 @@ async fn a_pooled_connection_that_hangs_up_without_a_word_is_tried_again_here() 
 #[tokio::test]
 async fn what_a_target_cannot_be_asked_keeps_its_place() {
     let body = r#"{"model":"a","service_tier":"priority","messages":[]}"#;
-    let request = ChatRequest::parse(Shape::OpenAi, body.into()).unwrap();
+    let request = ModelRequest::parse(Shape::OpenAi, body.into()).unwrap();
     let error = patient().send(&local(1), &request, 9).await.err().expect("an error");
     assert_eq!((error.code, error.param.as_deref()), ("unsupported_by_target", Some("service_tier")));
 }
@@ -316,7 +316,7 @@ async fn a_caller_of_the_other_shape_is_answered_in_its_own() {
         let body = format!(
             "{{\"model\":\"a\",\"max_tokens\":200,\"stream\":{stream},\"messages\":[{{\"role\":\"user\",\"content\":\"hello\"}}]}}"
         );
-        let request = ChatRequest::parse(Shape::Anthropic, body.into()).unwrap();
+        let request = ModelRequest::parse(Shape::Anthropic, body.into()).unwrap();
         let (text, error) = read(patient().send(&target, &request, 200).await.unwrap()).await;
         assert_eq!(error, None);
         parts.iter().for_each(|part| assert!(text.contains(part), "{part} in {text}"));

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 
 use crate::catalog::Tokenizer;
-use crate::chat::{ChatRequest, Shape};
+use crate::request::{ModelRequest, Shape};
 use crate::tokens;
 use say::Said;
 
@@ -42,7 +42,7 @@ pub(crate) enum Ending {
 
 /// Answers a body that was encoded for this model.
 pub(crate) fn answer(model: &str, body: &Bytes) -> Script {
-    let Ok(request) = ChatRequest::parse(Shape::OpenAi, body.clone()) else {
+    let Ok(request) = ModelRequest::parse(Shape::OpenAi, body.clone()) else {
         return failure(400, "invalid_request_error");
     };
     let hash = fnv(&request.canonical());

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::shape;
-use crate::chat::ChatRequest;
+use crate::request::ModelRequest;
 use crate::tokens;
 
 /// One choice.
@@ -26,7 +26,7 @@ const FILLER: &str = "The ledger holds before the model speaks and settles when 
     count is priced, and every price is written down where an auditor can read it. ";
 
 /// The answer to the last message; `i` is the choice.
-pub(super) fn say(request: &ChatRequest, call: &Value, i: u64) -> Said {
+pub(super) fn say(request: &ModelRequest, call: &Value, i: u64) -> Said {
     let cap = request.max_output().unwrap_or(4_096);
     let last = call["messages"].as_array().and_then(|it| it.last()).cloned().unwrap_or_default();
     let prompt = text_of(&last["content"]);

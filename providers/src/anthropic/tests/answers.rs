@@ -2,10 +2,10 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
-use crate::chat::Usage;
 use crate::dialect::Finish;
 use crate::error::{Class, Retry};
 use crate::openai::OpenAiDialect;
+use crate::request::Usage;
 
 const ASK: &str = r#"{"model":"m","messages":[],"stream":true,"stream_options":{"include_usage":true}}"#;
 const ASK_WHOLE: &str = r#"{"model":"m","messages":[]}"#;
@@ -15,7 +15,7 @@ const ASK_THINKING: &str = r#"{"model":"m","max_tokens":9,"messages":[],"stream"
 const SSE: &str = "text/event-stream; charset=utf-8";
 const STREAMS: [&str; 3] = ["text", "tools", "thinking"];
 
-fn told(request: &ChatRequest, content_type: &str, body: &str, cost: Option<&str>) -> Told {
+fn told(request: &ModelRequest, content_type: &str, body: &str, cost: Option<&str>) -> Told {
     tell(&mut *AnthropicDialect.decoder(request, content_type), &[body.as_bytes()], cost)
 }
 
@@ -225,7 +225,7 @@ proptest! {
         for request in [openai(ASK), anthropic(ASK_ANTHROPIC)] {
             let (mut decoder, mut events) = (AnthropicDialect.decoder(&request, SSE), Vec::new());
             let fed = decoder.feed(&bytes, &mut events).and_then(|()| decoder.finish(&mut events));
-            let ended = events.iter().filter(|event| matches!(event, ChatEvent::End(_))).count();
+            let ended = events.iter().filter(|event| matches!(event, AnswerEvent::End(_))).count();
             prop_assert!(ended <= 1 && (fed.is_err() || ended == 1));
         }
     }

@@ -13,29 +13,23 @@ use url::Url;
 
 use super::*;
 use crate::catalog::{Auth, Quirks};
-use crate::chat::ChatEvent;
 use crate::credentials::Secret;
+use crate::request::AnswerEvent;
 
-fn openai(body: &str) -> ChatRequest {
-    ChatRequest::parse(Shape::OpenAi, Bytes::copy_from_slice(body.as_bytes())).unwrap()
+fn openai(body: &str) -> ModelRequest {
+    ModelRequest::parse(Shape::OpenAi, Bytes::copy_from_slice(body.as_bytes())).unwrap()
 }
 
-fn anthropic(body: &str) -> ChatRequest {
-    ChatRequest::parse(Shape::Anthropic, Bytes::copy_from_slice(body.as_bytes())).unwrap()
+fn anthropic(body: &str) -> ModelRequest {
+    ModelRequest::parse(Shape::Anthropic, Bytes::copy_from_slice(body.as_bytes())).unwrap()
 }
 
-fn encode(request: &ChatRequest, headers: &[(HeaderName, HeaderValue)]) -> Result<HttpRequest, Unsupported> {
+fn encode(request: &ModelRequest, headers: &[(HeaderName, HeaderValue)]) -> Result<HttpRequest, Unsupported> {
     let base_url = Url::parse("https://api.anthropic.com/v1").unwrap();
     let key = Secret::new("sk-ant-test");
-    let aim = Aim {
-        base_url: &base_url,
-        model: "claude-sonnet-4-5",
-        cap: 512,
-        key: Some(&key),
-        auth: Auth::XApiKey,
-        headers,
-        quirks: &Quirks::default(),
-    };
+    let quirks = Quirks::default();
+    let aim =
+        Aim { key: Some(&key), auth: Auth::XApiKey, headers, ..Aim::at(&base_url, "claude-sonnet-4-5", 512, &quirks) };
     AnthropicDialect.encode(request, &aim)
 }
 
@@ -64,7 +58,7 @@ fn check_file(path: &str, got: &str) {
 struct Told {
     frames: String,
     text: String,
-    usages: Vec<crate::chat::Usage>,
+    usages: Vec<crate::request::Usage>,
     reason: Option<String>,
     closing: String,
     error: Option<ProviderError>,
@@ -77,13 +71,13 @@ fn tell(decoder: &mut dyn Decoder, pieces: &[&[u8]], cost: Option<&str>) -> Told
     for event in events {
         assert!(told.closing.is_empty(), "nothing comes after the end");
         match event {
-            ChatEvent::Delta(delta) => {
+            AnswerEvent::Delta(delta) => {
                 told.frames.push_str(std::str::from_utf8(&delta.frame).unwrap());
                 delta.texts.iter().for_each(|(_, text)| told.text.push_str(text));
                 assert!(delta.content || delta.texts.is_empty(), "text that counts is content");
             }
-            ChatEvent::Usage(usage) => told.usages.push(usage),
-            ChatEvent::End(end) => {
+            AnswerEvent::Usage(usage) => told.usages.push(usage),
+            AnswerEvent::End(end) => {
                 told.reason = end.finish_reason().map(str::to_owned);
                 told.closing = String::from_utf8(end.closing(cost, None).to_vec()).unwrap();
             }

@@ -22,7 +22,7 @@ fn an_anthropic_request_is_told_in_openais_words() {
         let request = anthropic(&given(&format!("to_openai/{name}.in.json")));
         let told = to_openai(&request).unwrap();
         check_file(&format!("to_openai/{name}.out.json"), std::str::from_utf8(&told).unwrap());
-        ChatRequest::parse(Shape::OpenAi, told).unwrap();
+        ModelRequest::parse(Shape::OpenAi, told).unwrap();
     }
 }
 
@@ -217,7 +217,7 @@ fn tool_calls_keep_ids_names_and_arguments_on_the_way_and_back() {
         {"role": "tool", "tool_call_id": "call_1", "content": "one"},
         {"role": "tool", "tool_call_id": "call_2", "content": "two"}]});
     let there = encode(&openai(&request.to_string()), &[]).unwrap();
-    let back = to_openai(&ChatRequest::parse(Shape::Anthropic, there.body).unwrap()).unwrap();
+    let back = to_openai(&ModelRequest::parse(Shape::Anthropic, there.body).unwrap()).unwrap();
     let back: Value = serde_json::from_slice(&back).unwrap();
     assert_eq!(back["messages"], request["messages"]);
 }
@@ -260,7 +260,7 @@ proptest! {
         let end = (at + gone).min(body.len());
         body.splice(at..end, new.bytes());
         let shape = if name.starts_with("to_openai") { Shape::Anthropic } else { Shape::OpenAi };
-        if let Ok(request) = ChatRequest::parse(shape, Bytes::from(body)) {
+        if let Ok(request) = ModelRequest::parse(shape, Bytes::from(body)) {
             let _ = encode(&request, &[]);
             if let (Shape::Anthropic, Ok(told)) = (shape, to_openai(&request)) {
                 prop_assert!(serde_json::from_slice::<Value>(&told).is_ok());

@@ -19,9 +19,9 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::content;
-use super::members::{Members, as_text, elements, unsupported};
 use super::surcharge;
 use crate::dialect::Unsupported;
+use crate::members::{Members, as_text, elements, unsupported};
 use turns::{System, Turn, conversation};
 
 /// Hints and matters of the gateway: taken out of the body, and nobody is misled.

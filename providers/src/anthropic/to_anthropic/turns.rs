@@ -7,8 +7,8 @@ use serde_json::value::RawValue;
 
 use super::shorten;
 use crate::anthropic::content::{self, Block};
-use crate::anthropic::members::{Members, elements, unsupported};
 use crate::dialect::Unsupported;
+use crate::members::{Members, elements, unsupported};
 
 #[derive(Serialize)]
 #[serde(untagged)]

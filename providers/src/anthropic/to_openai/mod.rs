@@ -17,16 +17,16 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::content;
-use super::members::{Members, elements, unsupported};
-use crate::chat::ChatRequest;
 use crate::dialect::Unsupported;
+use crate::members::{Members, elements, unsupported};
+use crate::request::ModelRequest;
 use turns::{Message, system, turn};
 
 /// Hints and matters of the gateway. The cap is replaced by the one that money was held for.
 pub(super) const HINTS: &[&str] = &["max_tokens", "fallbacks", "cache_control", "diagnostics"];
 
 /// The body for `POST /chat/completions`. It has no cap and no stream options: the encoder sets both.
-pub(crate) fn to_openai(request: &ChatRequest) -> Result<Bytes, Unsupported> {
+pub(crate) fn to_openai(request: &ModelRequest) -> Result<Bytes, Unsupported> {
     from_messages(request.body())
 }
 

@@ -5,8 +5,8 @@ use std::borrow::Cow;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use crate::anthropic::members::{Members, as_text, elements, unsupported};
 use crate::dialect::Unsupported;
+use crate::members::{Members, as_text, elements, unsupported};
 
 #[derive(Serialize)]
 #[serde(tag = "role", rename_all = "lowercase")]

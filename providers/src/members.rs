@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 use crate::dialect::Unsupported;
 
 /// A refusal that names the place in the caller's body, such as `messages[2].content[0].type`.
-pub(super) fn unsupported(place: impl Into<String>, why: impl Into<String>) -> Unsupported {
+pub(crate) fn unsupported(place: impl Into<String>, why: impl Into<String>) -> Unsupported {
     let (place, why) = (place.into(), why.into());
     if place.is_empty() {
         return Unsupported::new(format!("the body {why}"));
@@ -22,14 +22,14 @@ pub(super) fn unsupported(place: impl Into<String>, why: impl Into<String>) -> U
 }
 
 /// The members of one object that nobody has taken yet.
-pub(super) struct Members<'a> {
+pub(crate) struct Members<'a> {
     place: String,
     left: Vec<(Cow<'a, str>, &'a RawValue)>,
 }
 
 impl<'a> Members<'a> {
     /// Opens an object; anything else, or a member told twice, is refused.
-    pub(super) fn read(raw: &'a RawValue, place: impl Into<String>) -> Result<Members<'a>, Unsupported> {
+    pub(crate) fn read(raw: &'a RawValue, place: impl Into<String>) -> Result<Members<'a>, Unsupported> {
         let place = place.into();
         let Ok(Pairs(left)) = serde_json::from_str(raw.get()) else {
             return Err(unsupported(place, "must be an object"));
@@ -42,45 +42,45 @@ impl<'a> Members<'a> {
     }
 
     /// An object of one member that was not written as one; `place` names it whole.
-    pub(super) fn of(name: &'static str, raw: &'a RawValue, place: &str) -> Members<'a> {
+    pub(crate) fn of(name: &'static str, raw: &'a RawValue, place: &str) -> Members<'a> {
         Members { place: place.to_owned(), left: vec![(Cow::Borrowed(name), raw)] }
     }
 
     /// Where a member of this object stands.
-    pub(super) fn at(&self, name: &str) -> String {
+    pub(crate) fn at(&self, name: &str) -> String {
         join(&self.place, name)
     }
 
     /// Takes a member as it was written; `null` counts as absent.
-    pub(super) fn raw(&mut self, name: &str) -> Option<&'a RawValue> {
+    pub(crate) fn raw(&mut self, name: &str) -> Option<&'a RawValue> {
         let index = self.left.iter().position(|(member, _)| member == name)?;
         let (_, raw) = self.left.swap_remove(index);
         (raw.get() != "null").then_some(raw)
     }
 
     /// Takes a member as a typed value; another type is refused.
-    pub(super) fn take<T: Deserialize<'a>>(&mut self, name: &str) -> Result<Option<T>, Unsupported> {
+    pub(crate) fn take<T: Deserialize<'a>>(&mut self, name: &str) -> Result<Option<T>, Unsupported> {
         let Some(raw) = self.raw(name) else { return Ok(None) };
         serde_json::from_str(raw.get()).map(Some).map_err(|_| unsupported(self.at(name), "has a value of another type"))
     }
 
     /// Takes a text.
-    pub(super) fn text(&mut self, name: &str) -> Result<Option<Cow<'a, str>>, Unsupported> {
+    pub(crate) fn text(&mut self, name: &str) -> Result<Option<Cow<'a, str>>, Unsupported> {
         Ok(self.take::<Text<'a>>(name)?.map(|text| text.0))
     }
 
     /// Takes a text that must be there.
-    pub(super) fn required_text(&mut self, name: &str) -> Result<Cow<'a, str>, Unsupported> {
+    pub(crate) fn required_text(&mut self, name: &str) -> Result<Cow<'a, str>, Unsupported> {
         self.text(name)?.ok_or_else(|| unsupported(self.at(name), "is required"))
     }
 
     /// Lets members go whose loss breaks no promise. Each caller documents its list.
-    pub(super) fn ignore(&mut self, names: &[&str]) {
+    pub(crate) fn ignore(&mut self, names: &[&str]) {
         self.left.retain(|(member, _)| !names.contains(&member.as_ref()));
     }
 
     /// Lets a member go where it says what would happen anyway, and refuses it otherwise.
-    pub(super) fn only(&mut self, name: &str, harmless: &[&str], why: &str) -> Result<(), Unsupported> {
+    pub(crate) fn only(&mut self, name: &str, harmless: &[&str], why: &str) -> Result<(), Unsupported> {
         match self.raw(name) {
             Some(raw) if !harmless.contains(&raw.get()) => Err(unsupported(self.at(name), why)),
             _ => Ok(()),
@@ -88,7 +88,7 @@ impl<'a> Members<'a> {
     }
 
     /// Refuses the first member that nobody took; one that is `null` asks for nothing.
-    pub(super) fn done(self) -> Result<(), Unsupported> {
+    pub(crate) fn done(self) -> Result<(), Unsupported> {
         match self.left.iter().find(|(_, raw)| raw.get() != "null") {
             Some((name, _)) => Err(unsupported(self.at(name), "has no counterpart at the target")),
             None => Ok(()),
@@ -97,14 +97,14 @@ impl<'a> Members<'a> {
 }
 
 /// The elements of an array, each with its place.
-pub(super) fn elements<'a>(raw: &'a RawValue, place: &str) -> Result<Vec<(String, &'a RawValue)>, Unsupported> {
+pub(crate) fn elements<'a>(raw: &'a RawValue, place: &str) -> Result<Vec<(String, &'a RawValue)>, Unsupported> {
     let elements: Vec<&RawValue> =
         serde_json::from_str(raw.get()).map_err(|_| unsupported(place, "must be an array"))?;
     Ok(elements.into_iter().enumerate().map(|(index, raw)| (format!("{place}[{index}]"), raw)).collect())
 }
 
 /// The value as a text, if it is one.
-pub(super) fn as_text(raw: &RawValue) -> Option<Cow<'_, str>> {
+pub(crate) fn as_text(raw: &RawValue) -> Option<Cow<'_, str>> {
     serde_json::from_str::<Text<'_>>(raw.get()).ok().map(|text| text.0)
 }
 

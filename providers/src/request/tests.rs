@@ -1,10 +1,10 @@
 use super::*;
 
-fn parse(shape: Shape, body: &str) -> Result<ChatRequest, BadRequest> {
-    ChatRequest::parse(shape, Bytes::copy_from_slice(body.as_bytes()))
+fn parse(shape: Shape, body: &str) -> Result<ModelRequest, BadRequest> {
+    ModelRequest::parse(shape, Bytes::copy_from_slice(body.as_bytes()))
 }
 
-fn good(shape: Shape, body: &str) -> ChatRequest {
+fn good(shape: Shape, body: &str) -> ModelRequest {
     parse(shape, body).unwrap_or_else(|bad| panic!("{body}: {bad}"))
 }
 
@@ -30,7 +30,7 @@ fn a_body_that_cannot_be_read_says_where() {
     refused(OpenAi, "", "invalid_json", None);
     refused(OpenAi, "[]", "invalid_type", None);
     refused(OpenAi, "{\"model\":\"m\",\"messages\":[]} x", "invalid_json", None);
-    let bad = ChatRequest::parse(OpenAi, Bytes::from_static(b"{\"model\":\"\xff\"}")).unwrap_err();
+    let bad = ModelRequest::parse(OpenAi, Bytes::from_static(b"{\"model\":\"\xff\"}")).unwrap_err();
     assert_eq!((bad.code, bad.message.contains("offset 10")), ("invalid_json", true));
     refused(OpenAi, &with(&format!(",\"x\":{}{}", "[".repeat(200), "]".repeat(200))), "invalid_json", None);
     refused(OpenAi, r#"{"messages":[]}"#, "missing_required_parameter", Some("model"));

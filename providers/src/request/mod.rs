@@ -8,6 +8,10 @@ mod content;
 mod event;
 mod names;
 mod read;
+mod read_gemini;
+mod read_responses;
+mod read_task;
+mod shape;
 
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
@@ -16,28 +20,53 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-pub use event::{ChatEvent, Delta, End, Usage};
+pub use event::{AnswerEvent, Delta, End, Usage};
+pub use shape::{Family, Shape, Task};
 
 use crate::canonical;
 use crate::json;
 use crate::splice;
 use read::{Sort, View};
 
-/// The dialect of a wire: the caller's or the target's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Shape {
-    /// `POST /v1/chat/completions`.
-    OpenAi,
-    /// `POST /v1/messages`.
-    Anthropic,
-}
-
 /// A chat request. Cheap to clone.
 #[derive(Clone)]
-pub struct ChatRequest {
+pub struct ModelRequest {
     shape: Shape,
     body: Bytes,
     view: Arc<View>,
+    outside: Arc<Outside>,
+    files: Arc<[Attachment]>,
+}
+
+/// What a call says beside its body.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Outside {
+    /// The model, where the address names it.
+    pub model: Option<String>,
+    /// A stream is asked for, where the address says so.
+    pub stream: Option<bool>,
+    /// The body's content type, with its parameters.
+    pub content_type: Option<String>,
+}
+
+/// A file that came with a form. Its bytes are those of the call's body, not a copy.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Attachment {
+    /// The form's name of it: `file`, `image[]`, `mask`.
+    pub field: String,
+    /// As the client calls it.
+    pub file_name: Option<String>,
+    /// As the client says.
+    pub content_type: Option<String>,
+    /// Its content.
+    pub bytes: Bytes,
+}
+
+/// Shows no content and no name: a person chose it.
+impl std::fmt::Debug for Attachment {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Attachment").field("field", &self.field).field("bytes", &self.bytes.len()).finish()
+    }
 }
 
 /// One text of a request.
@@ -86,16 +115,39 @@ impl BadRequest {
     }
 }
 
-impl ChatRequest {
+impl ModelRequest {
     /// Reads a body.
-    pub fn parse(shape: Shape, body: Bytes) -> Result<ChatRequest, BadRequest> {
+    pub fn parse(shape: Shape, body: Bytes) -> Result<ModelRequest, BadRequest> {
+        ModelRequest::parse_with(shape, body, Outside::default())
+    }
+
+    /// The same, with what the call says beside its body.
+    pub fn parse_with(shape: Shape, body: Bytes, outside: Outside) -> Result<ModelRequest, BadRequest> {
         let text = std::str::from_utf8(&body).map_err(|e| BadRequest {
             code: "invalid_json",
             param: None,
             message: format!("The body is not UTF-8: bad byte at offset {}.", e.valid_up_to()),
         })?;
-        let view = Arc::new(read::view(shape, text)?);
-        Ok(ChatRequest { shape, body, view })
+        let view = Arc::new(read::view(shape, text, &outside)?);
+        Ok(ModelRequest { shape, body, view, outside: Arc::new(outside), files: Arc::from([]) })
+    }
+
+    /// The same call with another body of its own shape, which has been read before.
+    fn edited(&self, body: Bytes) -> ModelRequest {
+        let text = std::str::from_utf8(&body).expect("texts in the place of texts");
+        let view = read::view_again(self.shape, text, &self.outside);
+        let view = view.expect("what was read stays readable with other values in the place of the first");
+        ModelRequest { body, view: Arc::new(view), ..self.clone() }
+    }
+
+    /// What came with it.
+    pub fn files(&self) -> &[Attachment] {
+        &self.files
+    }
+
+    /// What a target must serve to be asked this.
+    pub fn task(&self) -> Task {
+        self.shape.task()
     }
 
     /// The caller's shape.
@@ -169,9 +221,9 @@ impl ChatRequest {
             .collect()
     }
 
-    /// The same request with some texts replaced, by their index in [`ChatRequest::texts`]. All other bytes stay. A number becomes
+    /// The same request with some texts replaced, by their index in [`ModelRequest::texts`]. All other bytes stay. A number becomes
     /// a string. Names stay different from each other: what two would share is numbered.
-    pub fn with_texts(&self, edits: &[(usize, String)]) -> ChatRequest {
+    pub fn with_texts(&self, edits: &[(usize, String)]) -> ModelRequest {
         let mut given = Names::default();
         let edits = edits.iter().filter_map(|(index, text)| {
             let found = self.view.texts.get(*index)?;
@@ -181,11 +233,7 @@ impl ChatRequest {
             };
             Some((found.span.clone(), json::quote(&text)))
         });
-        let body = splice::replace(&self.body, edits.collect());
-        let text = std::str::from_utf8(&body).expect("texts in the place of texts");
-        let view = read::view_again(self.shape, text);
-        let view = view.expect("a string in the place of a string, a number or a name stays readable");
-        ChatRequest { shape: self.shape, body, view: Arc::new(view) }
+        self.edited(splice::replace(&self.body, edits.collect()))
     }
 
     /// What decides the answer, in one spelling: sorted members without `stream`, `stream_options`, `user`, `metadata`, `fallbacks`.
@@ -196,13 +244,14 @@ impl ChatRequest {
     }
 
     /// The same request, asking for an event stream.
-    pub(crate) fn streamed(&self) -> ChatRequest {
+    pub(crate) fn streamed(&self) -> ModelRequest {
+        if self.outside.stream.is_some() {
+            let outside = Outside { stream: Some(true), ..(*self.outside).clone() };
+            return ModelRequest { outside: Arc::new(outside), ..self.clone() }.edited(self.body.clone());
+        }
         let mut splice = splice::Splice::new(self);
         splice.set("stream", "true");
-        let body = splice.finish();
-        let text = std::str::from_utf8(&body).expect("texts in the place of texts");
-        let view = read::view_again(self.shape, text).expect("what was read stays readable with one more switch");
-        ChatRequest { shape: self.shape, body, view: Arc::new(view) }
+        self.edited(splice.finish())
     }
 
     /// The JSON text of a top-level member, if it is there and not null.
@@ -239,7 +288,7 @@ struct Names {
 
 impl Names {
     /// This name, numbered if it is taken.
-    fn another<'a>(&mut self, request: &ChatRequest, name: &'a str) -> Cow<'a, str> {
+    fn another<'a>(&mut self, request: &ModelRequest, name: &'a str) -> Cow<'a, str> {
         let taken = self.taken.get_or_insert_with(|| {
             let names = request.view.texts.iter().filter(|it| it.sort == Sort::Name);
             names.map(|it| json::unquoted(request.raw(&it.span)).into_owned()).collect()
@@ -257,9 +306,9 @@ impl Names {
 }
 
 /// Shows no content.
-impl std::fmt::Debug for ChatRequest {
+impl std::fmt::Debug for ModelRequest {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ChatRequest").field("shape", &self.shape).field("bytes", &self.body.len()).finish()
+        f.debug_struct("ModelRequest").field("shape", &self.shape).field("bytes", &self.body.len()).finish()
     }
 }
 

@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 /// One step of an answer.
 #[derive(Debug, Clone)]
-pub enum ChatEvent {
+pub enum AnswerEvent {
     /// Something for the caller.
     Delta(Delta),
     /// What the provider bills, cumulative: a later one replaces an earlier one.

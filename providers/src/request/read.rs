@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::names::{
     GOVERNED, SETTINGS, can_hold_something, is_the_clients_tool, names_a_model, names_a_server_tool, refuse_lookalike,
 };
-use super::{BadRequest, Features, Shape};
+use super::{BadRequest, Features, Outside, Shape};
 use crate::json::{Key, Kind, Scanner, below, beneath, element_of, unescape};
 
 /// What is known of a body, beside its bytes.
@@ -70,30 +70,35 @@ const MOST_STRINGS: usize = 1_000;
 /// OpenAI's own bound on `n`.
 const MOST_CHOICES: u64 = 128;
 
-pub(super) fn view(shape: Shape, text: &str) -> Result<View, BadRequest> {
-    bounded(shape, text, MOST_TEXTS)
+pub(super) fn view(shape: Shape, text: &str, outside: &Outside) -> Result<View, BadRequest> {
+    bounded(shape, text, outside, MOST_TEXTS)
 }
 
 /// The view of a body that was read before and then edited, which may have made a few more texts of it.
-pub(super) fn view_again(shape: Shape, text: &str) -> Result<View, BadRequest> {
-    bounded(shape, text, usize::MAX)
+pub(super) fn view_again(shape: Shape, text: &str, outside: &Outside) -> Result<View, BadRequest> {
+    bounded(shape, text, outside, usize::MAX)
 }
 
-fn bounded(shape: Shape, text: &str, most_texts: usize) -> Result<View, BadRequest> {
+fn bounded(shape: Shape, text: &str, outside: &Outside, most_texts: usize) -> Result<View, BadRequest> {
     let mut reader = Reader {
         scanner: Scanner::new(text),
         shape,
         most_texts,
         view: View { wants_usage: shape == Shape::Anthropic, ..View::default() },
     };
-    reader.body()?;
+    match shape {
+        Shape::OpenAi | Shape::Anthropic => reader.body()?,
+        Shape::Responses => reader.responses()?,
+        Shape::Gemini => reader.gemini(outside)?,
+        task => reader.task(task, outside)?,
+    }
     reader.scanner.finish()?;
     Ok(reader.view)
 }
 
 pub(super) struct Reader<'a> {
     pub(super) scanner: Scanner<'a>,
-    shape: Shape,
+    pub(super) shape: Shape,
     most_texts: usize,
     pub(super) view: View,
 }
@@ -223,7 +228,7 @@ impl<'a> Reader<'a> {
             let tool = &self.scanner.text()[span];
             let billed = match self.shape {
                 Shape::Anthropic => names_a_server_tool(tool),
-                Shape::OpenAi => place == "tools" && !is_the_clients_tool(tool),
+                _ => place == "tools" && !is_the_clients_tool(tool),
             };
             if billed {
                 self.surcharge("tools");
