@@ -15,7 +15,7 @@ use crate::gather::Assembly;
 use crate::json;
 use crate::request::{ModelRequest, Shape};
 use crate::splice::Splice;
-use crate::translate::as_chat;
+use crate::translate::{as_chat, plain};
 
 pub(crate) use assembly::CompletionAssembly;
 pub(crate) use outlet::{OpenAiOutlet, cut};
@@ -42,7 +42,10 @@ impl Dialect for OpenAiDialect {
                 format!("'{name}' is billed at a rate that the gateway has no price for"),
             ));
         }
-        let body = splice(&*as_chat(request)?, aim);
+        let body = match request.shape() {
+            Shape::OpenAi => splice(request, aim),
+            _ => splice(&plain(&*as_chat(request)?)?, aim),
+        };
         Ok(HttpRequest { method: Method::POST, url: aim.url("chat/completions"), headers: aim.header_map()?, body })
     }
 
