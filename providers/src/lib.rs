@@ -3,6 +3,7 @@
 //!
 //! A dialect does no IO; `send.rs` is the one place that does. Nothing here knows of money, policy or tenants.
 
+mod abilities;
 mod anthropic;
 mod calibration;
 mod canonical;
@@ -29,8 +30,9 @@ mod tokens;
 mod told;
 mod translate;
 
+pub use abilities::Ability;
 pub use calibration::{Calibration, Ratio};
-pub use catalog::{Auth, CatalogPrice, CatalogTier, Quirks, Tokenizer, check_catalog};
+pub use catalog::{Auth, CatalogPrice, CatalogTier, Quirks, Tokenizer, check_catalog, known_providers};
 pub use config::{ConfiguredModel, Fault, KeySource, ProviderConfig};
 pub use counter::Counter;
 pub use credentials::{AwsKeys, Secret};
