@@ -211,7 +211,7 @@ mod tests {
     #[test]
     fn the_catalogue_knows_a_hundred_providers_and_has_no_faults() {
         assert_eq!(check_catalog(), vec![]);
-        assert!(known_providers() >= 15, "{}", known_providers());
+        assert!(known_providers() >= 100, "{}", known_providers());
     }
 
     #[test]
