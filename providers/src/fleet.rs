@@ -10,6 +10,7 @@ use url::Url;
 use crate::anthropic::AnthropicDialect;
 use crate::catalog::{self, Auth, CatalogPrice, DialectName, Model, Provider, Quirks, Tokenizer};
 use crate::config::{ConfiguredModel, Fault, ProviderConfig};
+use crate::credentials::token::TokenSource;
 use crate::credentials::{self, AwsKeys, Secret};
 use crate::dialect::{Aim, Dialect};
 use crate::gather;
@@ -32,6 +33,8 @@ pub struct Target {
     pub provider: String,
     /// The provider's own name of the model.
     pub model: String,
+    /// What it is asked as, where that is another name.
+    pub upstream_id: Option<String>,
     /// Where it computes.
     pub region: String,
     /// Tokens out.
@@ -69,6 +72,8 @@ pub(crate) struct Wire {
     /// None: built in, no network.
     pub base_url: Option<Url>,
     pub key: Option<Secret>,
+    /// Fetches what is shown in place of a key.
+    pub tokens: Option<TokenSource>,
     pub auth: Auth,
     pub headers: Vec<(HeaderName, HeaderValue)>,
     pub settings: BTreeMap<String, String>,
@@ -162,6 +167,7 @@ impl Fleet {
             if let Some(given) = configured.iter().find(|it| it.id == model.id) {
                 target.images = given.images.or(target.images);
                 target.tools = given.tools.or(target.tools);
+                target.upstream_id.clone_from(&given.upstream_id);
             }
             let target = Arc::new(target);
             self.by_name.insert(target.name.clone(), Arc::clone(&target));
@@ -180,6 +186,7 @@ impl Configured {
             name: format!("{}/{}", self.id, model.id),
             provider: self.id.clone(),
             model: model.id.clone(),
+            upstream_id: None,
             region: self.region.clone(),
             max_output: model.max_output,
             context: model.context,
@@ -238,13 +245,17 @@ fn configure(
             Err(e) => faults.push(Fault::new(format!("{path}.base_url"), format!("{text} is not an address: {e}"))),
         },
     }
+    let tokens = credentials::tokens(path, config, env).unwrap_or_else(|fault| {
+        faults.push(fault);
+        None
+    });
     let mut key = None;
     match &config.api_key {
         Some(source) => match credentials::read(id, &format!("{path}.api_key"), source, env) {
             Ok(secret) => key = Some(secret),
             Err(fault) => faults.push(fault),
         },
-        None if entry.keyless => {}
+        None if entry.keyless || config.google.is_some() || config.entra.is_some() => {}
         None => faults.push(Fault::new(
             format!("{path}.api_key"),
             format!(
@@ -275,6 +286,7 @@ fn configure(
             dialect,
             base_url,
             key,
+            tokens,
             auth: entry.auth,
             headers,
             settings: config.settings.clone(),
@@ -323,7 +335,7 @@ impl Target {
     pub(crate) fn aim<'a>(&'a self, base_url: &'a Url, cap: u64, now: SystemTime) -> Aim<'a> {
         Aim {
             base_url,
-            model: &self.model,
+            model: self.upstream_id.as_ref().unwrap_or(&self.model),
             cap,
             key: self.wire.key.as_ref(),
             auth: self.wire.auth,
