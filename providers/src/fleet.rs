@@ -14,7 +14,7 @@ use crate::credentials::token::TokenSource;
 use crate::credentials::{self, AwsKeys, Secret};
 use crate::dialect::{Aim, Dialect};
 use crate::gather;
-use crate::openai::OpenAiDialect;
+use crate::openai::{AzureDialect, OpenAiDialect};
 use crate::request::{ModelRequest, Task};
 
 /// All configured providers.
@@ -276,6 +276,7 @@ fn configure(
     }
     let dialect: Box<dyn Dialect> = match entry.dialect {
         DialectName::Openai | DialectName::Sim => Box::new(OpenAiDialect),
+        DialectName::Azure => Box::new(AzureDialect),
         DialectName::Anthropic => Box::new(AnthropicDialect),
     };
     Ok(Configured {
@@ -434,6 +435,41 @@ mod tests {
         let newer = fleet.target("openai/o9-next").unwrap();
         assert!(newer.quirks.needs_max_completion_tokens && newer.hidden_output && newer.tokenizer == Tokenizer::O200k);
         assert!(!fleet.target("openai/chatgpt-4o-latest").unwrap().quirks.needs_max_completion_tokens);
+    }
+
+    #[test]
+    fn a_model_may_be_asked_by_another_name_than_it_is_priced_by() {
+        let azure = "{ id: az, kind: azure, base_url: \"https://n.openai.azure.com\", api_key: { env: K }, models: [{ id: gpt-4o, deployment: team-4o }, { id: own, upstream_id: ours }] }";
+        let fleet = build(&[azure]).unwrap();
+        let base_url = Url::parse("https://n.openai.azure.com").unwrap();
+        let asked = |name: &str| {
+            let target = fleet.target(name).unwrap();
+            let aim = target.aim(&base_url, 1, SystemTime::UNIX_EPOCH);
+            (aim.model.to_owned(), target.price.is_some())
+        };
+        assert_eq!(asked("az/gpt-4o"), ("team-4o".to_owned(), true));
+        assert_eq!(asked("az/gpt-4o-mini"), ("gpt-4o-mini".to_owned(), true));
+        assert_eq!(asked("az/own"), ("ours".to_owned(), false));
+    }
+
+    #[test]
+    fn tokens_are_fetched_in_place_of_a_key() {
+        let az = |more: &str| format!("{{ id: az, kind: azure, base_url: \"https://n.openai.azure.com\", {more} }}");
+        let entra = "entra: { tenant: t, client_id: c, client_secret: { env: K } }";
+        assert!(build(&[&az(entra)]).is_ok());
+        for (config, path) in [
+            (az(&format!("api_key: {{ env: K }}, {entra}")), "providers[0]"),
+            (
+                az("entra: { tenant: t, client_id: c, client_secret: { env: UNSET } }"),
+                "providers[0].entra.client_secret.env",
+            ),
+            (az("entra: { tenant: \"\", client_id: c, client_secret: { env: K } }"), "providers[0].entra.tenant"),
+            (az("google: { service_account: { env: K } }"), "providers[0].google.service_account"),
+        ] {
+            let faults = build(&[&config]).err().expect("a fault");
+            assert_eq!(faults.iter().map(|it| &*it.path).collect::<Vec<_>>(), [path]);
+            assert!(!faults[0].to_string().contains("sk-secret"), "{faults:?}");
+        }
     }
 
     #[test]
