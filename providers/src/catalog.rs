@@ -54,6 +54,7 @@ pub(crate) struct Provider {
 #[serde(rename_all = "lowercase")]
 pub(crate) enum DialectName {
     Openai,
+    Azure,
     Anthropic,
     Sim,
 }

@@ -128,7 +128,15 @@ impl<'a> Aim<'a> {
     }
 }
 
-impl Aim<'_> {
+impl<'a> Aim<'a> {
+    /// The same target, shown a token that was fetched in place of a key.
+    pub(crate) fn with_token(self, token: Option<&'a Secret>) -> Aim<'a> {
+        match token {
+            Some(token) => Aim { key: Some(token), auth: Auth::Bearer, ..self },
+            None => self,
+        }
+    }
+
     /// `base_url` + `path` (`chat/completions`), whether or not the base ends in a slash; its query is kept.
     pub fn url(&self, path: &str) -> Url {
         let mut url = self.base_url.clone();

@@ -11,10 +11,11 @@ use crate::abilities::Ability;
 use crate::anthropic::AnthropicDialect;
 use crate::catalog::{self, Auth, CatalogPrice, DialectName, Gap, Model, Provider, Quirks, Tokenizer};
 use crate::config::{ConfiguredModel, Fault, ProviderConfig};
+use crate::credentials::token::TokenSource;
 use crate::credentials::{self, AwsKeys, Secret};
 use crate::dialect::{Aim, Dialect};
 use crate::gather;
-use crate::openai::OpenAiDialect;
+use crate::openai::{AzureDialect, OpenAiDialect};
 use crate::request::{ModelRequest, Task};
 
 /// All configured providers.
@@ -33,6 +34,8 @@ pub struct Target {
     pub provider: String,
     /// The provider's own name of the model.
     pub model: String,
+    /// What it is asked as, where that is another name.
+    pub upstream_id: Option<String>,
     /// Where it computes.
     pub region: String,
     /// Tokens out.
@@ -72,6 +75,8 @@ pub(crate) struct Wire {
     /// None: built in, no network.
     pub base_url: Option<Url>,
     pub key: Option<Secret>,
+    /// Fetches what is shown in place of a key.
+    pub tokens: Option<TokenSource>,
     pub auth: Auth,
     pub headers: Vec<(HeaderName, HeaderValue)>,
     pub settings: BTreeMap<String, String>,
@@ -162,6 +167,7 @@ impl Fleet {
             if let Some(given) = configured.iter().find(|it| it.id == model.id) {
                 target.images = given.images.or(target.images);
                 target.tools = given.tools.or(target.tools);
+                target.upstream_id.clone_from(&given.upstream_id);
             }
             let target = Arc::new(target);
             self.by_name.insert(target.name.clone(), Arc::clone(&target));
@@ -180,6 +186,7 @@ impl Configured {
             name: format!("{}/{}", self.id, model.id),
             provider: self.id.clone(),
             model: model.id.clone(),
+            upstream_id: None,
             region: self.region.clone(),
             max_output: model.max_output,
             context: model.context,
@@ -259,13 +266,17 @@ fn configure(
             Ok(Ok(url)) => base_url = Some(url),
         },
     }
+    let tokens = credentials::tokens(path, config, env).unwrap_or_else(|fault| {
+        faults.push(fault);
+        None
+    });
     let mut key = None;
     match &config.api_key {
         Some(source) => match credentials::read(id, &format!("{path}.api_key"), source, env) {
             Ok(secret) => key = Some(secret),
             Err(fault) => faults.push(fault),
         },
-        None if entry.keyless => {}
+        None if entry.keyless || config.google.is_some() || config.entra.is_some() => {}
         None => faults.push(Fault::new(
             format!("{path}.api_key"),
             format!(
@@ -286,6 +297,7 @@ fn configure(
     }
     let dialect: Box<dyn Dialect> = match entry.dialect {
         DialectName::Openai | DialectName::Sim => Box::new(OpenAiDialect),
+        DialectName::Azure => Box::new(AzureDialect),
         DialectName::Anthropic => Box::new(AnthropicDialect),
     };
     Ok(Configured {
@@ -296,6 +308,7 @@ fn configure(
             dialect,
             base_url,
             key,
+            tokens,
             auth: entry.auth,
             headers,
             settings: config.settings.clone(),
@@ -348,7 +361,7 @@ impl Target {
     pub(crate) fn aim<'a>(&'a self, base_url: &'a Url, cap: u64, now: SystemTime) -> Aim<'a> {
         Aim {
             base_url,
-            model: &self.model,
+            model: self.upstream_id.as_ref().unwrap_or(&self.model),
             cap,
             key: self.wire.key.as_ref(),
             auth: self.wire.auth,
@@ -447,6 +460,41 @@ mod tests {
         let newer = fleet.target("openai/o9-next").unwrap();
         assert!(newer.quirks.needs_max_completion_tokens && newer.hidden_output && newer.tokenizer == Tokenizer::O200k);
         assert!(!fleet.target("openai/chatgpt-4o-latest").unwrap().quirks.needs_max_completion_tokens);
+    }
+
+    #[test]
+    fn a_model_may_be_asked_by_another_name_than_it_is_priced_by() {
+        let azure = "{ id: az, kind: azure, base_url: \"https://n.openai.azure.com\", api_key: { env: K }, models: [{ id: gpt-4o, deployment: team-4o }, { id: own, upstream_id: ours }] }";
+        let fleet = build(&[azure]).unwrap();
+        let base_url = Url::parse("https://n.openai.azure.com").unwrap();
+        let asked = |name: &str| {
+            let target = fleet.target(name).unwrap();
+            let aim = target.aim(&base_url, 1, SystemTime::UNIX_EPOCH);
+            (aim.model.to_owned(), target.price.is_some())
+        };
+        assert_eq!(asked("az/gpt-4o"), ("team-4o".to_owned(), true));
+        assert_eq!(asked("az/gpt-4o-mini"), ("gpt-4o-mini".to_owned(), true));
+        assert_eq!(asked("az/own"), ("ours".to_owned(), false));
+    }
+
+    #[test]
+    fn tokens_are_fetched_in_place_of_a_key() {
+        let az = |more: &str| format!("{{ id: az, kind: azure, base_url: \"https://n.openai.azure.com\", {more} }}");
+        let entra = "entra: { tenant: t, client_id: c, client_secret: { env: K } }";
+        assert!(build(&[&az(entra)]).is_ok());
+        for (config, path) in [
+            (az(&format!("api_key: {{ env: K }}, {entra}")), "providers[0]"),
+            (
+                az("entra: { tenant: t, client_id: c, client_secret: { env: UNSET } }"),
+                "providers[0].entra.client_secret.env",
+            ),
+            (az("entra: { tenant: \"\", client_id: c, client_secret: { env: K } }"), "providers[0].entra.tenant"),
+            (az("google: { service_account: { env: K } }"), "providers[0].google.service_account"),
+        ] {
+            let faults = build(&[&config]).err().expect("a fault");
+            assert_eq!(faults.iter().map(|it| &*it.path).collect::<Vec<_>>(), [path]);
+            assert!(!faults[0].to_string().contains("sk-secret"), "{faults:?}");
+        }
     }
 
     #[test]
