@@ -137,6 +137,12 @@ impl Fleet {
         self.providers.contains_key(name) || self.providers.values().any(|it| it.entry.kind == name)
     }
 
+    /// A target that stands for the provider itself, to ask it what it has; none for one that is built in or not configured.
+    pub(crate) fn provider(&self, id: &str) -> Option<Arc<Target>> {
+        let provider = self.providers.get(id).filter(|it| it.wire.base_url.is_some())?;
+        Some(Arc::new(provider.target(&Model::unknown(""))))
+    }
+
     /// Loads the tokenizers that calls to these providers will need: that of estimates, and those of listed models. What is not
     /// needed is not loaded; a vocabulary takes some 30 MB. Belongs into the start, on a blocking thread.
     pub fn warm(&self) {

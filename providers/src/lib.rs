@@ -17,6 +17,7 @@ mod fleet;
 mod gather;
 mod health;
 mod json;
+mod listing;
 mod members;
 mod merge;
 mod openai;
@@ -41,6 +42,7 @@ pub use error::{Class, ProviderError, Retry};
 pub use fleet::{Fleet, Target};
 pub use gather::Assembly;
 pub use health::{Breaker, BreakerState, Health, HealthView, Outcome};
+pub use listing::{Comparison, ListedModel, compare};
 pub use plan::{Demand, Plan, SetAside, Why, plan};
 pub use request::{
     AnswerEvent, Attachment, BadRequest, Delta, End, Family, Features, ModelRequest, Outside, Shape, Task, TextPart,
