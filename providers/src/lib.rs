@@ -3,6 +3,7 @@
 //!
 //! A dialect does no IO; `send.rs` is the one place that does. Nothing here knows of money, policy or tenants.
 
+mod abilities;
 mod anthropic;
 mod calibration;
 mod canonical;
@@ -16,6 +17,7 @@ mod fleet;
 mod gather;
 mod health;
 mod json;
+mod listing;
 mod members;
 mod merge;
 mod openai;
@@ -29,9 +31,10 @@ mod tokens;
 mod told;
 mod translate;
 
+pub use abilities::Ability;
 pub use calibration::{Calibration, Ratio};
-pub use catalog::{Auth, CatalogPrice, CatalogTier, Quirks, Tokenizer, check_catalog};
-pub use config::{ConfiguredModel, Fault, KeySource, ProviderConfig};
+pub use catalog::{Auth, CatalogPrice, CatalogTier, Quirks, Tokenizer, check_catalog, known_providers};
+pub use config::{ConfiguredModel, EntraConfig, Fault, GoogleConfig, KeySource, ProviderConfig};
 pub use counter::Counter;
 pub use credentials::{AwsKeys, Secret};
 pub use dialect::{Aim, Decoder, Dialect, Finish, HttpRequest, Outlet, Unsupported};
@@ -39,6 +42,7 @@ pub use error::{Class, ProviderError, Retry};
 pub use fleet::{Fleet, Target};
 pub use gather::Assembly;
 pub use health::{Breaker, BreakerState, Health, HealthView, Outcome};
+pub use listing::{Comparison, ListedModel, compare};
 pub use plan::{Demand, Plan, SetAside, Why, plan};
 pub use request::{
     AnswerEvent, Attachment, BadRequest, Delta, End, Family, Features, ModelRequest, Outside, Shape, Task, TextPart,

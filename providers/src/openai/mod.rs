@@ -1,6 +1,7 @@
 //! Servers that speak OpenAI's chat completions: OpenAI itself and everything compatible.
 
 mod assembly;
+mod azure;
 mod decoder;
 mod explain;
 mod outlet;
@@ -18,6 +19,7 @@ use crate::splice::Splice;
 use crate::translate::{as_chat, plain};
 
 pub(crate) use assembly::CompletionAssembly;
+pub(crate) use azure::AzureDialect;
 pub(crate) use outlet::{OpenAiOutlet, cut};
 pub(crate) use usage::write as usage_object;
 pub(crate) use wire::with as with_member;
