@@ -53,6 +53,7 @@ pub(crate) enum DialectName {
     Openai,
     Azure,
     Anthropic,
+    Cohere,
     Sim,
 }
 
@@ -145,10 +146,11 @@ fn global() -> String {
     "global".to_owned()
 }
 
-const FILES: [(&str, &str); 15] = [
+const FILES: [(&str, &str); 16] = [
     ("openai.yaml", include_str!("../catalog/openai.yaml")),
     ("azure.yaml", include_str!("../catalog/azure.yaml")),
     ("anthropic.yaml", include_str!("../catalog/anthropic.yaml")),
+    ("cohere.yaml", include_str!("../catalog/cohere.yaml")),
     ("mistral.yaml", include_str!("../catalog/mistral.yaml")),
     ("groq.yaml", include_str!("../catalog/groq.yaml")),
     ("deepseek.yaml", include_str!("../catalog/deepseek.yaml")),
