@@ -56,6 +56,7 @@ pub(crate) enum DialectName {
     Openai,
     Azure,
     Anthropic,
+    Cohere,
     Sim,
 }
 

@@ -10,6 +10,7 @@ use url::Url;
 use crate::abilities::Ability;
 use crate::anthropic::AnthropicDialect;
 use crate::catalog::{self, Auth, CatalogPrice, DialectName, Gap, Model, Provider, Quirks, Tokenizer};
+use crate::cohere::CohereDialect;
 use crate::config::{ConfiguredModel, Fault, ProviderConfig};
 use crate::credentials::token::TokenSource;
 use crate::credentials::{self, AwsKeys, Secret};
@@ -305,6 +306,7 @@ fn configure(
         DialectName::Openai | DialectName::Sim => Box::new(OpenAiDialect),
         DialectName::Azure => Box::new(AzureDialect),
         DialectName::Anthropic => Box::new(AnthropicDialect),
+        DialectName::Cohere => Box::new(CohereDialect),
     };
     Ok(Configured {
         id: id.clone(),

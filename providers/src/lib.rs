@@ -8,6 +8,7 @@ mod anthropic;
 mod calibration;
 mod canonical;
 mod catalog;
+mod cohere;
 mod config;
 mod counter;
 mod credentials;
