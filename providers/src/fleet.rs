@@ -209,6 +209,7 @@ impl Configured {
             tokenizer: model.tokenizer.unwrap_or(self.entry.tokenizer),
             quirks: Quirks {
                 needs_max_completion_tokens: quirks.needs_max_completion_tokens || family_wants_it,
+                serves_responses: quirks.serves_responses || self.entry.responses,
                 ..quirks
             },
             tasks: model.tasks.clone(),
