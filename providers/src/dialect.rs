@@ -208,6 +208,7 @@ impl From<Unsupported> for ProviderError {
 pub(crate) fn outlet(request: &ModelRequest) -> Box<dyn Outlet> {
     match request.shape() {
         Shape::Anthropic => crate::anthropic::outlet(request),
+        Shape::Gemini => crate::gemini::outlet(request),
         _ => Box::new(crate::openai::OpenAiOutlet::new(request.wants_usage())),
     }
 }

@@ -11,6 +11,7 @@ pub(crate) fn as_chat(request: &ModelRequest) -> Result<Cow<'_, ModelRequest>, U
     let body = match request.shape() {
         Shape::OpenAi => return Ok(Cow::Borrowed(request)),
         Shape::Anthropic => crate::anthropic::to_openai(request)?,
+        Shape::Gemini => crate::gemini::to_openai(request)?,
         other => return Err(unserved(other)),
     };
     let read = ModelRequest::parse(Shape::OpenAi, body);

@@ -20,7 +20,7 @@ use crate::translate::as_chat;
 pub(crate) use assembly::CompletionAssembly;
 pub(crate) use outlet::{OpenAiOutlet, cut};
 pub(crate) use usage::write as usage_object;
-pub(crate) use wire::with as with_member;
+pub(crate) use wire::{with as with_member, without as without_member};
 
 /// Servers that speak OpenAI's chat completions.
 pub struct OpenAiDialect;

@@ -29,7 +29,7 @@ const IN_CALL: [&str; 4] = ["function", "arguments", "name", "input"];
 
 /// Where strings are met that are no texts of the conversation.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Held {
+pub(super) enum Held {
     /// In an image, a sound or a file.
     Media,
     /// In a member that is not known here.
@@ -233,7 +233,7 @@ impl Reader<'_> {
     }
 
     /// Every string value inside, as texts, and the names and numbers beside them; what lies between is billed too.
-    fn strings_within(&mut self, place: &str) -> Read<()> {
+    pub(super) fn strings_within(&mut self, place: &str) -> Read<()> {
         let (start, before) = (self.scanner.here(), self.view.texts.len());
         self.strings_below(place)?;
         let said = self.view.texts[before..].iter().filter(|it| it.sort == Sort::Said);
@@ -292,7 +292,7 @@ impl Reader<'_> {
     }
 
     /// What links a call to its result or names a tool. It is no text unless it looks like one.
-    fn id(&mut self, place: &str) -> Read<()> {
+    pub(super) fn id(&mut self, place: &str) -> Read<()> {
         let start = self.scanner.here();
         let span = self.scanner.skip()?;
         self.view.other_bytes += (self.scanner.end() - start) as u64;
@@ -305,7 +305,7 @@ impl Reader<'_> {
     }
 
     /// Strings and names at any depth, repeated members included. `name` is that of the member whose value comes.
-    fn strings_aside(&mut self, place: &str, name: &str, held: Held) -> Read<()> {
+    pub(super) fn strings_aside(&mut self, place: &str, name: &str, held: Held) -> Read<()> {
         match self.scanner.peek()? {
             Kind::String => {
                 let span = self.scanner.string()?;

@@ -26,6 +26,10 @@ pub(crate) struct View {
     pub features: Features,
     /// The span of `stream_options.include_usage`'s value.
     pub include_usage: Option<Range<usize>>,
+    /// Gemini: the span of `generationConfig.maxOutputTokens`' value.
+    pub cap: Option<Range<usize>>,
+    /// Gemini: the spans of signatures that were written here and not by Google.
+    pub signatures: Vec<Range<usize>>,
     /// Bytes of images given inline; they are billed by image, not by byte.
     pub image_bytes: u64,
     /// How many tools and functions are offered.
@@ -68,7 +72,7 @@ pub(super) const LEAST_NUMBER: usize = 6;
 /// More than anyone lists as fallbacks or stops.
 const MOST_STRINGS: usize = 1_000;
 /// OpenAI's own bound on `n`.
-const MOST_CHOICES: u64 = 128;
+pub(super) const MOST_CHOICES: u64 = 128;
 
 pub(super) fn view(shape: Shape, text: &str, outside: &Outside) -> Result<View, BadRequest> {
     bounded(shape, text, outside, MOST_TEXTS)
@@ -305,7 +309,7 @@ impl<'a> Reader<'a> {
         Ok(Some(unescape(&self.scanner.text()[span]).into_owned()))
     }
 
-    fn strings(&mut self, place: &str, or_one: bool) -> Read<Vec<String>> {
+    pub(super) fn strings(&mut self, place: &str, or_one: bool) -> Read<Vec<String>> {
         if or_one && self.scanner.peek()? == Kind::String {
             return Ok(self.string(place)?.into_iter().collect());
         }
@@ -328,7 +332,7 @@ impl<'a> Reader<'a> {
         Ok(out)
     }
 
-    fn boolean(&mut self, place: &str) -> Read<Option<bool>> {
+    pub(super) fn boolean(&mut self, place: &str) -> Read<Option<bool>> {
         if !self.expect(place, Kind::Bool, "true or false")? {
             return Ok(None);
         }
@@ -336,7 +340,7 @@ impl<'a> Reader<'a> {
         Ok(Some(&self.scanner.text()[span] == "true"))
     }
 
-    fn whole(&mut self, place: &str, least: u64) -> Read<Option<u64>> {
+    pub(super) fn whole(&mut self, place: &str, least: u64) -> Read<Option<u64>> {
         if !self.expect(place, Kind::Number, "a whole number")? {
             return Ok(None);
         }
@@ -362,7 +366,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn surcharge(&mut self, name: &'static str) {
+    pub(super) fn surcharge(&mut self, name: &'static str) {
         self.view.features.surcharge.get_or_insert(name);
     }
 
@@ -375,7 +379,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-fn missing(name: &str) -> BadRequest {
+pub(super) fn missing(name: &str) -> BadRequest {
     BadRequest::at("missing_required_parameter", name, format!("'{name}' is required."))
 }
 
