@@ -16,6 +16,7 @@ mod dialect;
 mod error;
 mod fleet;
 mod gather;
+mod gemini;
 mod health;
 mod json;
 mod listing;
