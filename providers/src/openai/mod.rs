@@ -18,6 +18,7 @@ use crate::splice::Splice;
 use crate::translate::as_chat;
 
 pub(crate) use assembly::CompletionAssembly;
+pub(crate) use explain::in_answer as explain_in_answer;
 pub(crate) use outlet::{OpenAiOutlet, cut};
 pub(crate) use usage::write as usage_object;
 pub(crate) use wire::with as with_member;
@@ -35,6 +36,9 @@ impl Dialect for OpenAiDialect {
     }
 
     fn encode(&self, request: &ModelRequest, aim: &Aim<'_>) -> Result<HttpRequest, Unsupported> {
+        if !request.shape().is_chat() {
+            return crate::tasks::encode(request, aim);
+        }
         // What cannot be metered is refused, never forwarded.
         if let Some(name) = request.features().surcharge {
             return Err(Unsupported::at(
@@ -42,12 +46,15 @@ impl Dialect for OpenAiDialect {
                 format!("'{name}' is billed at a rate that the gateway has no price for"),
             ));
         }
-        let body = splice(&*as_chat(request)?, aim);
+        let body = spliced(&*as_chat(request)?, aim);
         Ok(HttpRequest { method: Method::POST, url: aim.url("chat/completions"), headers: aim.header_map()?, body })
     }
 
     fn decoder(&self, request: &ModelRequest, content_type: &str) -> Box<dyn Decoder> {
-        Box::new(decoder::OpenAiDecoder::new(request, content_type))
+        match request.shape().is_capped() {
+            true => Box::new(decoder::OpenAiDecoder::new(request, content_type)),
+            false => crate::tasks::decoder(request, content_type),
+        }
     }
 
     fn explain(&self, status: u16, headers: &HeaderMap, body: &[u8]) -> ProviderError {
@@ -56,13 +63,15 @@ impl Dialect for OpenAiDialect {
 }
 
 /// Model, cap, stream options; the gateway's own members out. All other bytes stay.
-fn splice(request: &ModelRequest, aim: &Aim<'_>) -> bytes::Bytes {
+pub(crate) fn spliced(request: &ModelRequest, aim: &Aim<'_>) -> bytes::Bytes {
     let view = request.view();
     let mut splice = Splice::new(request);
     splice.set("model", &json::quote(aim.model));
     splice.remove("fallbacks");
 
-    let newer = if aim.quirks.needs_max_completion_tokens {
+    let newer = if request.shape() == Shape::Completions {
+        false
+    } else if aim.quirks.needs_max_completion_tokens {
         true
     } else {
         !aim.quirks.needs_max_tokens && view.max_completion_tokens.is_some()

@@ -233,7 +233,7 @@ impl Reader<'_> {
     }
 
     /// Every string value inside, as texts, and the names and numbers beside them; what lies between is billed too.
-    fn strings_within(&mut self, place: &str) -> Read<()> {
+    pub(super) fn strings_within(&mut self, place: &str) -> Read<()> {
         let (start, before) = (self.scanner.here(), self.view.texts.len());
         self.strings_below(place)?;
         let said = self.view.texts[before..].iter().filter(|it| it.sort == Sort::Said);

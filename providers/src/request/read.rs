@@ -5,6 +5,7 @@ use std::ops::Range;
 use super::names::{
     GOVERNED, SETTINGS, can_hold_something, is_the_clients_tool, names_a_model, names_a_server_tool, refuse_lookalike,
 };
+use super::read_task::Asked;
 use super::{BadRequest, Features, Outside, Shape};
 use crate::json::{Key, Kind, Scanner, below, beneath, element_of, unescape};
 
@@ -32,6 +33,8 @@ pub(crate) struct View {
     pub tools: u64,
     /// Bytes in messages that are no texts: roles, names, ids, unknown members. Some of them are billed.
     pub other_bytes: u64,
+    /// What a one-shot task asks for.
+    pub asked: Asked,
     /// What the tokenizers said, by their order in `tokens.rs`; asked several times, counted once.
     pub counts: [std::sync::OnceLock<crate::tokens::Count>; 2],
 }
@@ -90,7 +93,7 @@ fn bounded(shape: Shape, text: &str, outside: &Outside, most_texts: usize) -> Re
         Shape::OpenAi | Shape::Anthropic => reader.body()?,
         Shape::Responses => reader.responses()?,
         Shape::Gemini => reader.gemini(outside)?,
-        task => reader.task(task, outside)?,
+        task => reader.task(task)?,
     }
     reader.scanner.finish()?;
     Ok(reader.view)
@@ -138,8 +141,8 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    fn outer(&mut self, name: &str) -> Read<()> {
-        let openai = self.shape == Shape::OpenAi;
+    pub(super) fn outer(&mut self, name: &str) -> Read<()> {
+        let openai = self.shape != Shape::Anthropic;
         match name {
             "model" => {
                 if let Some(model) = self.string(name)? {
@@ -237,7 +240,7 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    fn stream_options(&mut self) -> Read<()> {
+    pub(super) fn stream_options(&mut self) -> Read<()> {
         if !self.expect("stream_options", Kind::Object, "an object")? {
             return Ok(());
         }
@@ -328,7 +331,7 @@ impl<'a> Reader<'a> {
         Ok(out)
     }
 
-    fn boolean(&mut self, place: &str) -> Read<Option<bool>> {
+    pub(super) fn boolean(&mut self, place: &str) -> Read<Option<bool>> {
         if !self.expect(place, Kind::Bool, "true or false")? {
             return Ok(None);
         }
@@ -336,7 +339,7 @@ impl<'a> Reader<'a> {
         Ok(Some(&self.scanner.text()[span] == "true"))
     }
 
-    fn whole(&mut self, place: &str, least: u64) -> Read<Option<u64>> {
+    pub(super) fn whole(&mut self, place: &str, least: u64) -> Read<Option<u64>> {
         if !self.expect(place, Kind::Number, "a whole number")? {
             return Ok(None);
         }
@@ -375,7 +378,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-fn missing(name: &str) -> BadRequest {
+pub(super) fn missing(name: &str) -> BadRequest {
     BadRequest::at("missing_required_parameter", name, format!("'{name}' is required."))
 }
 
