@@ -154,7 +154,7 @@ fn counted(tokenizer: Tokenizer, request: &ModelRequest) -> Count {
         request.raw_texts().for_each(|text| count_text(tokenizer, &text, &mut left, &mut count));
         // Of a one-shot task these are settings, if anything.
         let schemas: &[&str] = match request.shape().is_chat() {
-            true => &["tools", "functions", "response_format", "output_config"],
+            true => &["tools", "functions", "response_format", "output_config", "text"],
             false => &[],
         };
         for name in schemas {

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::usage::Usage;
-use super::{Exact, millionths, print_millionths};
+use super::{Exact, MILLION, Markup, millionths, print_millionths};
 use crate::money::Money;
 use crate::record::is_default;
 
@@ -112,6 +112,25 @@ impl Classes {
         ]
     }
 
+    fn each(self, price: impl Fn(Money) -> Money) -> Classes {
+        let each = |it: Option<Money>| it.map(&price);
+        Classes {
+            cached_input: each(self.cached_input),
+            cache_write: each(self.cache_write),
+            cache_write_1h: each(self.cache_write_1h),
+            audio_input: each(self.audio_input),
+            image_input: each(self.image_input),
+            reasoning: each(self.reasoning),
+            audio_output: each(self.audio_output),
+            image_output: each(self.image_output),
+            request: each(self.request),
+            search: each(self.search),
+            image: each(self.image),
+            second: each(self.second),
+            characters: each(self.characters),
+        }
+    }
+
     pub(crate) fn over(self, below: Classes) -> Classes {
         Classes {
             cached_input: self.cached_input.or(below.cached_input),
@@ -142,6 +161,27 @@ impl Rates {
             long_context: Vec::new(),
             hidden_output: None,
             bills_after_cancel: None,
+        }
+    }
+
+    /// What a tenant pays where it pays this much for a dollar of cost; each price rounded up to a whole nano-dollar. To be
+    /// shown, not to be charged: a charge is rounded once, at its end.
+    #[must_use]
+    pub fn with_markup(&self, markup: Markup) -> Rates {
+        let most = Money::from_nanos(i64::MAX);
+        let up = |price: Money| Exact::of(1, price).times(MILLION).with_markup(markup).rounded_up().unwrap_or(most);
+        let tier = |tier: &LongContext| LongContext {
+            above: tier.above,
+            input: tier.input.map(up),
+            output: tier.output.map(up),
+            more: tier.more.each(up),
+        };
+        Rates {
+            input: up(self.input),
+            output: up(self.output),
+            more: self.more.each(up),
+            long_context: self.long_context.iter().map(tier).collect(),
+            ..self.clone()
         }
     }
 

@@ -281,3 +281,18 @@ proptest! {
         prop_assert!(!rates.long_context.is_empty() || rates.exact(&usage) <= plain.plus(fees));
     }
 }
+
+#[test]
+fn a_list_of_prices_is_shown_as_the_tenant_pays_it() {
+    let usd = |text: &str| text.parse::<Money>().unwrap();
+    let rates = Rates {
+        more: Classes { cached_input: Some(usd("0.25")), ..Classes::default() },
+        long_context: vec![LongContext { above: 10, input: Some(usd("5")), output: None, more: Classes::default() }],
+        ..Rates::new(usd("2.50"), usd("0.000000001"))
+    };
+    let shown = rates.with_markup("1.2".parse().unwrap());
+    assert_eq!((shown.input, shown.more.cached_input), (usd("3"), Some(usd("0.3"))));
+    assert_eq!(shown.output, usd("0.000000002"), "a part of a nano-dollar counts as one");
+    assert_eq!((shown.long_context[0].input, shown.long_context[0].output), (Some(usd("6")), None));
+    assert_eq!(rates.with_markup(Markup::NONE), rates);
+}

@@ -37,6 +37,10 @@ pub(crate) struct View {
     pub asked: Asked,
     /// What the tokenizers said, by their order in `tokens.rs`; asked several times, counted once.
     pub counts: [std::sync::OnceLock<crate::tokens::Count>; 2],
+    /// Responses: the first member that leans on what an earlier call left at the provider.
+    pub stored: Option<String>,
+    /// The first member that names a file which was left at the provider.
+    pub stored_file: Option<String>,
 }
 
 /// Where a text is.
@@ -258,7 +262,7 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    fn metadata(&mut self) -> Read<()> {
+    pub(super) fn metadata(&mut self) -> Read<()> {
         if !self.expect("metadata", Kind::Object, "an object of strings")? {
             return Ok(());
         }
@@ -308,7 +312,7 @@ impl<'a> Reader<'a> {
         Ok(Some(unescape(&self.scanner.text()[span]).into_owned()))
     }
 
-    fn strings(&mut self, place: &str, or_one: bool) -> Read<Vec<String>> {
+    pub(super) fn strings(&mut self, place: &str, or_one: bool) -> Read<Vec<String>> {
         if or_one && self.scanner.peek()? == Kind::String {
             return Ok(self.string(place)?.into_iter().collect());
         }
@@ -365,11 +369,11 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn surcharge(&mut self, name: &'static str) {
+    pub(super) fn surcharge(&mut self, name: &'static str) {
         self.view.features.surcharge.get_or_insert(name);
     }
 
-    fn surcharge_if_given(&mut self, name: &'static str) -> Read<()> {
+    pub(super) fn surcharge_if_given(&mut self, name: &'static str) -> Read<()> {
         let span = self.scanner.skip()?;
         if !["null", "false"].contains(&&self.scanner.text()[span]) {
             self.surcharge(name);

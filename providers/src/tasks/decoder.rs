@@ -69,7 +69,7 @@ impl TaskDecoder {
         let (texts, usage) = if is_json {
             let answer: Answer<'_> = serde_json::from_str(text).map_err(|_| unreadable())?;
             if let Some(error) = answer.error() {
-                return Err(crate::openai::explain_in_answer(error));
+                return Err(crate::openai::failure_in_answer(error));
             }
             if self.request.shape() == Shape::Speech {
                 return Err(ProviderError::broken("the provider's answer is no sound"));
@@ -158,7 +158,7 @@ impl Events {
         let told: Answer<'_> = serde_json::from_str(data)
             .map_err(|_| ProviderError::broken("an event of the provider's stream cannot be read"))?;
         if event.event == "error" || told.kind.as_deref() == Some("error") || told.error().is_some() {
-            return Err(crate::openai::explain_in_answer(told.error().unwrap_or(data)));
+            return Err(crate::openai::failure_in_answer(told.error().unwrap_or(data)));
         }
         let kind = told.kind.as_deref().unwrap_or(&event.event);
         // A segment ends, but not the answer.
