@@ -57,6 +57,11 @@ pub trait Decoder: Send {
         false
     }
 
+    /// What the caller's answer is, where it is neither JSON nor an event stream.
+    fn content_type(&self) -> Option<&str> {
+        None
+    }
+
     /// Ends an answer that is gathered for a JSON caller before the event that was read last. `note` is a JSON object that says why.
     fn cut(&mut self, _note: &str) -> Option<End> {
         None

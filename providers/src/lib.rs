@@ -30,6 +30,7 @@ mod send;
 mod sim;
 mod splice;
 mod sse;
+mod tasks;
 mod tokens;
 mod told;
 mod translate;
