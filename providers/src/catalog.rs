@@ -42,6 +42,9 @@ pub(crate) struct Provider {
     pub tokenizer: Tokenizer,
     #[serde(default)]
     pub quirks: Quirks,
+    /// All its models take OpenAI's Responses as they are, at `/responses`.
+    #[serde(default)]
+    pub responses: bool,
     /// Take the models of another kind (the same models, served elsewhere).
     #[serde(default)]
     pub models_of: Option<String>,
@@ -56,6 +59,7 @@ pub(crate) enum DialectName {
     Openai,
     Azure,
     Anthropic,
+    Cohere,
     Sim,
 }
 
@@ -141,6 +145,8 @@ pub struct Quirks {
     pub needs_max_tokens: bool,
     /// It refuses `stream_options`.
     pub no_stream_options: bool,
+    /// It takes OpenAI's Responses as they are, at `/responses`.
+    pub serves_responses: bool,
 }
 
 fn yes() -> bool {

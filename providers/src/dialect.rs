@@ -25,7 +25,7 @@ pub trait Dialect: Send + Sync {
 
     /// Puts the events of one stream together, for callers of its own shape who want JSON. Without one, such an answer is asked
     /// whole; callers of other shapes are gathered through the hub.
-    fn assembly(&self) -> Option<Box<dyn Assembly>> {
+    fn assembly(&self, _request: &ModelRequest) -> Option<Box<dyn Assembly>> {
         None
     }
 
@@ -228,6 +228,7 @@ impl From<Unsupported> for ProviderError {
 pub(crate) fn outlet(request: &ModelRequest) -> Box<dyn Outlet> {
     match request.shape() {
         Shape::Anthropic => crate::anthropic::outlet(request),
+        Shape::Responses => crate::responses::outlet(request),
         _ => Box::new(crate::openai::OpenAiOutlet::new(request.wants_usage())),
     }
 }

@@ -10,6 +10,7 @@ use url::Url;
 use crate::abilities::Ability;
 use crate::anthropic::AnthropicDialect;
 use crate::catalog::{self, Auth, CatalogPrice, DialectName, Gap, Model, Provider, Quirks, Tokenizer};
+use crate::cohere::CohereDialect;
 use crate::config::{ConfiguredModel, Fault, ProviderConfig};
 use crate::credentials::token::TokenSource;
 use crate::credentials::{self, AwsKeys, Secret};
@@ -208,6 +209,7 @@ impl Configured {
             tokenizer: model.tokenizer.unwrap_or(self.entry.tokenizer),
             quirks: Quirks {
                 needs_max_completion_tokens: quirks.needs_max_completion_tokens || family_wants_it,
+                serves_responses: quirks.serves_responses || self.entry.responses,
                 ..quirks
             },
             tasks: model.tasks.clone(),
@@ -305,6 +307,7 @@ fn configure(
         DialectName::Openai | DialectName::Sim => Box::new(OpenAiDialect),
         DialectName::Azure => Box::new(AzureDialect),
         DialectName::Anthropic => Box::new(AnthropicDialect),
+        DialectName::Cohere => Box::new(CohereDialect),
     };
     Ok(Configured {
         id: id.clone(),

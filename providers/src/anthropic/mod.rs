@@ -49,7 +49,7 @@ impl Dialect for AnthropicDialect {
         Some(Shape::Anthropic)
     }
 
-    fn assembly(&self) -> Option<Box<dyn Assembly>> {
+    fn assembly(&self, _request: &ModelRequest) -> Option<Box<dyn Assembly>> {
         Some(Box::new(MessageAssembly::default()))
     }
 
