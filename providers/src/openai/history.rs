@@ -52,9 +52,10 @@ impl Reader<'_> {
         }
         let mut walk = self.scanner.array()?;
         while self.scanner.element(&mut walk)? {
-            match self.scanner.peek()? {
-                Kind::Object => self.message()?,
-                _ => drop(self.scanner.skip()?),
+            if self.scanner.peek()? == Kind::Object {
+                self.message()?;
+            } else {
+                self.scanner.skip()?;
             }
         }
         Ok(())
