@@ -4,12 +4,15 @@ mod assembly;
 mod azure;
 mod decoder;
 mod explain;
+mod history;
 mod outlet;
+mod parts;
 mod usage;
 mod wire;
 
 use http::{HeaderMap, Method};
 
+use crate::catalog::Quirks;
 use crate::dialect::{Aim, Decoder, Dialect, HttpRequest, Unsupported};
 use crate::error::ProviderError;
 use crate::gather::Assembly;
@@ -92,6 +95,7 @@ pub(crate) fn spliced(request: &ModelRequest, aim: &Aim<'_>) -> bytes::Bytes {
     let least = request.max_output().map_or(aim.cap, |asked| asked.min(aim.cap));
     splice.set(cap, &least.to_string());
     splice.remove(other);
+    other_words(&mut splice, request, aim.quirks);
 
     if !request.stream() {
         return splice.finish();
@@ -112,6 +116,45 @@ pub(crate) fn spliced(request: &ModelRequest, aim: &Aim<'_>) -> bytes::Bytes {
         }
     }
     splice.finish()
+}
+
+/// Hints, of which no answer depends, with the values that say nothing; none: any.
+const HINTS: [(&str, Option<&[&str]>); 9] = [
+    ("user", None),
+    ("safety_identifier", None),
+    ("prompt_cache_key", None),
+    ("prompt_cache_options", None),
+    ("prompt_cache_retention", None),
+    ("store", Some(&["false"])),
+    ("logit_bias", Some(&["{}"])),
+    ("service_tier", Some(&["\"auto\"", "\"default\""])),
+    ("verbosity", Some(&["\"medium\""])),
+];
+
+/// What the target says or refuses otherwise than OpenAI.
+fn other_words(splice: &mut Splice<'_>, request: &ModelRequest, quirks: &Quirks) {
+    if quirks.no_hints {
+        for (name, harmless) in HINTS {
+            // A member that is null asks for nothing.
+            let said = request.member(name);
+            if said.is_none_or(|said| harmless.is_none_or(|harmless| harmless.contains(&said))) {
+                splice.remove(name);
+            }
+        }
+    }
+    if quirks.seed_is_random_seed {
+        if let (Some(seed), None) = (request.member("seed"), request.member("random_seed")) {
+            splice.set("random_seed", seed);
+        }
+        splice.remove("seed");
+    }
+    if history::may_edit(quirks)
+        && let Some(messages) = request.view().members.iter().find(|it| it.name == "messages")
+    {
+        for (span, text) in history::edits(request.text(), messages.value.clone(), quirks) {
+            splice.inside(span, &text);
+        }
+    }
 }
 
 #[cfg(test)]
