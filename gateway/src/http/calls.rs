@@ -28,6 +28,10 @@ pub async fn messages(State(app): State<Arc<App>>, peer: ConnectInfo<SocketAddr>
     take(app, Shape::Anthropic, "messages", peer, request).await
 }
 
+pub async fn responses(State(app): State<Arc<App>>, peer: ConnectInfo<SocketAddr>, request: Request) -> Response<Body> {
+    take(app, Shape::Responses, "responses", peer, request).await
+}
+
 /// Runs the call in a task of its own, so that a client that leaves cannot cancel it between reserve and close.
 async fn take(
     app: Arc<App>,

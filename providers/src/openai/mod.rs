@@ -48,7 +48,8 @@ impl Dialect for OpenAiDialect {
         if request.shape() == Shape::Responses && responses::is_native(aim) {
             return responses::encode(request, aim);
         }
-        let body = splice(&*as_chat(request)?, aim);
+        let chat = as_chat(request)?;
+        let body = splice(&chat, aim, request.shape() != Shape::OpenAi);
         Ok(HttpRequest { method: Method::POST, url: aim.url("chat/completions"), headers: aim.header_map()?, body })
     }
 
@@ -63,9 +64,13 @@ impl Dialect for OpenAiDialect {
 }
 
 /// Model, cap, stream options; the gateway's own members out. All other bytes stay.
-fn splice(request: &ModelRequest, aim: &Aim<'_>) -> bytes::Bytes {
+fn splice(request: &ModelRequest, aim: &Aim<'_>, translated: bool) -> bytes::Bytes {
     let view = request.view();
     let mut splice = Splice::new(request);
+    let signed = request.member("messages").filter(|it| translated && it.contains("\"thinking_blocks\""));
+    if let Some(messages) = signed.and_then(without_signed_thinking) {
+        splice.set("messages", &messages);
+    }
     splice.set("model", &json::quote(aim.model));
     splice.remove("fallbacks");
 
@@ -99,6 +104,13 @@ fn splice(request: &ModelRequest, aim: &Aim<'_>) -> bytes::Bytes {
         }
     }
     splice.finish()
+}
+
+/// Blocks that another family's provider signed are the hub's, and no member of this API: strict servers refuse them.
+fn without_signed_thinking(messages: &str) -> Option<String> {
+    let mut messages: Vec<serde_json::Map<String, serde_json::Value>> = serde_json::from_str(messages).ok()?;
+    messages.iter_mut().for_each(|message| drop(message.remove("thinking_blocks")));
+    serde_json::to_string(&messages).ok()
 }
 
 #[cfg(test)]
