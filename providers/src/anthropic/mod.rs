@@ -67,6 +67,14 @@ impl Dialect for AnthropicDialect {
         Ok(HttpRequest { method: Method::POST, url: aim.url("messages"), headers, body })
     }
 
+    fn list_models(&self, aim: &Aim<'_>) -> Option<Result<HttpRequest, Unsupported>> {
+        Some(aim.get("models").map(|mut request| {
+            request.url.query_pairs_mut().append_pair("limit", "1000");
+            request.headers.entry(VERSION_HEADER).or_insert(VERSION);
+            request
+        }))
+    }
+
     fn decoder(&self, request: &ModelRequest, _content_type: &str) -> Box<dyn Decoder> {
         decoder::decoder(request)
     }

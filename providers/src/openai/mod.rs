@@ -1,6 +1,7 @@
 //! Servers that speak OpenAI's chat completions: OpenAI itself and everything compatible.
 
 mod assembly;
+mod azure;
 mod decoder;
 mod explain;
 mod outlet;
@@ -16,9 +17,10 @@ use crate::json;
 use crate::request::{ModelRequest, Shape};
 use crate::responses;
 use crate::splice::Splice;
-use crate::translate::as_chat;
+use crate::translate::{as_chat, plain};
 
 pub(crate) use assembly::CompletionAssembly;
+pub(crate) use azure::AzureDialect;
 pub(crate) use explain::in_answer as failure_in_answer;
 pub(crate) use outlet::{OpenAiOutlet, cut};
 pub(crate) use usage::write as usage_object;
@@ -48,8 +50,10 @@ impl Dialect for OpenAiDialect {
         if request.shape() == Shape::Responses && responses::is_native(aim) {
             return responses::encode(request, aim);
         }
-        let chat = as_chat(request)?;
-        let body = splice(&chat, aim, request.shape() != Shape::OpenAi);
+        let body = match request.shape() {
+            Shape::OpenAi => splice(request, aim),
+            _ => splice(&plain(&*as_chat(request)?)?, aim),
+        };
         Ok(HttpRequest { method: Method::POST, url: aim.url("chat/completions"), headers: aim.header_map()?, body })
     }
 
@@ -64,13 +68,9 @@ impl Dialect for OpenAiDialect {
 }
 
 /// Model, cap, stream options; the gateway's own members out. All other bytes stay.
-fn splice(request: &ModelRequest, aim: &Aim<'_>, translated: bool) -> bytes::Bytes {
+fn splice(request: &ModelRequest, aim: &Aim<'_>) -> bytes::Bytes {
     let view = request.view();
     let mut splice = Splice::new(request);
-    let signed = request.member("messages").filter(|it| translated && it.contains("\"thinking_blocks\""));
-    if let Some(messages) = signed.and_then(without_signed_thinking) {
-        splice.set("messages", &messages);
-    }
     splice.set("model", &json::quote(aim.model));
     splice.remove("fallbacks");
 
@@ -104,13 +104,6 @@ fn splice(request: &ModelRequest, aim: &Aim<'_>, translated: bool) -> bytes::Byt
         }
     }
     splice.finish()
-}
-
-/// Blocks that another family's provider signed are the hub's, and no member of this API: strict servers refuse them.
-fn without_signed_thinking(messages: &str) -> Option<String> {
-    let mut messages: Vec<serde_json::Map<String, serde_json::Value>> = serde_json::from_str(messages).ok()?;
-    messages.iter_mut().for_each(|message| drop(message.remove("thinking_blocks")));
-    serde_json::to_string(&messages).ok()
 }
 
 #[cfg(test)]

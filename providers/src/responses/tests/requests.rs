@@ -53,7 +53,7 @@ fn the_cap_is_always_sent_and_the_operator_says_where_responses_are_served() {
 #[test]
 fn thinking_that_was_signed_elsewhere_is_no_member_of_a_chat() {
     let body = r#"{"model":"x","input":[{"type":"reasoning","summary":[{"type":"summary_text","text":"T"}],"encrypted_content":"alfred-thinking-1.Eq"},{"role":"assistant","content":"A"}]}"#;
-    let expected = r#"{"model":"gpt-test","messages":[{"role":"assistant","content":"A","reasoning_content":"T"}],"max_tokens":64}"#;
+    let expected = r#"{"model":"gpt-test","messages":[{"role":"assistant","content":"A"}],"max_tokens":64}"#;
     assert_eq!(sent(body, &[("responses", "translated")]).1, expected);
 }
 
