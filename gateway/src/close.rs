@@ -257,6 +257,7 @@ fn weight(refusal: &Refusal) -> Weight {
         | Refusal::Exhausted { .. }
         | Refusal::Rejected { .. }
         | Refusal::UnknownRoute
+        | Refusal::NotStored
         | Refusal::WrongMethod
         | Refusal::Internal => Weight::Nothing,
         Refusal::BadRequest(_)

@@ -78,7 +78,7 @@ async fn stream(
             torn.cancel();
             Bytes::new()
         }
-        None => broken_stream(ending, failure, &case).frame(shape),
+        None => broken_stream(ending, failure, &case).frame_after(shape, &case.last_frame),
     };
     // The call is closed: what is left is a matter of manners, and must keep nobody else waiting.
     let Upstream { meter, target, answer, .. } = upstream;
@@ -211,6 +211,10 @@ async fn relay(
                 if let Some(told) = &mut told {
                     told.heard(&delta.frame);
                 }
+                if case.shape == Shape::Responses {
+                    // An error that ends the stream goes on counting where it stands.
+                    case.last_frame = delta.frame.clone();
+                }
                 kept_bytes += delta.frame.len();
                 match &mut kept {
                     Some(frames) if kept_bytes <= MOST_KEPT => frames.push(delta.frame.clone()),
@@ -240,6 +244,17 @@ fn bare(case: &Case, note: &str) -> End {
                 "id": id, "type": "message", "role": "assistant", "model": model, "content": [],
                 "stop_reason": "max_tokens", "stop_sequence": null,
                 "usage": {"input_tokens": input, "output_tokens": output},
+                "alfred": note,
+            }),
+            Shape::Responses => json!({
+                "id": id, "object": "response", "created_at": created, "status": "incomplete", "error": null,
+                "incomplete_details": {"reason": "max_output_tokens"}, "model": model, "output": [],
+                "parallel_tool_calls": true, "tool_choice": "auto", "tools": [],
+                "usage": {
+                    "input_tokens": input, "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
+                    "output_tokens": output, "output_tokens_details": {"reasoning_tokens": 0},
+                    "total_tokens": input.saturating_add(output),
+                },
                 "alfred": note,
             }),
             _ => json!({

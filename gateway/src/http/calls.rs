@@ -51,6 +51,10 @@ task!(transcriptions, Transcriptions, "audio.transcriptions");
 task!(translations, Translations, "audio.translations");
 task!(rerank, Rerank, "rerank");
 
+pub async fn responses(State(app): State<Arc<App>>, peer: ConnectInfo<SocketAddr>, request: Request) -> Response<Body> {
+    take(app, Shape::Responses, "responses", peer, request).await
+}
+
 /// Runs the call in a task of its own, so that a client that leaves cannot cancel it between reserve and close.
 async fn take(
     app: Arc<App>,

@@ -37,6 +37,8 @@ pub fn router(app: Arc<App>, admin: Router) -> Router {
         .route("/v1/audio/translations", post(calls::translations).fallback(wrong_method))
         .route("/v1/rerank", post(calls::rerank).fallback(wrong_method))
         .route("/v2/rerank", post(calls::rerank).fallback(wrong_method))
+        .route("/v1/responses", post(calls::responses).fallback(wrong_method))
+        .route("/v1/responses/{*rest}", any(stored_response))
         .route("/v1/models", get(models::list).fallback(wrong_method))
         .route("/v1/models/{*id}", get(models::one).fallback(wrong_method))
         // Whatever else begins like a provider's path is refused, never forwarded: it could not be metered.
@@ -57,6 +59,14 @@ async fn unknown_route(State(app): State<Arc<App>>, request: Request) -> Respons
     refused(&app, shape_of(&request), &Refusal::UnknownRoute)
 }
 
+/// Answers are read, cancelled and deleted where they are stored, which is not here. What else lies below is not served.
+async fn stored_response(State(app): State<Arc<App>>, request: Request) -> Response<Body> {
+    let path = request.uri().path();
+    let other = ["/input_tokens", "/compact"].iter().any(|it| path.trim_end_matches('/').ends_with(it));
+    let refusal = if other { Refusal::UnknownRoute } else { Refusal::NotStored };
+    refused(&app, Shape::Responses, &refusal)
+}
+
 async fn wrong_method(State(app): State<Arc<App>>, request: Request) -> Response<Body> {
     refused(&app, shape_of(&request), &Refusal::WrongMethod)
 }
@@ -65,6 +75,7 @@ async fn wrong_method(State(app): State<Arc<App>>, request: Request) -> Response
 fn shape_of(request: &Request) -> Shape {
     match request.uri().path() {
         path if path.starts_with("/v1/messages") => Shape::Anthropic,
+        path if path.starts_with("/v1/responses") => Shape::Responses,
         path if path.starts_with("/v1beta/") => Shape::Gemini,
         _ => Shape::OpenAi,
     }
