@@ -52,6 +52,7 @@ pub(crate) struct Provider {
 pub(crate) enum DialectName {
     Openai,
     Anthropic,
+    Gemini,
     Sim,
 }
 
@@ -108,6 +109,8 @@ pub enum Auth {
     XApiKey,
     /// `api-key: …`
     ApiKey,
+    /// `x-goog-api-key: …`
+    XGoogApiKey,
 }
 
 impl Auth {
@@ -117,6 +120,9 @@ impl Auth {
             Auth::Bearer => (http::header::AUTHORIZATION, zeroize::Zeroizing::new(format!("Bearer {}", key.expose()))),
             Auth::XApiKey => (HeaderName::from_static("x-api-key"), zeroize::Zeroizing::new(key.expose().to_owned())),
             Auth::ApiKey => (HeaderName::from_static("api-key"), zeroize::Zeroizing::new(key.expose().to_owned())),
+            Auth::XGoogApiKey => {
+                (HeaderName::from_static("x-goog-api-key"), zeroize::Zeroizing::new(key.expose().to_owned()))
+            }
         };
         let mut value = HeaderValue::from_str(&text).ok()?;
         value.set_sensitive(true);
@@ -144,7 +150,7 @@ fn global() -> String {
     "global".to_owned()
 }
 
-const FILES: [(&str, &str); 15] = [
+const FILES: [(&str, &str); 17] = [
     ("openai.yaml", include_str!("../catalog/openai.yaml")),
     ("azure.yaml", include_str!("../catalog/azure.yaml")),
     ("anthropic.yaml", include_str!("../catalog/anthropic.yaml")),
@@ -155,6 +161,8 @@ const FILES: [(&str, &str); 15] = [
     ("fireworks.yaml", include_str!("../catalog/fireworks.yaml")),
     ("xai.yaml", include_str!("../catalog/xai.yaml")),
     ("gemini.yaml", include_str!("../catalog/gemini.yaml")),
+    ("gemini-openai.yaml", include_str!("../catalog/gemini-openai.yaml")),
+    ("vertex.yaml", include_str!("../catalog/vertex.yaml")),
     ("openrouter.yaml", include_str!("../catalog/openrouter.yaml")),
     ("ollama.yaml", include_str!("../catalog/ollama.yaml")),
     ("vllm.yaml", include_str!("../catalog/vllm.yaml")),

@@ -13,6 +13,7 @@ use crate::config::{ConfiguredModel, Fault, ProviderConfig};
 use crate::credentials::{self, AwsKeys, Secret};
 use crate::dialect::{Aim, Dialect};
 use crate::gather;
+use crate::gemini::GeminiDialect;
 use crate::openai::OpenAiDialect;
 use crate::request::{ModelRequest, Task};
 
@@ -266,6 +267,7 @@ fn configure(
     let dialect: Box<dyn Dialect> = match entry.dialect {
         DialectName::Openai | DialectName::Sim => Box::new(OpenAiDialect),
         DialectName::Anthropic => Box::new(AnthropicDialect),
+        DialectName::Gemini => Box::new(GeminiDialect),
     };
     Ok(Configured {
         id: id.clone(),

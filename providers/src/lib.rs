@@ -14,6 +14,7 @@ mod dialect;
 mod error;
 mod fleet;
 mod gather;
+mod gemini;
 mod health;
 mod json;
 mod members;
