@@ -7,20 +7,27 @@ use crate::dialect::{Aim, Unsupported};
 /// Vertex's address without a place; with one, the place goes before it.
 const VERTEX_HOST: &str = "aiplatform.googleapis.com";
 
-/// Whether this provider is Vertex: it has projects.
+/// Whether this provider is Vertex: it has projects. The catalogue's address names one; another address may leave that to us.
 pub(super) fn is_vertex(aim: &Aim<'_>) -> bool {
-    aim.settings.contains_key("project") || aim.base_url.host_str().is_some_and(|host| host.ends_with(VERTEX_HOST))
+    aim.settings.contains_key("project") || names_a_project(aim)
+}
+
+fn names_a_project(aim: &Aim<'_>) -> bool {
+    aim.base_url.path().contains("/projects/")
 }
 
 /// `…/models/{model}:{method}`.
 pub(super) fn address(aim: &Aim<'_>, method: &str) -> Result<Url, Unsupported> {
     let model = plain(aim.model.strip_prefix("models/").unwrap_or(aim.model), "the model's name")?;
     let mut url = if is_vertex(aim) {
-        let project = aim.settings.get("project").map(String::as_str);
-        let project = plain(project.unwrap_or_default(), "the provider's setting project")?;
         let location = plain(aim.settings.get("location").map_or("global", String::as_str), "its setting location")?;
-        let mut url =
-            aim.url(&format!("projects/{project}/locations/{location}/publishers/google/models/{model}:{method}"));
+        let place = format!("locations/{location}/publishers/google/models/{model}:{method}");
+        let mut url = match aim.settings.get("project") {
+            Some(project) if !names_a_project(aim) => {
+                aim.url(&format!("projects/{}/{place}", plain(project, "the provider's setting project")?))
+            }
+            _ => aim.url(&place),
+        };
         if url.host_str() == Some(VERTEX_HOST) && location != "global" {
             let host = format!("{location}-{VERTEX_HOST}");
             url.set_host(Some(&host)).map_err(|_| Unsupported::new("the provider's setting location is no place"))?;

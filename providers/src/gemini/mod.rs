@@ -43,7 +43,7 @@ impl Dialect for GeminiDialect {
         Some(Shape::Gemini)
     }
 
-    fn assembly(&self) -> Option<Box<dyn Assembly>> {
+    fn assembly(&self, _request: &ModelRequest) -> Option<Box<dyn Assembly>> {
         Some(Box::new(ResponseAssembly::default()))
     }
 

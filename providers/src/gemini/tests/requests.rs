@@ -60,7 +60,7 @@ fn vertex_is_addressed_by_project_and_place() {
         &[("project", "p-1"), ("location", "europe-west4")],
         &format!("https://europe-west4-aiplatform.googleapis.com/v1/projects/p-1/locations/europe-west4/{tail}"),
     );
-    for settings in [&[][..], &[("project", "a/b")], &[("project", "p"), ("location", "evil.com/x")]] {
+    for settings in [&[("project", "a/b")][..], &[("project", "p"), ("location", "evil.com/x")]] {
         assert!(encode_at_vertex(&request, settings).is_err(), "{settings:?}");
     }
 }
