@@ -52,6 +52,7 @@ pub(crate) struct Provider {
 pub(crate) enum DialectName {
     Openai,
     Anthropic,
+    Bedrock,
     Sim,
 }
 
@@ -144,10 +145,11 @@ fn global() -> String {
     "global".to_owned()
 }
 
-const FILES: [(&str, &str); 15] = [
+const FILES: [(&str, &str); 16] = [
     ("openai.yaml", include_str!("../catalog/openai.yaml")),
     ("azure.yaml", include_str!("../catalog/azure.yaml")),
     ("anthropic.yaml", include_str!("../catalog/anthropic.yaml")),
+    ("bedrock.yaml", include_str!("../catalog/bedrock.yaml")),
     ("mistral.yaml", include_str!("../catalog/mistral.yaml")),
     ("groq.yaml", include_str!("../catalog/groq.yaml")),
     ("deepseek.yaml", include_str!("../catalog/deepseek.yaml")),

@@ -21,6 +21,9 @@ pub struct ProviderConfig {
     /// Where its key is.
     #[serde(default, deserialize_with = "key_source")]
     pub api_key: Option<KeySource>,
+    /// Where the keys are that sign for it; Amazon's cloud only, instead of `api_key`.
+    #[serde(default)]
+    pub aws: Option<AwsSource>,
     /// Where it computes: `us`, `eu`…; the catalogue's if absent.
     #[serde(default)]
     pub region: Option<String>,
@@ -62,6 +65,21 @@ pub struct ConfiguredModel {
     /// What it can be asked for: `[embeddings]`; nothing said is what the catalogue says, or a conversation.
     #[serde(default)]
     pub tasks: Vec<Task>,
+}
+
+/// Where the keys of Amazon's cloud are. They are read at start; keys that were lent for a time need a new start in time.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AwsSource {
+    /// Names the key.
+    #[serde(default, deserialize_with = "key_source")]
+    pub access_key_id: Option<KeySource>,
+    /// Signs.
+    #[serde(default, deserialize_with = "key_source")]
+    pub secret_access_key: Option<KeySource>,
+    /// With keys that were lent for a time.
+    #[serde(default, deserialize_with = "key_source")]
+    pub session_token: Option<KeySource>,
 }
 
 /// The usual slip is the key itself in this place: the error must not repeat it.
@@ -136,5 +154,8 @@ mod tests {
             Some("OPENAI_API_KEY")
         );
         assert!(read("null").expect("nothing").api_key.is_none());
+        let aws = "{id: a, kind: bedrock, aws: {access_key_id: {env: A}, secret_access_key: canary}}";
+        let error = serde_yaml_ng::from_str::<ProviderConfig>(aws).expect_err("a key").to_string();
+        assert!(error.contains("env") && !error.contains("canary"), "{error}");
     }
 }

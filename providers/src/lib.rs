@@ -4,6 +4,7 @@
 //! A dialect does no IO; `send.rs` is the one place that does. Nothing here knows of money, policy or tenants.
 
 mod anthropic;
+mod bedrock;
 mod calibration;
 mod canonical;
 mod catalog;
@@ -31,7 +32,7 @@ mod translate;
 
 pub use calibration::{Calibration, Ratio};
 pub use catalog::{Auth, CatalogPrice, CatalogTier, Quirks, Tokenizer, check_catalog};
-pub use config::{ConfiguredModel, Fault, KeySource, ProviderConfig};
+pub use config::{AwsSource, ConfiguredModel, Fault, KeySource, ProviderConfig};
 pub use counter::Counter;
 pub use credentials::{AwsKeys, Secret};
 pub use dialect::{Aim, Decoder, Dialect, Finish, HttpRequest, Outlet, Unsupported};
