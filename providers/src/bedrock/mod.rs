@@ -36,6 +36,10 @@ impl Dialect for BedrockDialect {
     }
 
     fn encode(&self, request: &ModelRequest, aim: &Aim<'_>) -> Result<HttpRequest, Unsupported> {
+        // What cannot be metered is refused, never forwarded.
+        if let Some(name) = request.features().surcharge {
+            return Err(Unsupported::at(name, format!("{name} is billed at a rate that the gateway has no price for")));
+        }
         let cap = request.max_output().map_or(aim.cap, |asked| asked.min(aim.cap));
         let body = encode::from_hub(as_chat(request)?.body(), aim.model, cap)?;
         let (verb, accepted) = match request.stream() {
@@ -51,6 +55,11 @@ impl Dialect for BedrockDialect {
             sign::sign(&mut encoded, keys, &region, sign::SERVICE, aim.now)?;
         }
         Ok(encoded)
+    }
+
+    /// The list of models is another service's, at another address.
+    fn list_models(&self, _aim: &Aim<'_>) -> Option<Result<HttpRequest, Unsupported>> {
+        None
     }
 
     fn decoder(&self, request: &ModelRequest, _content_type: &str) -> Box<dyn Decoder> {

@@ -18,7 +18,7 @@ pub(super) fn explain(status: u16, headers: &HeaderMap, body: &[u8]) -> Provider
 }
 
 /// What an error object inside a 200 means.
-pub(super) fn in_answer(raw: &str) -> ProviderError {
+pub(crate) fn in_answer(raw: &str) -> ProviderError {
     let said = Said::read(raw);
     let status = said.status.unwrap_or(match () {
         () if said.too_long() => 400,
@@ -55,7 +55,8 @@ fn sort(status: u16, said: &Said) -> ProviderError {
             Retry::Never,
             "the provider's content filter refused the request".to_owned(),
         ),
-        404 if said.has(&["model"]) => {
+        404 if said.has(&["404\nresource not found"]) => ours("the provider has nothing at this address"),
+        404 if said.has(&["model", "deploymentnotfound"]) => {
             make(Class::Rejected, "model_not_found", Retry::Never, "the provider does not know the model".to_owned())
         }
         413 => make(

@@ -18,7 +18,10 @@ async fn world(rock: &Upstream) -> World {
     Setup::new()
         .with(|config| {
             config["providers"] = json!([provider]);
-            config["models"].as_array_mut().expect("models").push(json!({"id": "rock", "targets": [format!("rock/{MODEL}")]}));
+            config["models"]
+                .as_array_mut()
+                .expect("models")
+                .push(json!({"id": "rock", "targets": [format!("rock/{MODEL}")]}));
             let price = json!({"input": "1.00", "cached_input": "0.10", "cache_write": "1.25", "output": "2.00"});
             config["prices"][format!("rock/{MODEL}")] = price;
             config["log"] = json!({"format": "json", "filter": "debug,aws_sigv4=trace"});
@@ -66,7 +69,8 @@ async fn both_doors_get_streams_and_whole_answers_in_their_own_words_at_the_true
             message["messages"] = body["messages"].clone();
             let headers = [("x-api-key", &*tenant.key), ("content-type", "application/json")];
             let url = format!("{}/v1/messages", world.url());
-            let answer = world.http.send("POST", &url, &headers, message.to_string()).await.expect("an answer").expect(200);
+            let answer =
+                world.http.send("POST", &url, &headers, message.to_string()).await.expect("an answer").expect(200);
             assert_eq!(answer.said(), SAID);
             assert!(answer.text().contains("\"cache_read_input_tokens\":100"), "{}", answer.text());
             let receipt = world.receipt(answer.must("x-request-id")).await;
@@ -90,7 +94,10 @@ async fn requests_are_signed_and_the_keys_that_sign_are_found_nowhere() {
     let told = |name: &str| sent.headers.get(name).and_then(|it| it.to_str().ok()).unwrap_or_default().to_owned();
     let scope = format!("AWS4-HMAC-SHA256 Credential={id}/");
     assert!(told("authorization").starts_with(&scope), "{}", told("authorization"));
-    assert!(told("authorization").contains("/eu-central-1/bedrock/aws4_request, SignedHeaders=content-type;host;x-amz-date"));
+    assert!(
+        told("authorization")
+            .contains("/eu-central-1/bedrock/aws4_request, SignedHeaders=content-type;host;x-amz-date")
+    );
     assert_eq!((told("x-amz-date").len(), told("accept").is_empty()), (16, false));
     assert!(!format!("{sent:?}").contains(secret));
     let receipts = json!(world.list(&format!("/requests?org_id={}", tenant.org)).await).to_string();
@@ -109,7 +116,8 @@ async fn what_amazon_refuses_is_told_in_our_words() {
     let tenant = world.rich().await;
     let refusal = |status: u16, kind: &str, words: &str| {
         let message = format!("{words} {PROVIDER_WORDS}");
-        Script::json(status, &json!({"message": message})).header("x-amzn-errortype", &format!("{kind}:http://internal/"))
+        Script::json(status, &json!({"message": message}))
+            .header("x-amzn-errortype", &format!("{kind}:http://internal/"))
     };
     for (script, status, code) in [
         (refusal(400, "ValidationException", "Input is too long for requested model."), 400, "context_length_exceeded"),

@@ -9,6 +9,7 @@ use serde_json::value::RawValue;
 use super::content;
 use crate::dialect::Unsupported;
 use crate::members::{Members, unsupported};
+use crate::translate::effort;
 
 /// Whose model it is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -99,18 +100,25 @@ impl Extra<'_> {
 }
 
 /// `reasoning_effort`, and `thinking` in Anthropic's words. Claude is told its effort by Converse (`minimal` is its `low`, `none`
-/// turns thinking off), the others in words of their own; who is not known to think is refused.
+/// turns thinking off) and its budget as it stands. The others are told an effort in words of their own, the nearest one for a
+/// budget; a request that leaves the choice to the model says nothing. Who is not known to think is refused.
 pub(super) fn reasoning<'a>(
     members: &mut Members<'a>,
     family: Family,
     extra: &mut Extra<'a>,
 ) -> Result<Option<Effort>, Unsupported> {
     let thinking = members.raw("thinking");
-    if thinking.is_some() && family != Family::Claude {
-        return Err(unsupported("thinking", "cannot be set for this model"));
+    let mut place = "reasoning_effort";
+    let mut word = members.text("reasoning_effort")?;
+    match thinking {
+        Some(thinking) if family == Family::Claude => extra.thinking = Some(Cow::Borrowed(thinking)),
+        Some(thinking) if word.is_none() => {
+            place = "thinking";
+            word = effort(thinking)?.map(Cow::Borrowed);
+        }
+        _ => {}
     }
-    extra.thinking = thinking.map(Cow::Borrowed);
-    let Some(word) = members.text("reasoning_effort")? else { return Ok(None) };
+    let Some(word) = word else { return Ok(None) };
     let effort = match word.as_ref() {
         "none" => None,
         "minimal" | "low" => Some(Effort::Low),
@@ -118,7 +126,7 @@ pub(super) fn reasoning<'a>(
         "high" => Some(Effort::High),
         "xhigh" => Some(Effort::Xhigh),
         "max" => Some(Effort::Max),
-        _ => return Err(unsupported("reasoning_effort", "is unknown here")),
+        _ => return Err(unsupported(place, "is unknown here")),
     };
     match (family, effort) {
         (Family::Claude, Some(effort)) => return Ok(Some(effort)),
@@ -133,7 +141,7 @@ pub(super) fn reasoning<'a>(
         (Family::Nova2, Some(Effort::Low | Effort::Medium)) => {
             extra.reasoning_config = Some(NovaReasoning { kind: "enabled", max_reasoning_effort: effort });
         }
-        _ => return Err(unsupported("reasoning_effort", "cannot be set so for this model")),
+        _ => return Err(unsupported(place, "cannot be set so for this model")),
     }
     Ok(None)
 }

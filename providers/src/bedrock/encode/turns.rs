@@ -14,6 +14,7 @@ use super::content::{self, Block, Parts, Reasoning};
 use super::family::Family;
 use crate::dialect::Unsupported;
 use crate::members::{Members, elements, unsupported};
+use crate::translate::ECHOES;
 
 /// The longest id of a call.
 const LONGEST_ID: usize = 64;
@@ -132,10 +133,10 @@ fn assistant<'a>(message: &mut Members<'a>, parts: &mut Parts, family: Family) -
     let reasoning = message.text("reasoning_content")?.or(message.text("reasoning")?).unwrap_or_default();
     if let Some(thinking) = message.raw("thinking_blocks").filter(|_| family == Family::Claude) {
         for (place, raw) in elements(thinking, &message.at("thinking_blocks"))? {
-            blocks.push(thinking_block(raw, place, &reasoning)?);
+            blocks.extend(thinking_block(raw, place, &reasoning)?);
         }
     }
-    message.only("annotations", &["[]"], "cannot be sent back to this target")?;
+    message.ignore(&ECHOES);
     blocks.extend(parts.read(message.raw("content"), &message.at("content"))?);
     if let Some(refusal) = message.text("refusal")?.filter(|refusal| !refusal.is_empty()) {
         blocks.push(Block::Text(refusal));
@@ -150,7 +151,7 @@ fn assistant<'a>(message: &mut Members<'a>, parts: &mut Parts, family: Family) -
 
 /// The guards have read `reasoning_content`, not this block; so it may say nothing that is not said there, and what is opaque must
 /// look it.
-fn thinking_block<'a>(raw: &'a RawValue, place: String, reasoning: &str) -> Result<Block<'a>, Unsupported> {
+fn thinking_block<'a>(raw: &'a RawValue, place: String, reasoning: &str) -> Result<Option<Block<'a>>, Unsupported> {
     let mut block = Members::read(raw, place)?;
     let opaque = |text: &str| text.bytes().all(|b| b.is_ascii_alphanumeric() || b"+/=_-".contains(&b));
     let told = match block.required_text("type")?.as_ref() {
@@ -163,20 +164,20 @@ fn thinking_block<'a>(raw: &'a RawValue, place: String, reasoning: &str) -> Resu
             if !opaque(&signature) {
                 return Err(unsupported(block.at("signature"), "is no signature"));
             }
-            Reasoning::ReasoningText { text, signature }
+            (!signature.is_empty()).then_some(Reasoning::ReasoningText { text, signature })
         }
         "redacted_thinking" => {
             let data = block.required_text("data")?;
             if !opaque(&data) {
                 return Err(unsupported(block.at("data"), "is no redacted thinking"));
             }
-            Reasoning::RedactedContent(data)
+            Some(Reasoning::RedactedContent(data))
         }
         _ => return Err(unsupported(block.at("type"), "is no block of thinking")),
     };
     block.ignore(&["index"]);
     block.done()?;
-    Ok(Block::ReasoningContent(told))
+    Ok(told.map(Block::ReasoningContent))
 }
 
 fn tool_call<'a>(raw: &'a RawValue, place: String) -> Result<Block<'a>, Unsupported> {

@@ -104,6 +104,13 @@ fn each_family_is_told_how_to_think_in_its_own_words() {
             Value::Null,
         ),
         (NOVA, json!({"reasoning_effort": "none"}), json!({"reasoningConfig": {"type": "disabled"}}), Value::Null),
+        (
+            OSS,
+            json!({"thinking": {"type": "enabled", "budget_tokens": 8192}}),
+            json!({"reasoning_effort": "medium"}),
+            Value::Null,
+        ),
+        (LLAMA, json!({"thinking": {"type": "adaptive"}}), Value::Null, Value::Null),
         (NOVA, json!({"top_k": 5}), json!({"inferenceConfig": {"topK": 5}}), Value::Null),
     ] {
         let told = body(&with(more.clone()), model);

@@ -3,7 +3,8 @@
 use super::*;
 use crate::request::Usage;
 
-const KEYS: &str = "aws: { access_key_id: { env: ID }, secret_access_key: { env: SECRET }, session_token: { env: TOKEN } }";
+const KEYS: &str =
+    "aws: { access_key_id: { env: ID }, secret_access_key: { env: SECRET }, session_token: { env: TOKEN } }";
 
 fn bedrock(port: u16) -> Arc<Target> {
     let config = format!("{{ id: up, kind: bedrock, base_url: \"http://127.0.0.1:{port}\", {KEYS} }}");
@@ -43,7 +44,9 @@ async fn frames_arrive_in_any_pieces_and_only_a_signature_left() {
     assert!(lower.contains(&format!("host: 127.0.0.1:{port}\r\n")), "the host that was signed");
     assert!(lower.contains("x-amz-security-token: canary-token\r\n") && lower.contains("\r\nx-amz-date: "));
     assert!(!lower.contains("canary-secret"));
-    assert!(heard.ends_with("{\"messages\":[{\"role\":\"user\",\"content\":[{\"text\":\"x\"}]}],\"inferenceConfig\":{\"maxTokens\":9}}"));
+    assert!(heard.ends_with(
+        "{\"messages\":[{\"role\":\"user\",\"content\":[{\"text\":\"x\"}]}],\"inferenceConfig\":{\"maxTokens\":9}}"
+    ));
 }
 
 #[tokio::test]
@@ -69,7 +72,10 @@ async fn a_caller_of_json_gets_frames_gathered_and_may_stop_after_any_of_them() 
     let whole = patient().gather(&target, &request(false), 9).await.unwrap();
     let (body, error) = read(whole).await;
     assert_eq!(error, None);
-    assert!(body.contains("\"content\":\"Hello – \\\"wörld\\\"\\n\"") && body.contains("\"completion_tokens\":15"), "{body}");
+    assert!(
+        body.contains("\"content\":\"Hello – \\\"wörld\\\"\\n\"") && body.contains("\"completion_tokens\":15"),
+        "{body}"
+    );
     assert!(server.join().unwrap().iter().all(|it| it.contains("/converse-stream ")));
 }
 
