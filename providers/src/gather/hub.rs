@@ -7,7 +7,7 @@ use super::Assembly;
 use crate::dialect::{Decoder, Dialect};
 use crate::error::{Class, ProviderError};
 use crate::openai::{CompletionAssembly, OpenAiDialect, usage_object, with_member};
-use crate::request::{AnswerEvent, Delta, End, ModelRequest, Shape, Usage};
+use crate::request::{AnswerEvent, Delta, End, ModelRequest, Usage};
 use crate::sse::SseReader;
 use crate::told::with_note;
 use crate::translate::as_chat;
@@ -88,8 +88,7 @@ impl HubGather {
 
     /// What the reader of whole completions makes of what is there.
     fn read(&mut self, cut: bool) -> Result<End, ProviderError> {
-        // Only OpenAI's callers can be told arguments that broke off.
-        let mut body = self.assembly.body(cut, self.request.shape() != Shape::OpenAi);
+        let mut body = self.assembly.body(cut, cut && self.request.shape().has_whole_calls());
         if let Some(usage) = &self.usage {
             body = with_member(&body, "usage", &usage_object(usage));
         }
