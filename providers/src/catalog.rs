@@ -59,6 +59,7 @@ pub(crate) enum DialectName {
     Openai,
     Azure,
     Anthropic,
+    Bedrock,
     Cohere,
     Gemini,
     Sim,
