@@ -52,6 +52,7 @@ pub(crate) struct Provider {
 pub(crate) enum DialectName {
     Openai,
     Anthropic,
+    Responses,
     Sim,
 }
 
@@ -60,6 +61,9 @@ pub(crate) enum DialectName {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Model {
     pub id: String,
+    /// It is served in another dialect than its provider's other models.
+    #[serde(default)]
+    pub dialect: Option<DialectName>,
     #[serde(default)]
     pub context: Option<u64>,
     #[serde(default)]
@@ -134,6 +138,8 @@ pub struct Quirks {
     pub needs_max_tokens: bool,
     /// It refuses `stream_options`.
     pub no_stream_options: bool,
+    /// It refuses to be asked for encrypted reasoning, as models that do not reason do.
+    pub no_encrypted_reasoning: bool,
 }
 
 fn yes() -> bool {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use crate::catalog::Tokenizer;
+use crate::catalog::{DialectName, Tokenizer};
 use crate::request::Task;
 
 /// One configured provider.
@@ -41,6 +41,9 @@ pub struct ProviderConfig {
 pub struct ConfiguredModel {
     /// The provider's own name of it.
     pub id: String,
+    /// It is served in another dialect than its provider's other models: `responses`.
+    #[serde(default)]
+    pub(crate) dialect: Option<DialectName>,
     /// Tokens in and out together.
     #[serde(default)]
     pub context: Option<u64>,

@@ -15,6 +15,7 @@ use crate::dialect::{Aim, Dialect};
 use crate::gather;
 use crate::openai::OpenAiDialect;
 use crate::request::{ModelRequest, Task};
+use crate::responses::outbound::ResponsesDialect;
 
 /// All configured providers.
 pub struct Fleet {
@@ -60,6 +61,8 @@ pub struct Target {
     pub quirks: Quirks,
     /// What it can be asked for; nothing said is a conversation.
     pub tasks: Vec<Task>,
+    /// What is spoken to it, where that is not what is spoken to its provider.
+    spoken: Option<&'static dyn Dialect>,
     pub(crate) wire: Arc<Wire>,
 }
 
@@ -197,6 +200,10 @@ impl Configured {
                 ..quirks
             },
             tasks: model.tasks.clone(),
+            spoken: model
+                .dialect
+                .or((!described && family_wants_it).then(|| answers_only(&model.id)).flatten())
+                .map(spoken),
             wire: Arc::clone(&self.wire),
         }
     }
@@ -206,6 +213,21 @@ impl Configured {
 fn openai_reasoning(model: &str) -> bool {
     let o_series = model.strip_prefix('o').is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
     o_series || model.starts_with("gpt-5") || model.starts_with("gpt-6")
+}
+
+/// OpenAI's families that are served at `/responses` alone, should the catalogue not list one yet.
+fn answers_only(model: &str) -> Option<DialectName> {
+    let pro = model.ends_with("-pro") || model.contains("-pro-20");
+    (pro || model.contains("-codex")).then_some(DialectName::Responses)
+}
+
+/// The code that speaks a dialect.
+fn spoken(name: DialectName) -> &'static dyn Dialect {
+    match name {
+        DialectName::Openai | DialectName::Sim => &OpenAiDialect,
+        DialectName::Anthropic => &AnthropicDialect,
+        DialectName::Responses => &ResponsesDialect,
+    }
 }
 
 fn configure(
@@ -266,6 +288,7 @@ fn configure(
     let dialect: Box<dyn Dialect> = match entry.dialect {
         DialectName::Openai | DialectName::Sim => Box::new(OpenAiDialect),
         DialectName::Anthropic => Box::new(AnthropicDialect),
+        DialectName::Responses => Box::new(ResponsesDialect),
     };
     Ok(Configured {
         id: id.clone(),
@@ -287,6 +310,7 @@ impl Model {
     fn unknown(id: &str) -> Model {
         Model {
             id: id.to_owned(),
+            dialect: None,
             context: None,
             max_output: None,
             tokenizer: None,
@@ -301,6 +325,7 @@ impl Model {
     }
 
     fn correct(&mut self, given: &ConfiguredModel) {
+        self.dialect = given.dialect.or(self.dialect);
         self.context = given.context.or(self.context);
         self.max_output = given.max_output.or(self.max_output);
         if !given.tasks.is_empty() {
@@ -314,9 +339,9 @@ impl Model {
 }
 
 impl Target {
-    /// What its provider speaks.
+    /// What is spoken to it.
     pub fn dialect(&self) -> &dyn Dialect {
-        &*self.wire.dialect
+        self.spoken.unwrap_or(&*self.wire.dialect)
     }
 
     /// Where a request with this cap goes; none for the built-in provider.

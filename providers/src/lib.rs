@@ -21,6 +21,7 @@ mod merge;
 mod openai;
 mod plan;
 mod request;
+mod responses;
 mod send;
 mod sim;
 mod splice;

@@ -18,6 +18,7 @@ use crate::splice::Splice;
 use crate::translate::as_chat;
 
 pub(crate) use assembly::CompletionAssembly;
+pub(crate) use explain::in_answer;
 pub(crate) use outlet::{OpenAiOutlet, cut};
 pub(crate) use usage::write as usage_object;
 pub(crate) use wire::with as with_member;

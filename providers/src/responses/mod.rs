@@ -1,0 +1,3 @@
+//! OpenAI Responses: what callers speak, and what some models are served in alone.
+
+pub(crate) mod outbound;

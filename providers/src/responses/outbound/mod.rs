@@ -1,0 +1,64 @@
+//! OpenAI Responses as a target: some models are served nowhere else.
+//!
+//! | caller | request | answer |
+//! |---|---|---|
+//! | Responses | spliced | passes as it came |
+//! | any other | the hub, then [`encode`] | [`chunks`], then the caller's outlet |
+//!
+//! [`encode`] lists what is refused and what is let go; [`chunks`] says what of an answer has no words in chat completions.
+
+mod chunks;
+mod decoder;
+mod encode;
+mod explain;
+mod input;
+mod items;
+mod parts;
+mod seal;
+mod tools;
+mod usage;
+mod wire;
+mod words;
+
+use http::{HeaderMap, Method};
+
+use crate::dialect::{Aim, Decoder, Dialect, HttpRequest, Unsupported};
+use crate::error::ProviderError;
+use crate::openai::OpenAiDialect;
+use crate::request::{ModelRequest, Shape};
+use crate::translate::{as_chat, unserved};
+
+pub(crate) use seal::unseal;
+
+/// Servers that speak the Responses API.
+pub struct ResponsesDialect;
+
+impl Dialect for ResponsesDialect {
+    fn own_shape(&self) -> Option<Shape> {
+        Some(Shape::Responses)
+    }
+
+    fn encode(&self, request: &ModelRequest, aim: &Aim<'_>) -> Result<HttpRequest, Unsupported> {
+        // What cannot be metered is refused, never forwarded.
+        if let Some(name) = request.features().surcharge {
+            let why = format!("'{name}' is billed at a rate that the gateway has no price for");
+            return Err(Unsupported::at(name, why));
+        }
+        let body = match request.shape() {
+            Shape::Responses => return Err(unserved(Shape::Responses)),
+            _ => encode::from_chat(&*as_chat(request)?, aim, request.max_output())?,
+        };
+        Ok(HttpRequest { method: Method::POST, url: aim.url("responses"), headers: aim.header_map()?, body })
+    }
+
+    fn decoder(&self, request: &ModelRequest, _content_type: &str) -> Box<dyn Decoder> {
+        Box::new(decoder::ResponsesDecoder::new(request))
+    }
+
+    fn explain(&self, status: u16, headers: &HeaderMap, body: &[u8]) -> ProviderError {
+        OpenAiDialect.explain(status, headers, body)
+    }
+}
+
+#[cfg(test)]
+mod tests;
