@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use crate::catalog::{DialectName, Tokenizer};
+use crate::abilities::Ability;
+use crate::catalog::{ModelDialect, Tokenizer};
 use crate::request::Task;
 
 /// One configured provider.
@@ -21,6 +22,12 @@ pub struct ProviderConfig {
     /// Where its key is.
     #[serde(default, deserialize_with = "key_source")]
     pub api_key: Option<KeySource>,
+    /// In place of a key: a service account of Google's cloud, which fetches tokens.
+    #[serde(default)]
+    pub google: Option<GoogleConfig>,
+    /// In place of a key: an application in Microsoft's directory, which fetches tokens.
+    #[serde(default)]
+    pub entra: Option<EntraConfig>,
     /// Where it computes: `us`, `eu`…; the catalogue's if absent.
     #[serde(default)]
     pub region: Option<String>,
@@ -35,6 +42,34 @@ pub struct ProviderConfig {
     pub models: Vec<ConfiguredModel>,
 }
 
+/// A service account of Google's cloud.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GoogleConfig {
+    /// Where its JSON is: the content itself in a variable, or a file.
+    #[serde(deserialize_with = "required_key_source")]
+    pub service_account: KeySource,
+}
+
+/// An application in Microsoft's directory (Entra ID).
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EntraConfig {
+    /// The directory: its id or one of its domains.
+    pub tenant: String,
+    /// The application.
+    pub client_id: String,
+    /// Where its secret is.
+    #[serde(deserialize_with = "required_key_source")]
+    pub client_secret: KeySource,
+    /// Who gives tokens; the public cloud's, unless it is a sovereign one.
+    #[serde(default)]
+    pub authority: Option<String>,
+    /// What the token is for; Azure's model services, unless they stand in a sovereign cloud.
+    #[serde(default)]
+    pub scope: Option<String>,
+}
+
 /// A model that the catalogue does not know, or knows otherwise.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -43,7 +78,10 @@ pub struct ConfiguredModel {
     pub id: String,
     /// It is served in another dialect than its provider's other models: `responses`.
     #[serde(default)]
-    pub(crate) dialect: Option<DialectName>,
+    pub(crate) dialect: Option<ModelDialect>,
+    /// What it is asked as, where that is another name: Azure's deployment, an inference profile.
+    #[serde(default, alias = "deployment")]
+    pub upstream_id: Option<String>,
     /// Tokens in and out together.
     #[serde(default)]
     pub context: Option<u64>,
@@ -65,6 +103,10 @@ pub struct ConfiguredModel {
     /// What it can be asked for: `[embeddings]`; nothing said is what the catalogue says, or a conversation.
     #[serde(default)]
     pub tasks: Vec<Task>,
+    /// What else it can: `[audio, documents, video, reasoning, json_schema, paints, speaks]`; nothing said is what the
+    /// catalogue says.
+    #[serde(default)]
+    pub can: Vec<Ability>,
 }
 
 /// The usual slip is the key itself in this place: the error must not repeat it.
@@ -90,6 +132,10 @@ fn key_source<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Optio
         }
     }
     deserializer.deserialize_any(Source)
+}
+
+fn required_key_source<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<KeySource, D::Error> {
+    key_source(deserializer)?.ok_or_else(|| serde::de::Error::custom("give { env: VARIABLE } or { file: PATH }"))
 }
 
 /// Where a key is. Exactly one of the three.
@@ -139,5 +185,19 @@ mod tests {
             Some("OPENAI_API_KEY")
         );
         assert!(read("null").expect("nothing").api_key.is_none());
+    }
+
+    #[test]
+    fn so_is_one_that_fetches_tokens() {
+        for given in [
+            "google: { service_account: canary }",
+            "google: { service_account: null }",
+            "entra: { tenant: t, client_id: c, client_secret: canary }",
+            "entra: { tenant: t, client_secret: { env: K } }",
+        ] {
+            let error = serde_yaml_ng::from_str::<ProviderConfig>(&format!("{{id: a, kind: azure, {given}}}"));
+            let error = error.expect_err(given).to_string();
+            assert!(!error.contains("canary"), "{error}");
+        }
     }
 }

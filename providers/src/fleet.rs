@@ -7,15 +7,18 @@ use std::time::SystemTime;
 use http::{HeaderName, HeaderValue};
 use url::Url;
 
+use crate::abilities::Ability;
 use crate::anthropic::AnthropicDialect;
-use crate::catalog::{self, Auth, CatalogPrice, DialectName, Model, Provider, Quirks, Tokenizer};
+use crate::catalog::{self, Auth, CatalogPrice, DialectName, Gap, Model, ModelDialect, Provider, Quirks, Tokenizer};
+use crate::cohere::CohereDialect;
 use crate::config::{ConfiguredModel, Fault, ProviderConfig};
+use crate::credentials::token::TokenSource;
 use crate::credentials::{self, AwsKeys, Secret};
 use crate::dialect::{Aim, Dialect};
 use crate::gather;
-use crate::openai::OpenAiDialect;
+use crate::openai::{AzureDialect, OpenAiDialect};
 use crate::request::{ModelRequest, Task};
-use crate::responses::outbound::ResponsesDialect;
+use crate::responses::outbound::{AzureResponsesDialect, ResponsesDialect};
 
 /// All configured providers.
 pub struct Fleet {
@@ -33,6 +36,8 @@ pub struct Target {
     pub provider: String,
     /// The provider's own name of the model.
     pub model: String,
+    /// What it is asked as, where that is another name.
+    pub upstream_id: Option<String>,
     /// Where it computes.
     pub region: String,
     /// Tokens out.
@@ -53,6 +58,8 @@ pub struct Target {
     pub images: Option<bool>,
     /// It takes tools; unknown for models that no catalogue describes.
     pub tools: Option<bool>,
+    /// What else it is known to be able to do.
+    pub can: Vec<Ability>,
     /// The most tokens one image may be billed as.
     pub image_tokens: Option<u64>,
     /// How its tokens can be counted here.
@@ -72,6 +79,8 @@ pub(crate) struct Wire {
     /// None: built in, no network.
     pub base_url: Option<Url>,
     pub key: Option<Secret>,
+    /// Fetches what is shown in place of a key.
+    pub tokens: Option<TokenSource>,
     pub auth: Auth,
     pub headers: Vec<(HeaderName, HeaderValue)>,
     pub settings: BTreeMap<String, String>,
@@ -88,7 +97,6 @@ struct Configured {
 impl Fleet {
     /// Reads keys and builds all targets, or tells everything that is wrong. `env` looks up environment variables.
     pub fn build(providers: &[ProviderConfig], env: &dyn Fn(&str) -> Option<String>) -> Result<Fleet, Vec<Fault>> {
-        let catalogue = catalog::load()?;
         let mut fleet = Fleet { providers: HashMap::new(), listed: Vec::new(), by_name: HashMap::new() };
         let mut faults = Vec::new();
         for (i, config) in providers.iter().enumerate() {
@@ -97,19 +105,17 @@ impl Fleet {
                 faults.push(Fault::new(format!("{path}.id"), format!("provider {} is given twice", config.id)));
                 continue;
             }
-            let Some(entry) = catalogue.get(&config.kind) else {
-                let kinds: Vec<_> = catalogue.keys().map(String::as_str).collect();
-                let message = format!("there is no provider kind {}; known are {}", config.kind, kinds.join(", "));
-                faults.push(Fault::new(format!("{path}.kind"), message));
+            let Some(entry) = catalog::find(&config.kind)? else {
+                faults.push(Fault::new(format!("{path}.kind"), no_kind(&config.kind)));
                 continue;
             };
-            match configure(&path, config, entry, env) {
+            match configure(&path, config, &entry, env) {
                 Ok(mut configured) => {
-                    let lender = entry.models_of.as_ref().and_then(|it| catalogue.get(it));
-                    if let Some(lender) = lender {
+                    let lender = entry.models_of.as_deref().map(catalog::find).transpose()?.flatten();
+                    if let Some(lender) = &lender {
                         configured.entry.revised.clone_from(&lender.revised);
                     }
-                    fleet.add(configured, lender.map_or(&[][..], |it| &it.models), &config.models);
+                    fleet.add(configured, lender.map_or_else(Vec::new, |it| it.models), &config.models);
                 }
                 Err(found) => faults.extend(found),
             }
@@ -135,6 +141,12 @@ impl Fleet {
         self.providers.contains_key(name) || self.providers.values().any(|it| it.entry.kind == name)
     }
 
+    /// A target that stands for the provider itself, to ask it what it has; none for one that is built in or not configured.
+    pub(crate) fn provider(&self, id: &str) -> Option<Arc<Target>> {
+        let provider = self.providers.get(id).filter(|it| it.wire.base_url.is_some())?;
+        Some(Arc::new(provider.target(&Model::unknown(""))))
+    }
+
     /// Loads the tokenizers that calls to these providers will need: that of estimates, and those of listed models. What is not
     /// needed is not loaded; a vocabulary takes some 30 MB. Belongs into the start, on a blocking thread.
     pub fn warm(&self) {
@@ -149,9 +161,9 @@ impl Fleet {
         &self.listed
     }
 
-    fn add(&mut self, provider: Configured, borrowed: &[Model], configured: &[ConfiguredModel]) {
+    fn add(&mut self, provider: Configured, borrowed: Vec<Model>, configured: &[ConfiguredModel]) {
         let provider = Arc::new(provider);
-        let mut models: Vec<Model> = provider.entry.models.iter().chain(borrowed).cloned().collect();
+        let mut models: Vec<Model> = provider.entry.models.iter().cloned().chain(borrowed).collect();
         for given in configured {
             let at = models.iter().position(|it| it.id == given.id).unwrap_or_else(|| {
                 models.push(Model::unknown(&given.id));
@@ -165,6 +177,7 @@ impl Fleet {
             if let Some(given) = configured.iter().find(|it| it.id == model.id) {
                 target.images = given.images.or(target.images);
                 target.tools = given.tools.or(target.tools);
+                target.upstream_id.clone_from(&given.upstream_id);
             }
             let target = Arc::new(target);
             self.by_name.insert(target.name.clone(), Arc::clone(&target));
@@ -183,6 +196,7 @@ impl Configured {
             name: format!("{}/{}", self.id, model.id),
             provider: self.id.clone(),
             model: model.id.clone(),
+            upstream_id: None,
             region: self.region.clone(),
             max_output: model.max_output,
             context: model.context,
@@ -193,19 +207,32 @@ impl Configured {
             bills_after_cancel: self.entry.bills_after_cancel,
             images: described.then_some(model.images),
             tools: described.then_some(model.tools),
+            can: model.can.clone(),
             image_tokens: model.image_tokens,
             tokenizer: model.tokenizer.unwrap_or(self.entry.tokenizer),
             quirks: Quirks {
                 needs_max_completion_tokens: quirks.needs_max_completion_tokens || family_wants_it,
+                serves_responses: quirks.serves_responses || self.entry.responses,
                 ..quirks
             },
             tasks: model.tasks.clone(),
             spoken: model
                 .dialect
                 .or((!described && family_wants_it).then(|| answers_only(&model.id)).flatten())
-                .map(spoken),
+                .map(|it| spoken(it, self.entry.dialect)),
             wire: Arc::clone(&self.wire),
         }
+    }
+}
+
+fn no_kind(kind: &str) -> String {
+    match catalog::meant(kind) {
+        near if near.is_empty() => format!(
+            "there is no provider kind {kind} among the {} known ones (docs/providers); for whatever speaks OpenAI's chat \
+             completions there is openai-compatible",
+            catalog::known_providers()
+        ),
+        near => format!("there is no provider kind {kind}; did you mean {}?", near.join(" or ")),
     }
 }
 
@@ -216,17 +243,16 @@ fn openai_reasoning(model: &str) -> bool {
 }
 
 /// OpenAI's families that are served at `/responses` alone, should the catalogue not list one yet.
-fn answers_only(model: &str) -> Option<DialectName> {
+fn answers_only(model: &str) -> Option<ModelDialect> {
     let pro = model.ends_with("-pro") || model.contains("-pro-20");
-    (pro || model.contains("-codex")).then_some(DialectName::Responses)
+    (pro || model.contains("-codex")).then_some(ModelDialect::Responses)
 }
 
-/// The code that speaks a dialect.
-fn spoken(name: DialectName) -> &'static dyn Dialect {
-    match name {
-        DialectName::Openai | DialectName::Sim => &OpenAiDialect,
-        DialectName::Anthropic => &AnthropicDialect,
-        DialectName::Responses => &ResponsesDialect,
+/// The code that speaks to a model in another dialect than its provider's.
+fn spoken(model: ModelDialect, provider: DialectName) -> &'static dyn Dialect {
+    match (model, provider) {
+        (ModelDialect::Responses, DialectName::Azure) => &AzureResponsesDialect,
+        (ModelDialect::Responses, _) => &ResponsesDialect,
     }
 }
 
@@ -246,27 +272,40 @@ fn configure(
     match config.base_url.as_ref().or(entry.base_url.as_ref()) {
         _ if built_in => {}
         None => faults.push(Fault::new(format!("{path}.base_url"), format!("provider {id} needs a base_url"))),
-        Some(text) => match Url::parse(text) {
-            Ok(url) if !matches!(url.scheme(), "http" | "https") || url.host().is_none() => {
+        Some(text) => match catalog::filled(text, &config.settings).map(|it| Url::parse(&it)) {
+            Err(gap) => {
+                let place = match &gap {
+                    Gap::Silent { name, .. } | Gap::Word { name } => format!("{path}.settings.{name}"),
+                    Gap::Torn(_) => format!("{path}.base_url"),
+                };
+                faults.push(Fault::new(place, gap.to_string()));
+            }
+            Ok(Err(e)) => {
+                faults.push(Fault::new(format!("{path}.base_url"), format!("{text} is not an address: {e}")));
+            }
+            Ok(Ok(url)) if !matches!(url.scheme(), "http" | "https") || url.host().is_none() => {
                 faults.push(Fault::new(format!("{path}.base_url"), format!("{text} is not an http address")));
             }
-            Ok(url) if !url.username().is_empty() || url.password().is_some() => {
+            Ok(Ok(url)) if !url.username().is_empty() || url.password().is_some() => {
                 faults.push(Fault::new(
                     format!("{path}.base_url"),
                     "keys belong into api_key, not into the address".to_owned(),
                 ));
             }
-            Ok(url) => base_url = Some(url),
-            Err(e) => faults.push(Fault::new(format!("{path}.base_url"), format!("{text} is not an address: {e}"))),
+            Ok(Ok(url)) => base_url = Some(url),
         },
     }
+    let tokens = credentials::tokens(path, config, env).unwrap_or_else(|fault| {
+        faults.push(fault);
+        None
+    });
     let mut key = None;
     match &config.api_key {
         Some(source) => match credentials::read(id, &format!("{path}.api_key"), source, env) {
             Ok(secret) => key = Some(secret),
             Err(fault) => faults.push(fault),
         },
-        None if entry.keyless => {}
+        None if entry.keyless || config.google.is_some() || config.entra.is_some() => {}
         None => faults.push(Fault::new(
             format!("{path}.api_key"),
             format!(
@@ -287,8 +326,10 @@ fn configure(
     }
     let dialect: Box<dyn Dialect> = match entry.dialect {
         DialectName::Openai | DialectName::Sim => Box::new(OpenAiDialect),
+        DialectName::Azure => Box::new(AzureDialect),
         DialectName::Anthropic => Box::new(AnthropicDialect),
         DialectName::Responses => Box::new(ResponsesDialect),
+        DialectName::Cohere => Box::new(CohereDialect),
     };
     Ok(Configured {
         id: id.clone(),
@@ -298,6 +339,7 @@ fn configure(
             dialect,
             base_url,
             key,
+            tokens,
             auth: entry.auth,
             headers,
             settings: config.settings.clone(),
@@ -318,6 +360,7 @@ impl Model {
             hidden_output: false,
             images: false,
             tools: true,
+            can: Vec::new(),
             image_tokens: None,
             quirks: None,
             tasks: Vec::new(),
@@ -330,6 +373,9 @@ impl Model {
         self.max_output = given.max_output.or(self.max_output);
         if !given.tasks.is_empty() {
             self.tasks.clone_from(&given.tasks);
+        }
+        if !given.can.is_empty() {
+            self.can.clone_from(&given.can);
         }
         self.tokenizer = given.tokenizer.or(self.tokenizer);
         self.images = given.images.unwrap_or(self.images);
@@ -348,7 +394,7 @@ impl Target {
     pub(crate) fn aim<'a>(&'a self, base_url: &'a Url, cap: u64, now: SystemTime) -> Aim<'a> {
         Aim {
             base_url,
-            model: &self.model,
+            model: self.upstream_id.as_ref().unwrap_or(&self.model),
             cap,
             key: self.wire.key.as_ref(),
             auth: self.wire.auth,
@@ -387,6 +433,7 @@ impl std::fmt::Debug for Target {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::request::Shape;
 
     fn build(configs: &[&str]) -> Result<Fleet, Vec<Fault>> {
         let configs: Vec<ProviderConfig> = configs.iter().map(|it| serde_yaml_ng::from_str(it).unwrap()).collect();
@@ -447,6 +494,58 @@ mod tests {
         let newer = fleet.target("openai/o9-next").unwrap();
         assert!(newer.quirks.needs_max_completion_tokens && newer.hidden_output && newer.tokenizer == Tokenizer::O200k);
         assert!(!fleet.target("openai/chatgpt-4o-latest").unwrap().quirks.needs_max_completion_tokens);
+    }
+
+    #[test]
+    fn a_model_may_be_asked_by_another_name_than_it_is_priced_by() {
+        let azure = "{ id: az, kind: azure, base_url: \"https://n.openai.azure.com\", api_key: { env: K }, models: [{ id: gpt-4o, deployment: team-4o }, { id: own, upstream_id: ours }] }";
+        let fleet = build(&[azure]).unwrap();
+        let base_url = Url::parse("https://n.openai.azure.com").unwrap();
+        let asked = |name: &str| {
+            let target = fleet.target(name).unwrap();
+            let aim = target.aim(&base_url, 1, SystemTime::UNIX_EPOCH);
+            (aim.model.to_owned(), target.price.is_some())
+        };
+        assert_eq!(asked("az/gpt-4o"), ("team-4o".to_owned(), true));
+        assert_eq!(asked("az/gpt-4o-mini"), ("gpt-4o-mini".to_owned(), true));
+        assert_eq!(asked("az/own"), ("ours".to_owned(), false));
+    }
+
+    #[test]
+    fn tokens_are_fetched_in_place_of_a_key() {
+        let az = |more: &str| format!("{{ id: az, kind: azure, base_url: \"https://n.openai.azure.com\", {more} }}");
+        let entra = "entra: { tenant: t, client_id: c, client_secret: { env: K } }";
+        assert!(build(&[&az(entra)]).is_ok());
+        for (config, path) in [
+            (az(&format!("api_key: {{ env: K }}, {entra}")), "providers[0]"),
+            (
+                az("entra: { tenant: t, client_id: c, client_secret: { env: UNSET } }"),
+                "providers[0].entra.client_secret.env",
+            ),
+            (az("entra: { tenant: \"\", client_id: c, client_secret: { env: K } }"), "providers[0].entra.tenant"),
+            (az("google: { service_account: { env: K } }"), "providers[0].google.service_account"),
+        ] {
+            let faults = build(&[&config]).err().expect("a fault");
+            assert_eq!(faults.iter().map(|it| &*it.path).collect::<Vec<_>>(), [path]);
+            assert!(!faults[0].to_string().contains("sk-secret"), "{faults:?}");
+        }
+    }
+
+    #[test]
+    fn a_model_may_be_asked_in_another_dialect_than_its_providers_others() {
+        let azure = "{ id: az, kind: azure, base_url: \"https://n.openai.azure.com/openai/v1\", api_key: { env: K } }";
+        let local = "{ id: local, kind: ollama, models: [{ id: mine, dialect: responses }] }";
+        let fleet = build(&[OPENAI, azure, local]).unwrap();
+        let check = |name: &str, expected: Shape| {
+            assert_eq!(fleet.target(name).unwrap().dialect().own_shape(), Some(expected), "{name}");
+        };
+        check("openai/gpt-5-pro", Shape::Responses);
+        check("openai/gpt-5", Shape::OpenAi);
+        check("az/gpt-5-codex", Shape::Responses);
+        check("local/mine", Shape::Responses);
+        check("local/other-codex-pro", Shape::OpenAi);
+        check("openai/gpt-6.9-pro-2027-01-01", Shape::Responses);
+        check("openai/gpt-6.9", Shape::OpenAi);
     }
 
     #[test]

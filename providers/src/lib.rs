@@ -3,10 +3,12 @@
 //!
 //! A dialect does no IO; `send.rs` is the one place that does. Nothing here knows of money, policy or tenants.
 
+mod abilities;
 mod anthropic;
 mod calibration;
 mod canonical;
 mod catalog;
+mod cohere;
 mod config;
 mod counter;
 mod credentials;
@@ -16,6 +18,7 @@ mod fleet;
 mod gather;
 mod health;
 mod json;
+mod listing;
 mod members;
 mod merge;
 mod openai;
@@ -30,9 +33,10 @@ mod tokens;
 mod told;
 mod translate;
 
+pub use abilities::Ability;
 pub use calibration::{Calibration, Ratio};
-pub use catalog::{Auth, CatalogPrice, CatalogTier, Quirks, Tokenizer, check_catalog};
-pub use config::{ConfiguredModel, Fault, KeySource, ProviderConfig};
+pub use catalog::{Auth, CatalogPrice, CatalogTier, Quirks, Tokenizer, check_catalog, known_providers};
+pub use config::{ConfiguredModel, EntraConfig, Fault, GoogleConfig, KeySource, ProviderConfig};
 pub use counter::Counter;
 pub use credentials::{AwsKeys, Secret};
 pub use dialect::{Aim, Decoder, Dialect, Finish, HttpRequest, Outlet, Unsupported};
@@ -40,6 +44,7 @@ pub use error::{Class, ProviderError, Retry};
 pub use fleet::{Fleet, Target};
 pub use gather::Assembly;
 pub use health::{Breaker, BreakerState, Health, HealthView, Outcome};
+pub use listing::{Comparison, ListedModel, compare};
 pub use plan::{Demand, Plan, SetAside, Why, plan};
 pub use request::{
     AnswerEvent, Attachment, BadRequest, Delta, End, Family, Features, ModelRequest, Outside, Shape, Task, TextPart,

@@ -3,6 +3,8 @@
 
 mod answer;
 mod connect;
+mod list;
+mod token;
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -106,7 +108,9 @@ impl Outbound {
     }
 
     async fn ask(&self, target: &Arc<Target>, base_url: &Url, asked: Asked<'_>) -> Result<Answer, ProviderError> {
-        let encoded = target.dialect().encode(asked.sent, &target.aim(base_url, asked.cap, wall_clock()))?;
+        let token = self.token(target).await?;
+        let aim = target.aim(base_url, asked.cap, wall_clock()).with_token(token.as_ref());
+        let encoded = target.dialect().encode(asked.sent, &aim)?;
         let mut call = Request::new(Full::new(encoded.body));
         *call.method_mut() = encoded.method;
         *call.uri_mut() = encoded.url.as_str().parse().map_err(|_| {
@@ -123,6 +127,9 @@ impl Outbound {
             .map_err(|e| failed(&e))?;
         let (head, body) = response.into_parts();
         Served::note(&head.extensions);
+        if let (401, Some(tokens), Some(token)) = (head.status.as_u16(), &target.wire.tokens, &token) {
+            tokens.forget(token);
+        }
         let source = Source::Network(body);
         self.begin(target, asked, head.status.as_u16(), &head.headers, source).await
     }

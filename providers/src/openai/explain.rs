@@ -55,7 +55,8 @@ fn sort(status: u16, said: &Said) -> ProviderError {
             Retry::Never,
             "the provider's content filter refused the request".to_owned(),
         ),
-        404 if said.has(&["model"]) => {
+        404 if said.has(&["404\nresource not found"]) => ours("the provider has nothing at this address"),
+        404 if said.has(&["model", "deploymentnotfound"]) => {
             make(Class::Rejected, "model_not_found", Retry::Never, "the provider does not know the model".to_owned())
         }
         413 => make(

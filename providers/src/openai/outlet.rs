@@ -25,7 +25,9 @@ impl OpenAiOutlet {
 
 impl Outlet for OpenAiOutlet {
     fn chunk(&mut self, chunk: &str) -> Result<Bytes, ProviderError> {
-        if self.wants_usage && self.envelope.is_none() {
+        // Azure tells what its filters found in chunks that do not name the answer.
+        let names_the_answer = || wire::member(chunk, "id") != Some("\"\"");
+        if self.wants_usage && self.envelope.is_none() && names_the_answer() {
             self.envelope = Some(envelope(chunk));
         }
         Ok(SseEvent { event: String::new(), data: chunk.to_owned() }.frame().into())

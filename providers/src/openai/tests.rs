@@ -31,6 +31,7 @@ const PLAIN: Quirks = Quirks {
     needs_max_tokens: false,
     no_stream_options: false,
     no_encrypted_reasoning: false,
+    serves_responses: false,
 };
 const NEWER: Quirks = Quirks { needs_max_completion_tokens: true, ..PLAIN };
 const OLDER: Quirks = Quirks { needs_max_tokens: true, no_stream_options: true, ..PLAIN };
@@ -315,11 +316,27 @@ fn an_answer_that_is_no_answer_is_broken() {
     assert_eq!(OpenAiDialect.explain(400, &HeaderMap::new(), b"").class, Class::Rejected);
 }
 
+const AZURE: &str = include_str!("../../testdata/azure.sse");
+
+#[test]
+fn azures_first_chunk_has_no_choices_and_what_its_filters_found_passes() {
+    let seen = sse(AZURE, ASKS);
+    assert_eq!((&*seen.text, seen.usage, seen.ended, seen.failed), ("Hello!", usage(9, 0, 2), true, None));
+    assert_eq!(seen.wire.replace(",\"alfred_cost_usd\":\"0.0001\"", ""), AZURE);
+    // Without usage of the provider's own, the last chunk is made from one that names the answer.
+    let silent: Vec<&str> = AZURE.split_inclusive("\n\n").filter(|it| !it.contains("\"usage\"")).collect();
+    let told = sse(&silent.concat(), ASKS).wire;
+    assert!(told.contains("{\"id\":\"chatcmpl-az1\",\"object\":\"chat.completion.chunk\",\"created\":1760000000,\"model\":\"gpt-4o-2024-11-20\",\"system_fingerprint\":\"fp_az\",\"choices\":[],\"usage\""), "{told}");
+    let whole = r#"{"id":"x","choices":[{"index":0,"finish_reason":"stop","content_filter_results":{"hate":{"filtered":false}},"message":{"role":"assistant","content":"Hello!"}}],"prompt_filter_results":[]}"#;
+    assert_eq!(see(WHOLE, "application/json", &[whole.as_bytes()]).wire, whole);
+}
+
 /// Streams as servers of various makes send them.
-const RECORDED: [(&str, &str, &str); 4] = [
+const RECORDED: [(&str, &str, &str); 5] = [
     ("openai", include_str!("../../testdata/openai.sse"), "Hello! How can I help?"),
     ("llama.cpp", include_str!("../../testdata/llamacpp.sse"), "Hé😀!"),
     ("deepseek", include_str!("../../testdata/deepseek.sse"), "Thinking… Done."),
+    ("azure", AZURE, "Hello!"),
     ("tools", include_str!("../../testdata/tools.sse"), "get_weather{\"city\":\"Paris\"}"),
 ];
 

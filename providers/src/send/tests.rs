@@ -16,10 +16,10 @@ const CHUNK: &str =
 const LAST: &str =
     "data: {\"id\":\"x\",\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\ndata: [DONE]\n\n";
 
-type Script = Box<dyn FnOnce(&mut TcpStream) + Send>;
+pub(super) type Script = Box<dyn FnOnce(&mut TcpStream) + Send>;
 
 /// Serves connections one after the other, each with its own script; gives back what the clients sent.
-fn serve(scripts: Vec<Script>) -> (u16, JoinHandle<Vec<String>>) {
+pub(super) fn serve(scripts: Vec<Script>) -> (u16, JoinHandle<Vec<String>>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     let thread = std::thread::spawn(move || {
@@ -51,12 +51,12 @@ fn read_request(stream: &mut TcpStream) -> String {
     }
 }
 
-fn says(text: String) -> Script {
+pub(super) fn says(text: String) -> Script {
     Box::new(move |stream| stream.write_all(text.as_bytes()).unwrap())
 }
 
 /// A head whose body ends when the connection does.
-fn head(status: &str, more: &str) -> String {
+pub(super) fn head(status: &str, more: &str) -> String {
     format!("HTTP/1.1 {status}\r\nconnection: close\r\n{more}\r\n")
 }
 
@@ -72,7 +72,7 @@ fn local(port: u16) -> Arc<Target> {
     target(&format!("http://127.0.0.1:{port}/v1"))
 }
 
-fn request(stream: bool) -> ModelRequest {
+pub(super) fn request(stream: bool) -> ModelRequest {
     let body =
         format!("{{\"model\":\"a\",\"stream\":{stream},\"messages\":[{{\"role\":\"user\",\"content\":\"x\"}}]}}");
     ModelRequest::parse(Shape::OpenAi, body.into()).unwrap()
@@ -82,12 +82,12 @@ fn outbound(connect: Duration, first_byte: Duration, idle: Duration) -> Outbound
     Outbound::new(Deadlines { connect, first_byte, whole: first_byte, idle })
 }
 
-fn patient() -> Outbound {
+pub(super) fn patient() -> Outbound {
     outbound(AMPLE, AMPLE, AMPLE)
 }
 
 /// All of an answer: frames and closing, or the error it ended with.
-async fn read(mut answer: Answer) -> (String, Option<ProviderError>) {
+pub(super) async fn read(mut answer: Answer) -> (String, Option<ProviderError>) {
     let mut out = String::new();
     while let Some(event) = answer.next().await {
         match event {

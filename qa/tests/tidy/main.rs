@@ -31,6 +31,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("tiktoken-rs", &["providers"]),
     ("vaultrs", &["providers"]),
     ("hyper-rustls", &["providers"]),
+    ("aws-lc-rs", &["providers"]),
     ("regex-automata", &["safety"]),
     ("aho-corasick", &["safety"]),
     ("phonenumber", &["safety"]),

@@ -4,7 +4,7 @@
 //! - it is translated (messages, tools, response_format, reasoning_effort, verbosity, logprobs, the cap, …) or passes as it is
 //!   (temperature, top_p, user, metadata, service_tier, hints to the prompt cache, …);
 //! - it is let go, because its loss breaks no promise: [`HINTS`]; `reasoning_content` of earlier answers and blocks of thinking
-//!   that another provider signed, which this one could not read; `name` of a tool message; `cache_control`, for this API caches
+//!   that another provider signed, in blocks or on calls (`extra_content`), which this one could not read; [`ECHOES`]; `name` of a tool message; `cache_control`, for this API caches
 //!   unasked; and members that say what would happen anyway (`n: 1`);
 //! - it is refused by name, known or not: `stop`, `seed`, `logit_bias`, the penalties, sound, files in a provider's store.
 //!
@@ -12,6 +12,8 @@
 //! otherwise. What a model thought is then kept by the caller alone, so its encrypted form is asked for.
 //!
 //! A cap below [`LEAST_CAP`] is refused: the API takes none, and a greater one would be more than money was held for.
+
+use std::borrow::Cow;
 
 use bytes::Bytes;
 use serde::Serialize;
@@ -22,6 +24,9 @@ use super::tools::{self, Choice, Tool};
 use crate::dialect::{Aim, Unsupported};
 use crate::members::{Members, unsupported};
 use crate::request::ModelRequest;
+#[cfg(doc)]
+use crate::translate::ECHOES;
+use crate::translate::effort;
 
 /// Hints and matters of the gateway. The caps are replaced by the one that money was held for; `prediction` asks for speed.
 pub(super) const HINTS: &[&str] = &["model", "max_tokens", "max_completion_tokens", "fallbacks", "prediction"];
@@ -125,7 +130,7 @@ struct Body<'a> {
 #[derive(Serialize)]
 struct Reasoning<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
-    effort: Option<&'a RawValue>,
+    effort: Option<Cow<'a, RawValue>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     summary: Option<&'a RawValue>,
 }
@@ -187,14 +192,19 @@ fn logprobs<'a>(members: &mut Members<'a>) -> Result<(bool, Option<&'a RawValue>
 
 /// `reasoning_effort`, or the object of this API where a caller sends it as such.
 fn reasoning<'a>(members: &mut Members<'a>) -> Result<Option<Reasoning<'a>>, Unsupported> {
-    let mut told = Reasoning { effort: members.raw("reasoning_effort"), summary: None };
+    let mut told = Reasoning { effort: members.raw("reasoning_effort").map(Cow::Borrowed), summary: None };
+    // A budget for thinking is the nearest effort, as at every target of OpenAI's.
+    if let Some(thinking) = members.raw("thinking") {
+        let nearest = effort(thinking)?.map(|word| RawValue::from_string(format!("\"{word}\"")).expect("a plain word"));
+        told.effort = told.effort.or(nearest.map(Cow::Owned));
+    }
     if let Some(raw) = members.raw("reasoning") {
         let mut given = Members::read(raw, "reasoning")?;
         let effort = given.raw("effort");
-        if told.effort.zip(effort).is_some_and(|(one, other)| one.get() != other.get()) {
+        if told.effort.as_ref().zip(effort).is_some_and(|(one, other)| one.get() != other.get()) {
             return Err(unsupported("reasoning.effort", "says something else than reasoning_effort"));
         }
-        told = Reasoning { effort: told.effort.or(effort), summary: given.raw("summary") };
+        told = Reasoning { effort: told.effort.or(effort.map(Cow::Borrowed)), summary: given.raw("summary") };
         given.done()?;
     }
     Ok((told.effort.is_some() || told.summary.is_some()).then_some(told))

@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use crate::dialect::Dialect;
 use crate::error::ProviderError;
-use crate::openai::{OpenAiDialect, in_answer};
+use crate::openai::{OpenAiDialect, failure_in_answer};
 
 /// What an error object within an answer means, given as its JSON text: that of a `response.failed`, or of an `error` event.
 pub(super) fn failure(error: &str) -> ProviderError {
@@ -16,7 +16,7 @@ pub(super) fn failure(error: &str) -> ProviderError {
     }
     let code = serde_json::from_str::<Error>(error).ok().and_then(|it| it.code).unwrap_or_default();
     if !is_the_requests_fault(&code) {
-        return in_answer(error);
+        return failure_in_answer(error);
     }
     let body = format!("{{\"error\":{error}}}");
     let sorted = OpenAiDialect.explain(400, &HeaderMap::new(), body.as_bytes());

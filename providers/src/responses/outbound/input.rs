@@ -10,6 +10,7 @@ use super::parts::{Part, Side, cited, content};
 use super::seal::unseal;
 use crate::dialect::Unsupported;
 use crate::members::{Members, elements, unsupported};
+use crate::translate::ECHOES;
 
 pub(super) use super::parts::cache_mark;
 
@@ -130,6 +131,7 @@ fn answer<'a>(
     if let Some(raw) = message.raw("annotations") {
         cited(raw, &message.at("annotations"), &mut parts)?;
     }
+    message.ignore(&ECHOES);
     if !parts.is_empty() {
         let content = Content::of(parts);
         let own = matches!(content, Content::Parts(_));
@@ -165,7 +167,7 @@ fn thought<'a>(raw: &'a RawValue, place: String, reasoning: &str) -> Result<Opti
 
 fn call<'a>(raw: &'a RawValue, place: String, custom: &mut HashSet<Cow<'a, str>>) -> Result<Item<'a>, Unsupported> {
     let mut call = Members::read(raw, place)?;
-    call.ignore(&["index"]);
+    call.ignore(&["index", "extra_content"]);
     let call_id = call.required_text("id")?;
     let kind = call.text("type")?;
     let word = match kind.as_deref() {

@@ -7,6 +7,7 @@
 //!
 //! [`encode`] lists what is refused and what is let go; [`chunks`] says what of an answer has no words in chat completions.
 
+mod azure;
 mod chunks;
 mod decoder;
 mod encode;
@@ -24,10 +25,13 @@ use http::{HeaderMap, Method};
 
 use crate::dialect::{Aim, Decoder, Dialect, HttpRequest, Unsupported};
 use crate::error::ProviderError;
-use crate::openai::OpenAiDialect;
+use crate::gather::Assembly;
+use crate::openai::{CompletionAssembly, OpenAiDialect};
 use crate::request::{ModelRequest, Shape};
-use crate::translate::{as_chat, unserved};
+use crate::responses;
+use crate::translate::as_chat;
 
+pub(crate) use azure::AzureResponsesDialect;
 pub(crate) use seal::unseal;
 
 /// Servers that speak the Responses API.
@@ -38,6 +42,11 @@ impl Dialect for ResponsesDialect {
         Some(Shape::Responses)
     }
 
+    fn assembly(&self, request: &ModelRequest) -> Option<Box<dyn Assembly>> {
+        let own = request.shape() == Shape::Responses;
+        own.then(|| responses::assembly(Box::new(CompletionAssembly::default())))
+    }
+
     fn encode(&self, request: &ModelRequest, aim: &Aim<'_>) -> Result<HttpRequest, Unsupported> {
         // What cannot be metered is refused, never forwarded.
         if let Some(name) = request.features().surcharge {
@@ -45,14 +54,15 @@ impl Dialect for ResponsesDialect {
             return Err(Unsupported::at(name, why));
         }
         let body = match request.shape() {
-            Shape::Responses => return Err(unserved(Shape::Responses)),
+            Shape::Responses => return responses::encode(request, aim),
             _ => encode::from_chat(&*as_chat(request)?, aim, request.max_output())?,
         };
         Ok(HttpRequest { method: Method::POST, url: aim.url("responses"), headers: aim.header_map()?, body })
     }
 
     fn decoder(&self, request: &ModelRequest, _content_type: &str) -> Box<dyn Decoder> {
-        Box::new(decoder::ResponsesDecoder::new(request))
+        let chunks = Box::new(decoder::ResponsesDecoder::new(request));
+        if request.shape() == Shape::Responses { responses::decoder(request, chunks) } else { chunks }
     }
 
     fn explain(&self, status: u16, headers: &HeaderMap, body: &[u8]) -> ProviderError {

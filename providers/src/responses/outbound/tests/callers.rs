@@ -45,6 +45,35 @@ fn a_stream_that_is_gathered_is_the_body_that_would_have_come_whole() {
 }
 
 #[test]
+fn a_caller_of_responses_is_only_spliced_and_every_event_passes() {
+    let ask = r#"{ "model":"a", "input":"h\u0069", "x_new":1.0, "stream":true, "fallbacks":["b"] }"#;
+    let request = ModelRequest::parse(Shape::Responses, ask.into()).unwrap();
+    let sent = encode(&request, Quirks::default()).unwrap();
+    assert_eq!(
+        std::str::from_utf8(&sent.body).unwrap(),
+        r#"{ "model":"gpt-5-pro", "input":"h\u0069", "x_new":1.0, "stream":true,"max_output_tokens":512 }"#
+    );
+    for name in STREAMS {
+        let stream = given(&format!("stream/{name}.in.sse"));
+        let answer = told(&request, &stream, None);
+        assert_eq!((answer.error, answer.frames + &answer.closing), (None, stream));
+    }
+}
+
+#[test]
+fn an_anthropic_callers_thinking_goes_round() {
+    let answer = told(&anthropic(&ASK_ANTHROPIC.replace("true", "false")), &given("whole/tools.in.json"), None);
+    let answer: Value = serde_json::from_str(&answer.closing).unwrap();
+    let sent_back = json!({"model": "m", "max_tokens": 99, "messages": [
+        {"role": "user", "content": "a"},
+        {"role": "assistant", "content": answer["content"].as_array().unwrap()[..3]},
+        {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "call_Weather1", "content": "4°"}]}]});
+    let sent = encode(&anthropic(&sent_back.to_string()), Quirks::default()).unwrap();
+    let sent: Value = serde_json::from_slice(&sent.body).unwrap();
+    assert_eq!(sent["input"][1]["encrypted_content"], "gAAAAABpZ2Fm-xk_9w==");
+}
+
+#[test]
 fn an_answer_that_is_sent_back_is_asked_with_the_items_that_it_was_made_of() {
     let answer = told(&openai(ASK_WHOLE), &given("whole/tools.in.json"), None);
     let mut answer: Value = serde_json::from_str(&answer.closing).unwrap();

@@ -89,6 +89,12 @@ fn choices_formats_and_effort_are_told_flat() {
         (json!({"response_format": {"type": "text"}}), "/text/format", json!({"type": "text"})),
         (json!({"verbosity": "high"}), "/text/verbosity", json!("high")),
         (json!({"reasoning_effort": "none"}), "/reasoning", json!({"effort": "none"})),
+        (json!({"thinking": {"type": "enabled", "budget_tokens": 20_000}}), "/reasoning", json!({"effort": "high"})),
+        (
+            json!({"thinking": {"type": "enabled", "budget_tokens": 20_000}, "reasoning_effort": "low"}),
+            "/reasoning",
+            json!({"effort": "low"}),
+        ),
         (
             json!({"reasoning": {"effort": "low", "summary": "auto"}}),
             "/reasoning",

@@ -1,10 +1,16 @@
-//! Provider keys: read once at start, wiped from memory when dropped, never shown.
+//! Provider keys: read once at start, wiped from memory when dropped, never shown. Some fetch tokens, which are shown in their place:
+//! see [`token`].
+
+mod entra;
+pub(crate) mod google;
+pub(crate) mod token;
 
 use std::fmt;
 
 use zeroize::Zeroizing;
 
-use crate::config::{Fault, KeySource};
+use crate::config::{Fault, KeySource, ProviderConfig};
+use token::{Grant, TokenSource};
 
 /// A text that is never printed.
 #[derive(Clone)]
@@ -52,6 +58,60 @@ pub(crate) fn read(
     source: &KeySource,
     env: &dyn Fn(&str) -> Option<String>,
 ) -> Result<Secret, Fault> {
+    let text = read_text(provider, path, source, env)?;
+    if !text.expose().bytes().all(|b| (0x21..0x7f).contains(&b)) {
+        return Err(Fault::new(path, format!("provider {provider}: the key has characters that no header can carry")));
+    }
+    Ok(text)
+}
+
+/// What fetches the tokens of this provider, if its configuration says that they are fetched.
+pub(crate) fn tokens(
+    path: &str,
+    config: &ProviderConfig,
+    env: &dyn Fn(&str) -> Option<String>,
+) -> Result<Option<TokenSource>, Fault> {
+    let id = &config.id;
+    let grant = match (&config.google, &config.entra) {
+        (None, None) => return Ok(None),
+        _ if config.api_key.is_some() => {
+            return Err(Fault::new(path, format!("provider {id}: give exactly one of api_key, google, entra")));
+        }
+        (Some(google), None) => {
+            let path = format!("{path}.google.service_account");
+            let file = read_text(id, &path, &google.service_account, env)?;
+            Grant::Google(google::ServiceAccount::read(file.expose()).map_err(|why| Fault::new(path, why))?)
+        }
+        (None, Some(entra)) => {
+            let path = format!("{path}.entra");
+            let secret = read_text(id, &format!("{path}.client_secret"), &entra.client_secret, env)?;
+            Grant::Entra(
+                entra::Client::new(entra, secret).map_err(|(name, why)| Fault::new(format!("{path}.{name}"), why))?,
+            )
+        }
+        _ => return Err(Fault::new(path, format!("provider {id}: give exactly one of api_key, google, entra"))),
+    };
+    Ok(Some(TokenSource::new(grant)))
+}
+
+/// An address that may be told a secret: encrypted, or on this machine.
+fn is_private(url: &url::Url) -> bool {
+    let loopback = match url.host() {
+        Some(url::Host::Ipv4(it)) => it.is_loopback(),
+        Some(url::Host::Ipv6(it)) => it.is_loopback(),
+        Some(url::Host::Domain(it)) => it == "localhost",
+        None => false,
+    };
+    url.scheme() == "https" || (url.scheme() == "http" && loopback)
+}
+
+/// A secret of any characters, trimmed.
+fn read_text(
+    provider: &str,
+    path: &str,
+    source: &KeySource,
+    env: &dyn Fn(&str) -> Option<String>,
+) -> Result<Secret, Fault> {
     let text = match (&source.env, &source.file, &source.vault) {
         (Some(name), None, None) => env(name).map(Zeroizing::new).ok_or_else(|| {
             Fault::new(
@@ -76,9 +136,6 @@ pub(crate) fn read(
     let trimmed = text.trim();
     if trimmed.is_empty() {
         return Err(Fault::new(path, format!("provider {provider}: the key is empty")));
-    }
-    if !trimmed.bytes().all(|b| (0x21..0x7f).contains(&b)) {
-        return Err(Fault::new(path, format!("provider {provider}: the key has characters that no header can carry")));
     }
     Ok(Secret::new(trimmed))
 }
