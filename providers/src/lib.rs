@@ -5,6 +5,7 @@
 
 mod abilities;
 mod anthropic;
+mod batches;
 mod bedrock;
 mod calibration;
 mod canonical;
@@ -37,6 +38,7 @@ mod told;
 mod translate;
 
 pub use abilities::Ability;
+pub use batches::{AnsweredLine, AskedLine, BatchEndpoint, Lines, RemoteBatch};
 pub use calibration::{Calibration, Ratio};
 pub use catalog::{Auth, CatalogPrice, CatalogTier, Quirks, Tokenizer, check_catalog, known_providers};
 pub use config::{AwsSource, ConfiguredModel, EntraConfig, Fault, GoogleConfig, KeySource, ProviderConfig};
@@ -50,9 +52,9 @@ pub use health::{Breaker, BreakerState, Health, HealthView, Outcome};
 pub use listing::{Comparison, ListedModel, compare};
 pub use plan::{Demand, Plan, SetAside, Why, plan};
 pub use request::{
-    AnswerEvent, Attachment, BadRequest, Delta, End, Family, Features, ModelRequest, Outside, Shape, Task, TextPart,
-    Usage,
+    AnswerEvent, Attachment, BadRequest, Delta, End, Family, Features, FileForm, ModelRequest, Outside, Shape, Task,
+    TextPart, Usage,
 };
-pub use send::{Answer, Deadlines, Outbound};
+pub use send::{Answer, Content, Deadlines, Outbound};
 pub use sse::{SseEvent, SseReader};
 pub use told::Told;

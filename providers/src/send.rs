@@ -2,6 +2,7 @@
 //! dropping an answer drops its connection, which is how a provider learns that nobody listens.
 
 mod answer;
+mod batches;
 mod connect;
 mod list;
 mod token;
@@ -19,6 +20,7 @@ use tokio::time::timeout;
 use url::Url;
 
 pub use answer::Answer;
+pub use batches::Content;
 
 use crate::error::{Class, ProviderError, Retry};
 use crate::fleet::Target;

@@ -22,6 +22,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 pub use event::{AnswerEvent, Delta, End, Usage};
+pub use form::FileForm;
 pub(crate) use read_task::sides;
 pub use shape::{Family, Shape, Task};
 
