@@ -22,3 +22,4 @@ mod relay;
 mod safety;
 mod scopes;
 mod secrets;
+mod tasks;
