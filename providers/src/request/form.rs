@@ -300,7 +300,7 @@ mod tests {
             (format!("preamble\r\n{whole}"), None, "begin with its boundary"),
             (whole[..whole.len() - 8].to_owned(), Some("file"), "Part 2 breaks off"),
             (whole[..40].to_owned(), None, "head of part 1 breaks off"),
-            (whole.replace("--b--", "--b"), None, "is no part"),
+            (whole.replace("--b--", "--b"), None, "head of part 3 breaks off"),
             (format!("{whole}--b"), None, "is no part"),
             (head("Content-Disposition: form-data"), None, "names no field"),
             (head("Content-Disposition: attachment; name=\"x\""), None, "not that of a form's part"),

@@ -277,7 +277,10 @@ async fn a_completion_streams_its_usage_is_asked_for_and_it_is_cut_where_the_mon
     let told = match got.status {
         200 => receipt(&world, &got).await,
         _ => {
-            return refused(&got, 429, "insufficient_quota", "budget_exceeded").as_object().map(drop).expect("an error");
+            return refused(&got, 429, "insufficient_quota", "budget_exceeded")
+                .as_object()
+                .map(drop)
+                .expect("an error");
         }
     };
     assert!(usd(&told, "price_usd") <= 500_000, "{told}");
