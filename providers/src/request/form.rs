@@ -132,7 +132,8 @@ fn head(body: &Bytes, at: usize, number: usize) -> Result<(Head, usize), BadRequ
                     return Err(odd("is not that of a form's part"));
                 }
                 name = parameters.take("name");
-                file_name = parameters.take("filename");
+                // Of a name in the longer spelling only its ending is ever used, which needs no decoding.
+                file_name = parameters.take("filename").or_else(|| parameters.take("filename*"));
             }
             "content-type" if content_type.is_none() => content_type = Some(value.trim().to_owned()),
             "content-length" | "content-id" => {}
