@@ -23,3 +23,4 @@ mod relay;
 mod safety;
 mod scopes;
 mod secrets;
+mod tasks;
