@@ -10,6 +10,8 @@ use crate::request::Task;
 
 mod address;
 mod check;
+#[cfg(test)]
+mod docs;
 mod price;
 
 use address::fill;

@@ -25,8 +25,13 @@ impl Dialect for AzureDialect {
         OpenAiDialect.own_shape()
     }
 
-    fn assembly(&self) -> Option<Box<dyn Assembly>> {
-        OpenAiDialect.assembly()
+    fn assembly(&self, request: &ModelRequest) -> Option<Box<dyn Assembly>> {
+        OpenAiDialect.assembly(request)
+    }
+
+    fn list_models(&self, _aim: &Aim<'_>) -> Option<Result<HttpRequest, Unsupported>> {
+        // What it lists is what could be deployed, not what is.
+        None
     }
 
     fn encode(&self, request: &ModelRequest, aim: &Aim<'_>) -> Result<HttpRequest, Unsupported> {
