@@ -149,6 +149,16 @@ pub struct Quirks {
     pub no_stream_options: bool,
     /// It takes OpenAI's Responses as they are, at `/responses`.
     pub serves_responses: bool,
+    /// It refuses OpenAI's hints: `user`, `safety_identifier`, `prompt_cache_key`…
+    pub no_hints: bool,
+    /// It calls `seed` `random_seed`.
+    pub seed_is_random_seed: bool,
+    /// It knows no `developer`: they are the `system`.
+    pub no_developer_role: bool,
+    /// It refuses what earlier answers said beside their content: reasoning, annotations, empty members.
+    pub no_reasoning_history: bool,
+    /// Ids of tool calls must be nine letters and digits.
+    pub short_call_ids: bool,
 }
 
 fn yes() -> bool {
@@ -187,15 +197,15 @@ pub fn check_catalog() -> Vec<Fault> {
     kinds().filter_map(|kind| find(kind).err()).flatten().collect()
 }
 
-/// The kinds that someone who wrote this may have meant.
+/// The kinds that someone who wrote this may have meant: the nearest by letters, else those that hold the word.
 pub(crate) fn meant(kind: &str) -> Vec<&'static str> {
     let bare = |text: &str| text.to_ascii_lowercase().replace(|c: char| !c.is_ascii_alphanumeric(), "");
     let wanted = bare(kind);
-    let near = |known: &str| {
-        let known = bare(known);
-        distance(&known, &wanted) <= 2 || (wanted.len() > 2 && known.contains(&wanted)) || wanted.contains(&known)
-    };
-    kinds().filter(|it| near(it)).collect()
+    let far = |known: &&str| distance(&bare(known), &wanted);
+    match kinds().map(|it| far(&it)).min() {
+        Some(least) if least * 3 <= wanted.len() => kinds().filter(|it| far(it) == least).collect(),
+        _ => kinds().filter(|it| wanted.len() > 2 && bare(it).contains(&wanted)).collect(),
+    }
 }
 
 /// How many letters must be put in, left out or changed.
