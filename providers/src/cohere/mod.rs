@@ -48,6 +48,16 @@ impl Dialect for CohereDialect {
         Ok(HttpRequest { method: Method::POST, url: aim.url(path), headers: aim.header_map()?, body })
     }
 
+    fn list_models(&self, aim: &Aim<'_>) -> Option<Result<HttpRequest, Unsupported>> {
+        Some(aim.get("models").map(|mut request| {
+            // The list has stayed at the version before.
+            let path = request.url.path().replace("/v2/models", "/v1/models");
+            request.url.set_path(&path);
+            request.url.query_pairs_mut().append_pair("page_size", "1000");
+            request
+        }))
+    }
+
     fn decoder(&self, request: &ModelRequest, _content_type: &str) -> Box<dyn Decoder> {
         match request.shape() {
             Shape::Embeddings => Box::new(embed::EmbedDecoder::new(request)),

@@ -65,6 +65,15 @@ impl Dialect for GeminiDialect {
         Ok(HttpRequest { method: Method::POST, url, headers: aim.header_map()?, body })
     }
 
+    fn list_models(&self, aim: &Aim<'_>) -> Option<Result<HttpRequest, Unsupported>> {
+        // Vertex lists its garden, not what a project may ask.
+        (!address::is_vertex(aim)).then(|| {
+            let mut request = aim.get("models")?;
+            request.url.query_pairs_mut().append_pair("pageSize", "1000");
+            Ok(request)
+        })
+    }
+
     fn decoder(&self, request: &ModelRequest, _content_type: &str) -> Box<dyn Decoder> {
         match request.shape() {
             Shape::Embeddings => embeddings::decoder(request),

@@ -30,6 +30,11 @@ impl Dialect for AzureDialect {
         OpenAiDialect.assembly(request)
     }
 
+    fn list_models(&self, _aim: &Aim<'_>) -> Option<Result<HttpRequest, Unsupported>> {
+        // What it lists is what could be deployed, not what is.
+        None
+    }
+
     fn encode(&self, request: &ModelRequest, aim: &Aim<'_>) -> Result<HttpRequest, Unsupported> {
         let base_url = address(aim);
         // Deployments of a dated version have no Responses; the v1 surface has.
