@@ -94,7 +94,11 @@ fn told(usage: &ledger::Usage) -> Usage {
         output: usage.all_output(),
         reasoning: usage.reasoning,
         audio_output: usage.audio_output,
+        image_output: usage.image_output,
         searches: usage.searches,
+        images: usage.images,
+        seconds: usage.seconds,
+        characters: usage.characters,
     }
 }
 
@@ -107,7 +111,7 @@ fn charged_of_cut(upstream: &Upstream, billed: ledger::Usage, hold: &Hold) -> le
     let held = if upstream.cover.is_whole(hold.amount()) { u64::MAX } else { upstream.cover.tokens(hold.amount()) };
     let most = upstream.meter.relayed().unwrap_or(u64::MAX).min(held);
     let (mut usage, mut over) = (billed, billed.all_output().saturating_sub(most));
-    for class in [&mut usage.output, &mut usage.audio_output, &mut usage.reasoning] {
+    for class in [&mut usage.output, &mut usage.audio_output, &mut usage.image_output, &mut usage.reasoning] {
         let less = over.min(*class);
         (*class, over) = (*class - less, over - less);
     }

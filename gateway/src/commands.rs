@@ -117,6 +117,13 @@ fn policies(file: &str, config: &Config) -> Result<PolicySet, Vec<Fault>> {
 /// Prints every fault; 0 if there is none.
 pub fn config_check(file: Option<PathBuf>) -> ExitCode {
     let file = file.or_else(usual_file);
+    // A start reads only the kinds that it needs; this looks at all of them.
+    let catalogue = providers::check_catalog();
+    if !catalogue.is_empty() {
+        let fault =
+            |it: providers::Fault| Fault { file: it.path, line: None, path: String::new(), message: it.message };
+        return complain(&catalogue.into_iter().map(fault).collect::<Vec<_>>());
+    }
     match plan(config::load(file.as_deref(), &environment()), file.as_deref(), false) {
         Err(faults) => complain(&faults),
         Ok(plan) => {
@@ -125,9 +132,10 @@ pub fn config_check(file: Option<PathBuf>) -> ExitCode {
             }
             let models = plan.routes.aliases.len();
             println!(
-                "ok: {} providers, {models} models, policy revision {}",
+                "ok: {} providers, {models} models, policy revision {}; the catalogue knows {} providers",
                 plan.config.providers.len(),
-                plan.policies.revision()
+                plan.policies.revision(),
+                providers::known_providers()
             );
             ExitCode::SUCCESS
         }

@@ -68,10 +68,17 @@ pub struct PriceConfig {
     pub output: String,
     pub reasoning: Option<String>,
     pub audio_output: Option<String>,
+    pub image_output: Option<String>,
     /// Each call, beside its tokens.
     pub request: Option<String>,
     /// Each search.
     pub search: Option<String>,
+    /// Each image that is made.
+    pub image: Option<String>,
+    /// Each second that is heard or spoken.
+    pub second: Option<String>,
+    /// A million characters that are spoken.
+    pub characters: Option<String>,
     /// What of the price of tokens remains in a batch, as a factor.
     pub batch: Option<String>,
     /// Other rates for the whole call above so many tokens of input.
@@ -100,8 +107,12 @@ impl PriceConfig {
             output: price.output,
             reasoning: price.reasoning,
             audio_output: price.audio_output,
+            image_output: price.image_output,
             request: price.request,
             search: price.search,
+            image: price.image,
+            second: price.second,
+            characters: price.characters,
             batch: price.batch,
             long_context: price.long_context,
         })?;

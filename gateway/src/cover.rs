@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use ledger::{Markup, Money, Rates};
+use ledger::{Markup, Money, Pieces, Rates};
 
 /// The price of a call at one target as far as it can be bounded, with every output token between none and all.
 #[derive(Debug, Clone)]
@@ -27,7 +27,7 @@ impl Cover {
     /// The most that the tenant can be charged with so many output tokens, all choices together.
     /// Nothing where the sum is too large to be money.
     pub fn amount(&self, output: u64) -> Option<Money> {
-        self.rates.worst(self.input_bound, output).with_markup(self.markup).rounded_up()
+        self.rates.worst(self.input_bound, output, &Pieces::default()).with_markup(self.markup).rounded_up()
     }
 
     /// The most output tokens, all choices together, that `held` covers; all there are where output is free.

@@ -6,6 +6,7 @@ pub mod app;
 mod authenticate;
 mod back_door;
 mod cache;
+mod card;
 mod case;
 mod close;
 pub mod commands;

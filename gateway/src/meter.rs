@@ -110,6 +110,7 @@ impl Meter {
 fn read(usage: &providers::Usage, output: u64, estimated: bool) -> ledger::Usage {
     let reasoning = usage.reasoning.min(output);
     let audio_output = usage.audio_output.min(output - reasoning);
+    let image_output = usage.image_output.min(output - reasoning - audio_output);
     ledger::Usage {
         input: usage.input,
         cached_input: usage.cached_input,
@@ -117,11 +118,15 @@ fn read(usage: &providers::Usage, output: u64, estimated: bool) -> ledger::Usage
         cache_write_1h: usage.cache_write_1h,
         audio_input: usage.audio_input,
         image_input: usage.image_input,
-        output: output - reasoning - audio_output,
+        output: output - reasoning - audio_output - image_output,
         reasoning,
         audio_output,
+        image_output,
         requests: 0,
         searches: usage.searches,
+        images: usage.images,
+        seconds: usage.seconds,
+        characters: usage.characters,
         batch: false,
         estimated,
     }

@@ -95,8 +95,12 @@ pub fn rates(price: &CatalogPrice) -> Result<Rates, PriceFault> {
         (base("image_input"), &price.image_input),
         (base("reasoning"), &price.reasoning),
         (base("audio_output"), &price.audio_output),
+        (base("image_output"), &price.image_output),
         (base("request"), &price.request),
         (base("search"), &price.search),
+        (base("image"), &price.image),
+        (base("second"), &price.second),
+        (base("characters"), &price.characters),
     ])?;
     let batch = price.batch.as_deref().map(str::parse).transpose();
     let rates = Rates {
@@ -119,20 +123,37 @@ fn tier((i, tier): (usize, &CatalogTier)) -> Result<LongContext, PriceFault> {
         (place("image_input"), &tier.image_input),
         (place("reasoning"), &tier.reasoning),
         (place("audio_output"), &tier.audio_output),
+        (place("image_output"), &tier.image_output),
         (place("request"), &tier.request),
         (place("search"), &tier.search),
+        (place("image"), &tier.image),
+        (place("second"), &tier.second),
+        (place("characters"), &tier.characters),
     ])?;
     let input = maybe(place("input"), &tier.input)?;
     Ok(LongContext { above: tier.above, input, output: maybe(place("output"), &tier.output)?, more })
 }
 
-fn classes(texts: [(String, &Option<String>); 9]) -> Result<Classes, PriceFault> {
-    let mut prices = [None; 9];
+fn classes(texts: [(String, &Option<String>); 13]) -> Result<Classes, PriceFault> {
+    let mut prices = [None; 13];
     for (price, (member, text)) in prices.iter_mut().zip(texts) {
         *price = maybe(member, text)?;
     }
-    let [cached_input, cache_write, cache_write_1h, audio_input, image_input, reasoning, audio_output, request, search] =
-        prices;
+    let [
+        cached_input,
+        cache_write,
+        cache_write_1h,
+        audio_input,
+        image_input,
+        reasoning,
+        audio_output,
+        image_output,
+        request,
+        search,
+        image,
+        second,
+        characters,
+    ] = prices;
     Ok(Classes {
         cached_input,
         cache_write,
@@ -141,8 +162,12 @@ fn classes(texts: [(String, &Option<String>); 9]) -> Result<Classes, PriceFault>
         image_input,
         reasoning,
         audio_output,
+        image_output,
         request,
         search,
+        image,
+        second,
+        characters,
     })
 }
 

@@ -50,7 +50,9 @@ pub use key::{PresentedKey, ShownKey};
 pub use ledger::{Confirmed, Gauges, Ledger, Options};
 pub use money::{Money, MoneyError, NANOS_PER_USD};
 pub use order::{Charge, Claim, Estimate, Fund, Order, Receipt, Refund, RefusedCall, Release, Reserved};
-pub use price::{Classes, Discount, Exact, LongContext, MOST_TIERS, Markup, MarkupError, Rates, RatesError, Usage};
+pub use price::{
+    Classes, Discount, Exact, LongContext, MOST_TIERS, Markup, MarkupError, Pieces, Rates, RatesError, Usage,
+};
 pub use queue::Pending;
 pub use record::{AttemptRecord, CallRecord, ChargeRecord, FindingRecord};
 pub use soft::{MOST_THRESHOLDS, Percent, SoftAction, Threshold, ThresholdError, Thresholds};

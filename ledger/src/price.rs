@@ -12,7 +12,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::money::Money;
 
-pub use rates::{Classes, Discount, LongContext, MOST_TIERS, Rates, RatesError};
+pub use rates::{Classes, Discount, LongContext, MOST_TIERS, Pieces, Rates, RatesError};
 pub use usage::Usage;
 
 const MILLION: u128 = 1_000_000;

@@ -1,17 +1,19 @@
 //! The catalogue: providers, their models, prices and quirks, as data in `catalog/*.yaml`, compiled in.
 
-use std::collections::BTreeMap;
-
 use http::{HeaderName, HeaderValue};
 use serde::Deserialize;
-use url::Url;
 
+use crate::abilities::Ability;
 use crate::config::Fault;
 use crate::credentials::Secret;
 use crate::request::Task;
 
+mod address;
+mod check;
 mod price;
 
+use address::fill;
+pub(crate) use address::{Gap, filled};
 pub use price::{CatalogPrice, CatalogTier};
 
 /// One file of the catalogue.
@@ -19,6 +21,7 @@ pub use price::{CatalogPrice, CatalogTier};
 #[serde(deny_unknown_fields)]
 pub(crate) struct Provider {
     pub kind: String,
+    /// Up to and including the version. `{word}` stands for a word of the configuration's `settings`.
     #[serde(default)]
     pub base_url: Option<String>,
     pub dialect: DialectName,
@@ -39,6 +42,9 @@ pub(crate) struct Provider {
     pub tokenizer: Tokenizer,
     #[serde(default)]
     pub quirks: Quirks,
+    /// All its models take OpenAI's Responses as they are, at `/responses`.
+    #[serde(default)]
+    pub responses: bool,
     /// Take the models of another kind (the same models, served elsewhere).
     #[serde(default)]
     pub models_of: Option<String>,
@@ -76,6 +82,9 @@ pub(crate) struct Model {
     pub images: bool,
     #[serde(default = "yes")]
     pub tools: bool,
+    /// What else it can.
+    #[serde(default)]
+    pub can: Vec<Ability>,
     /// The most tokens that one image may be billed as.
     #[serde(default)]
     pub image_tokens: Option<u64>,
@@ -146,6 +155,8 @@ pub struct Quirks {
     pub no_reasoning_history: bool,
     /// Ids of tool calls must be nine letters and digits.
     pub short_call_ids: bool,
+    /// It takes OpenAI's Responses as they are, at `/responses`.
+    pub serves_responses: bool,
 }
 
 fn yes() -> bool {
@@ -156,74 +167,58 @@ fn global() -> String {
     "global".to_owned()
 }
 
-const FILES: [(&str, &str); 16] = [
-    ("openai.yaml", include_str!("../catalog/openai.yaml")),
-    ("azure.yaml", include_str!("../catalog/azure.yaml")),
-    ("anthropic.yaml", include_str!("../catalog/anthropic.yaml")),
-    ("cohere.yaml", include_str!("../catalog/cohere.yaml")),
-    ("mistral.yaml", include_str!("../catalog/mistral.yaml")),
-    ("groq.yaml", include_str!("../catalog/groq.yaml")),
-    ("deepseek.yaml", include_str!("../catalog/deepseek.yaml")),
-    ("together.yaml", include_str!("../catalog/together.yaml")),
-    ("fireworks.yaml", include_str!("../catalog/fireworks.yaml")),
-    ("xai.yaml", include_str!("../catalog/xai.yaml")),
-    ("gemini.yaml", include_str!("../catalog/gemini.yaml")),
-    ("openrouter.yaml", include_str!("../catalog/openrouter.yaml")),
-    ("ollama.yaml", include_str!("../catalog/ollama.yaml")),
-    ("vllm.yaml", include_str!("../catalog/vllm.yaml")),
-    ("openai-compatible.yaml", include_str!("../catalog/openai-compatible.yaml")),
-    ("sim.yaml", include_str!("../catalog/sim.yaml")),
-];
+include!(concat!(env!("OUT_DIR"), "/catalog.rs"));
 
-/// The catalogue as it was built in, by kind; or everything that is wrong with it.
-pub(crate) fn load() -> Result<BTreeMap<String, Provider>, Vec<Fault>> {
-    let mut providers = BTreeMap::new();
-    let mut faults = Vec::new();
-    for (file, text) in FILES {
-        match serde_yaml_ng::from_str::<Provider>(text) {
-            Ok(provider) => {
-                faults.extend(faults_of(file, &provider));
-                providers.insert(provider.kind.clone(), provider);
-            }
-            Err(e) => faults.push(Fault::new(format!("catalog/{file}"), e.to_string())),
-        }
-    }
-    for provider in providers.values() {
-        if let Some(other) = provider.models_of.as_ref().filter(|it| !providers.contains_key(*it)) {
-            faults.push(Fault::new(format!("catalog/{}", provider.kind), format!("there is no kind {other}")));
-        }
-    }
-    if faults.is_empty() { Ok(providers) } else { Err(faults) }
+/// Every kind there is.
+pub(crate) fn kinds() -> impl Iterator<Item = &'static str> {
+    FILES.iter().map(|(kind, _)| *kind)
+}
+
+/// How many providers the catalogue knows.
+pub fn known_providers() -> usize {
+    FILES.len()
+}
+
+/// One entry; nothing where there is no such kind. Only what is asked for is read: a start that needs three providers does
+/// not wait for a hundred.
+pub(crate) fn find(kind: &str) -> Result<Option<Provider>, Vec<Fault>> {
+    let Ok(at) = FILES.binary_search_by_key(&kind, |(it, _)| it) else { return Ok(None) };
+    let (_, text) = FILES[at];
+    let provider: Provider =
+        serde_yaml_ng::from_str(text).map_err(|e| vec![Fault::new(format!("catalog/{kind}.yaml"), e.to_string())])?;
+    let faults = check::faults(kind, &provider);
+    if faults.is_empty() { Ok(Some(provider)) } else { Err(faults) }
 }
 
 /// Everything that is wrong with the built-in catalogue; for `alfred config check`.
 pub fn check_catalog() -> Vec<Fault> {
-    load().err().unwrap_or_default()
+    kinds().filter_map(|kind| find(kind).err()).flatten().collect()
 }
 
-fn faults_of(file: &str, provider: &Provider) -> Vec<Fault> {
-    let mut faults = Vec::new();
-    let at = |what: &str| format!("catalog/{file}: {what}");
-    if let Some(Err(e)) = provider.base_url.as_deref().map(Url::parse) {
-        faults.push(Fault::new(at("base_url"), e.to_string()));
-    }
-    for (i, model) in provider.models.iter().enumerate() {
-        let place = at(&format!("models[{i}] {}", model.id));
-        if provider.models[..i].iter().any(|it| it.id == model.id) {
-            faults.push(Fault::new(&*place, "given twice"));
+/// The kinds that someone who wrote this may have meant.
+pub(crate) fn meant(kind: &str) -> Vec<&'static str> {
+    let bare = |text: &str| text.to_ascii_lowercase().replace(|c: char| !c.is_ascii_alphanumeric(), "");
+    let wanted = bare(kind);
+    let near = |known: &str| {
+        let known = bare(known);
+        distance(&known, &wanted) <= 2 || (wanted.len() > 2 && known.contains(&wanted)) || wanted.contains(&known)
+    };
+    kinds().filter(|it| near(it)).collect()
+}
+
+/// How many letters must be put in, left out or changed.
+fn distance(a: &str, b: &str) -> usize {
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.bytes().enumerate() {
+        let mut corner = row[0];
+        row[0] = i + 1;
+        for (j, y) in b.bytes().enumerate() {
+            let changed = corner + usize::from(x != y);
+            corner = row[j + 1];
+            row[j + 1] = changed.min(corner + 1).min(row[j] + 1);
         }
-        for fault in model.price.iter().flat_map(CatalogPrice::faults) {
-            faults.push(Fault::new(&*place, fault));
-        }
     }
-    let is_day = |text: &str| text.len() == 10 && text.bytes().all(|b| b.is_ascii_digit() || b == b'-');
-    if provider.models.iter().any(|model| model.price.is_some()) && !is_day(&provider.revised) {
-        faults.push(Fault::new(
-            at("revised"),
-            "must be the day of the last change of a price, such as 2026-11-20: it names their version",
-        ));
-    }
-    faults
+    row[b.len()]
 }
 
 #[cfg(test)]
@@ -231,7 +226,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_catalogue_has_no_faults() {
+    fn the_catalogue_knows_a_hundred_providers_and_has_no_faults() {
         assert_eq!(check_catalog(), vec![]);
+        assert!(known_providers() >= 100, "{}", known_providers());
+    }
+
+    #[test]
+    fn a_slip_of_the_pen_is_understood() {
+        for (written, meant_kind) in
+            [("opnai", "openai"), ("Mistral", "mistral"), ("open-router", "openrouter"), ("llama", "ollama")]
+        {
+            assert!(meant(written).contains(&meant_kind), "{written}: {:?}", meant(written));
+        }
+        assert_eq!(meant("nonesuch"), Vec::<&str>::new());
     }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
+use crate::abilities::Ability;
 use crate::catalog::Tokenizer;
 use crate::request::Task;
 
@@ -99,6 +100,10 @@ pub struct ConfiguredModel {
     /// What it can be asked for: `[embeddings]`; nothing said is what the catalogue says, or a conversation.
     #[serde(default)]
     pub tasks: Vec<Task>,
+    /// What else it can: `[audio, documents, video, reasoning, json_schema, paints, speaks]`; nothing said is what the
+    /// catalogue says.
+    #[serde(default)]
+    pub can: Vec<Ability>,
 }
 
 /// The usual slip is the key itself in this place: the error must not repeat it.

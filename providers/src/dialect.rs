@@ -25,12 +25,17 @@ pub trait Dialect: Send + Sync {
 
     /// Puts the events of one stream together, for callers of its own shape who want JSON. Without one, such an answer is asked
     /// whole; callers of other shapes are gathered through the hub.
-    fn assembly(&self) -> Option<Box<dyn Assembly>> {
+    fn assembly(&self, _request: &ModelRequest) -> Option<Box<dyn Assembly>> {
         None
     }
 
     /// The request as the target wants it. The caller's shape may differ from the target's.
     fn encode(&self, request: &ModelRequest, aim: &Aim<'_>) -> Result<HttpRequest, Unsupported>;
+
+    /// The question for the provider's own list of models; none where it keeps none that can be asked with this key.
+    fn list_models(&self, aim: &Aim<'_>) -> Option<Result<HttpRequest, Unsupported>> {
+        Some(aim.get("models"))
+    }
 
     /// A reader for one successful answer; `content_type` is the answer's own, lower case or not, parameters included.
     fn decoder(&self, request: &ModelRequest, content_type: &str) -> Box<dyn Decoder>;
@@ -145,6 +150,13 @@ impl<'a> Aim<'a> {
         url
     }
 
+    /// A question without a body.
+    pub(crate) fn get(&self, path: &str) -> Result<HttpRequest, Unsupported> {
+        let mut headers = self.header_map()?;
+        headers.remove(http::header::CONTENT_TYPE);
+        Ok(HttpRequest { method: Method::GET, url: self.url(path), headers, body: Bytes::new() })
+    }
+
     /// The headers every request has: content type, key, configured ones.
     pub fn header_map(&self) -> Result<HeaderMap, Unsupported> {
         let mut headers = HeaderMap::new();
@@ -216,6 +228,7 @@ impl From<Unsupported> for ProviderError {
 pub(crate) fn outlet(request: &ModelRequest) -> Box<dyn Outlet> {
     match request.shape() {
         Shape::Anthropic => crate::anthropic::outlet(request),
+        Shape::Responses => crate::responses::outlet(request),
         _ => Box::new(crate::openai::OpenAiOutlet::new(request.wants_usage())),
     }
 }

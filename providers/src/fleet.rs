@@ -7,8 +7,9 @@ use std::time::SystemTime;
 use http::{HeaderName, HeaderValue};
 use url::Url;
 
+use crate::abilities::Ability;
 use crate::anthropic::AnthropicDialect;
-use crate::catalog::{self, Auth, CatalogPrice, DialectName, Model, Provider, Quirks, Tokenizer};
+use crate::catalog::{self, Auth, CatalogPrice, DialectName, Gap, Model, Provider, Quirks, Tokenizer};
 use crate::cohere::CohereDialect;
 use crate::config::{ConfiguredModel, Fault, ProviderConfig};
 use crate::credentials::token::TokenSource;
@@ -56,6 +57,8 @@ pub struct Target {
     pub images: Option<bool>,
     /// It takes tools; unknown for models that no catalogue describes.
     pub tools: Option<bool>,
+    /// What else it is known to be able to do.
+    pub can: Vec<Ability>,
     /// The most tokens one image may be billed as.
     pub image_tokens: Option<u64>,
     /// How its tokens can be counted here.
@@ -91,7 +94,6 @@ struct Configured {
 impl Fleet {
     /// Reads keys and builds all targets, or tells everything that is wrong. `env` looks up environment variables.
     pub fn build(providers: &[ProviderConfig], env: &dyn Fn(&str) -> Option<String>) -> Result<Fleet, Vec<Fault>> {
-        let catalogue = catalog::load()?;
         let mut fleet = Fleet { providers: HashMap::new(), listed: Vec::new(), by_name: HashMap::new() };
         let mut faults = Vec::new();
         for (i, config) in providers.iter().enumerate() {
@@ -100,19 +102,17 @@ impl Fleet {
                 faults.push(Fault::new(format!("{path}.id"), format!("provider {} is given twice", config.id)));
                 continue;
             }
-            let Some(entry) = catalogue.get(&config.kind) else {
-                let kinds: Vec<_> = catalogue.keys().map(String::as_str).collect();
-                let message = format!("there is no provider kind {}; known are {}", config.kind, kinds.join(", "));
-                faults.push(Fault::new(format!("{path}.kind"), message));
+            let Some(entry) = catalog::find(&config.kind)? else {
+                faults.push(Fault::new(format!("{path}.kind"), no_kind(&config.kind)));
                 continue;
             };
-            match configure(&path, config, entry, env) {
+            match configure(&path, config, &entry, env) {
                 Ok(mut configured) => {
-                    let lender = entry.models_of.as_ref().and_then(|it| catalogue.get(it));
-                    if let Some(lender) = lender {
+                    let lender = entry.models_of.as_deref().map(catalog::find).transpose()?.flatten();
+                    if let Some(lender) = &lender {
                         configured.entry.revised.clone_from(&lender.revised);
                     }
-                    fleet.add(configured, lender.map_or(&[][..], |it| &it.models), &config.models);
+                    fleet.add(configured, lender.map_or_else(Vec::new, |it| it.models), &config.models);
                 }
                 Err(found) => faults.extend(found),
             }
@@ -138,6 +138,12 @@ impl Fleet {
         self.providers.contains_key(name) || self.providers.values().any(|it| it.entry.kind == name)
     }
 
+    /// A target that stands for the provider itself, to ask it what it has; none for one that is built in or not configured.
+    pub(crate) fn provider(&self, id: &str) -> Option<Arc<Target>> {
+        let provider = self.providers.get(id).filter(|it| it.wire.base_url.is_some())?;
+        Some(Arc::new(provider.target(&Model::unknown(""))))
+    }
+
     /// Loads the tokenizers that calls to these providers will need: that of estimates, and those of listed models. What is not
     /// needed is not loaded; a vocabulary takes some 30 MB. Belongs into the start, on a blocking thread.
     pub fn warm(&self) {
@@ -152,9 +158,9 @@ impl Fleet {
         &self.listed
     }
 
-    fn add(&mut self, provider: Configured, borrowed: &[Model], configured: &[ConfiguredModel]) {
+    fn add(&mut self, provider: Configured, borrowed: Vec<Model>, configured: &[ConfiguredModel]) {
         let provider = Arc::new(provider);
-        let mut models: Vec<Model> = provider.entry.models.iter().chain(borrowed).cloned().collect();
+        let mut models: Vec<Model> = provider.entry.models.iter().cloned().chain(borrowed).collect();
         for given in configured {
             let at = models.iter().position(|it| it.id == given.id).unwrap_or_else(|| {
                 models.push(Model::unknown(&given.id));
@@ -198,15 +204,28 @@ impl Configured {
             bills_after_cancel: self.entry.bills_after_cancel,
             images: described.then_some(model.images),
             tools: described.then_some(model.tools),
+            can: model.can.clone(),
             image_tokens: model.image_tokens,
             tokenizer: model.tokenizer.unwrap_or(self.entry.tokenizer),
             quirks: Quirks {
                 needs_max_completion_tokens: quirks.needs_max_completion_tokens || family_wants_it,
+                serves_responses: quirks.serves_responses || self.entry.responses,
                 ..quirks
             },
             tasks: model.tasks.clone(),
             wire: Arc::clone(&self.wire),
         }
+    }
+}
+
+fn no_kind(kind: &str) -> String {
+    match catalog::meant(kind) {
+        near if near.is_empty() => format!(
+            "there is no provider kind {kind} among the {} known ones (docs/providers); for whatever speaks OpenAI's chat \
+             completions there is openai-compatible",
+            catalog::known_providers()
+        ),
+        near => format!("there is no provider kind {kind}; did you mean {}?", near.join(" or ")),
     }
 }
 
@@ -232,18 +251,27 @@ fn configure(
     match config.base_url.as_ref().or(entry.base_url.as_ref()) {
         _ if built_in => {}
         None => faults.push(Fault::new(format!("{path}.base_url"), format!("provider {id} needs a base_url"))),
-        Some(text) => match Url::parse(text) {
-            Ok(url) if !matches!(url.scheme(), "http" | "https") || url.host().is_none() => {
+        Some(text) => match catalog::filled(text, &config.settings).map(|it| Url::parse(&it)) {
+            Err(gap) => {
+                let place = match &gap {
+                    Gap::Silent { name, .. } | Gap::Word { name } => format!("{path}.settings.{name}"),
+                    Gap::Torn(_) => format!("{path}.base_url"),
+                };
+                faults.push(Fault::new(place, gap.to_string()));
+            }
+            Ok(Err(e)) => {
+                faults.push(Fault::new(format!("{path}.base_url"), format!("{text} is not an address: {e}")));
+            }
+            Ok(Ok(url)) if !matches!(url.scheme(), "http" | "https") || url.host().is_none() => {
                 faults.push(Fault::new(format!("{path}.base_url"), format!("{text} is not an http address")));
             }
-            Ok(url) if !url.username().is_empty() || url.password().is_some() => {
+            Ok(Ok(url)) if !url.username().is_empty() || url.password().is_some() => {
                 faults.push(Fault::new(
                     format!("{path}.base_url"),
                     "keys belong into api_key, not into the address".to_owned(),
                 ));
             }
-            Ok(url) => base_url = Some(url),
-            Err(e) => faults.push(Fault::new(format!("{path}.base_url"), format!("{text} is not an address: {e}"))),
+            Ok(Ok(url)) => base_url = Some(url),
         },
     }
     let tokens = credentials::tokens(path, config, env).unwrap_or_else(|fault| {
@@ -309,6 +337,7 @@ impl Model {
             hidden_output: false,
             images: false,
             tools: true,
+            can: Vec::new(),
             image_tokens: None,
             quirks: None,
             tasks: Vec::new(),
@@ -320,6 +349,9 @@ impl Model {
         self.max_output = given.max_output.or(self.max_output);
         if !given.tasks.is_empty() {
             self.tasks.clone_from(&given.tasks);
+        }
+        if !given.can.is_empty() {
+            self.can.clone_from(&given.can);
         }
         self.tokenizer = given.tokenizer.or(self.tokenizer);
         self.images = given.images.unwrap_or(self.images);

@@ -34,7 +34,7 @@ pub(crate) fn gather(
     streamed: &ModelRequest,
     content_type: &str,
 ) -> Result<Box<dyn Decoder>, ProviderError> {
-    match dialect.assembly() {
+    match dialect.assembly(request) {
         Some(assembly) => Ok(Box::new(Gather::new(dialect, assembly, request, streamed, content_type))),
         None => Ok(Box::new(hub::HubGather::new(dialect, request, streamed, content_type)?)),
     }
@@ -42,7 +42,7 @@ pub(crate) fn gather(
 
 /// Whether an answer of this target to this caller can be gathered at all.
 pub(crate) fn can_gather(dialect: &dyn Dialect, request: &ModelRequest) -> bool {
-    request.shape().is_chat() && (dialect.assembly().is_some() || dialect.own_shape() != Some(request.shape()))
+    request.shape().is_chat() && (dialect.assembly(request).is_some() || dialect.own_shape() != Some(request.shape()))
 }
 
 pub(crate) struct Gather {

@@ -3,6 +3,7 @@
 //!
 //! A dialect does no IO; `send.rs` is the one place that does. Nothing here knows of money, policy or tenants.
 
+mod abilities;
 mod anthropic;
 mod calibration;
 mod canonical;
@@ -17,11 +18,13 @@ mod fleet;
 mod gather;
 mod health;
 mod json;
+mod listing;
 mod members;
 mod merge;
 mod openai;
 mod plan;
 mod request;
+mod responses;
 mod send;
 mod sim;
 mod splice;
@@ -30,8 +33,9 @@ mod tokens;
 mod told;
 mod translate;
 
+pub use abilities::Ability;
 pub use calibration::{Calibration, Ratio};
-pub use catalog::{Auth, CatalogPrice, CatalogTier, Quirks, Tokenizer, check_catalog};
+pub use catalog::{Auth, CatalogPrice, CatalogTier, Quirks, Tokenizer, check_catalog, known_providers};
 pub use config::{ConfiguredModel, EntraConfig, Fault, GoogleConfig, KeySource, ProviderConfig};
 pub use counter::Counter;
 pub use credentials::{AwsKeys, Secret};
@@ -40,6 +44,7 @@ pub use error::{Class, ProviderError, Retry};
 pub use fleet::{Fleet, Target};
 pub use gather::Assembly;
 pub use health::{Breaker, BreakerState, Health, HealthView, Outcome};
+pub use listing::{Comparison, ListedModel, compare};
 pub use plan::{Demand, Plan, SetAside, Why, plan};
 pub use request::{
     AnswerEvent, Attachment, BadRequest, Delta, End, Family, Features, ModelRequest, Outside, Shape, Task, TextPart,

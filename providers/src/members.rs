@@ -108,6 +108,23 @@ pub(crate) fn as_text(raw: &RawValue) -> Option<Cow<'_, str>> {
     serde_json::from_str::<Text<'_>>(raw.get()).ok().map(|text| text.0)
 }
 
+/// The object again, with some members left out, and some with another value.
+pub(crate) fn rewritten(raw: &RawValue, without: &[&str], with: &[(&str, String)]) -> Option<String> {
+    let Pairs(members) = serde_json::from_str(raw.get()).ok()?;
+    let mut out = "{".to_owned();
+    for (name, value) in members.iter().filter(|(name, _)| !without.contains(&name.as_ref())) {
+        if out.len() > 1 {
+            out.push(',');
+        }
+        out.push_str(&crate::json::quote(name));
+        out.push(':');
+        let changed = with.iter().find(|(changed, _)| changed == name);
+        out.push_str(changed.map_or(value.get(), |(_, value)| value));
+    }
+    out.push('}');
+    Some(out)
+}
+
 fn join(place: &str, name: &str) -> String {
     if place.is_empty() { name.to_owned() } else { format!("{place}.{name}") }
 }

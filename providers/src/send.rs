@@ -3,6 +3,7 @@
 
 mod answer;
 mod connect;
+mod list;
 mod token;
 
 use std::sync::Arc;

@@ -145,7 +145,7 @@ fn counted(tokenizer: Tokenizer, request: &ModelRequest) -> Count {
         let mut count = Count::default();
         let mut left = EXACT_BYTES;
         request.raw_texts().for_each(|text| count_text(tokenizer, &text, &mut left, &mut count));
-        for name in ["tools", "functions", "response_format", "output_config"] {
+        for name in ["tools", "functions", "response_format", "output_config", "text"] {
             request.member(name).into_iter().for_each(|json| count_text(tokenizer, json, &mut left, &mut count));
         }
         count

@@ -8,6 +8,7 @@ use serde_json::Value;
 use crate::anthropic;
 use crate::openai;
 use crate::request::{End, ModelRequest, Shape, Usage};
+use crate::responses;
 use crate::sse::SseEvent;
 
 /// Follows the frames that go to one caller.
@@ -19,6 +20,8 @@ pub struct Told {
     last: Bytes,
     /// OpenAI, several choices: whether each has ended.
     choices: BTreeMap<u64, bool>,
+    /// Responses: all of it, for their last event tells everything again.
+    track: responses::Track,
 }
 
 impl Told {
@@ -30,6 +33,7 @@ impl Told {
             several: request.choices() > 1,
             last: Bytes::new(),
             choices: BTreeMap::new(),
+            track: responses::Track::default(),
         }
     }
 
@@ -42,6 +46,7 @@ impl Told {
                     self.last = frame.clone();
                 }
             }
+            Shape::Responses => self.track.hear(frame),
             _ => {
                 self.last = frame.clone();
                 if self.several {
@@ -68,6 +73,20 @@ impl Told {
                     own.map(|event| event.frame()).unwrap_or_else(anthropic::begin)
                 });
                 End::new(reason, move |cost, counted| anthropic::cut(begin.as_deref(), open, &note, counted, cost))
+            }
+            Shape::Responses => {
+                let mut track = self.track;
+                let mut begin = String::new();
+                if track.is_empty() {
+                    let event = responses::begin(next);
+                    begin = event.frame();
+                    track.event(&event);
+                }
+                End::new(reason, move |cost, counted| {
+                    let mut out = begin.clone().into_bytes();
+                    out.extend_from_slice(&track.cut(&note, counted, cost));
+                    out.into()
+                })
             }
             _ => {
                 let chunk = events(if self.last.is_empty() { next } else { &self.last }).pop().unwrap_or_default();
@@ -102,6 +121,7 @@ pub(crate) fn with_note(shape: Shape, body: &Bytes, note: &str, counted: Option<
     let Ok(body) = std::str::from_utf8(body) else { return body.clone() };
     let usage = counted.map(|counted| match shape {
         Shape::Anthropic => anthropic::usage_object(counted).to_string(),
+        Shape::Responses => responses::usage_object(counted).to_string(),
         _ => openai::usage_object(counted),
     });
     let body = match usage {

@@ -81,6 +81,23 @@ python_tools() {
 }
 python_tools
 
+# Frameworks that cannot live beside the newest SDKs.
+frameworks() {
+    [ ${#missing[@]} -eq 0 ] || return
+    local key place log="$cache/pip-frameworks.log"
+    key="$({ cat frameworks.txt; python3 --version; } | sha256sum | cut -c1-12)"
+    place="$cache/frameworks-$key"
+    if [ ! -e "$place/done" ]; then
+        say "making a Python environment for frameworks (log: $log)"
+        rm -rf "$place"
+        python3 -m venv "$place" >"$log" 2>&1 && "$place/bin/pip" install -q -r frameworks.txt >>"$log" 2>&1 ||
+            { lacks "the PyPI packages of qa/setup/frameworks.txt: see $log"; return; }
+        touch "$place/done"
+    fi
+    ln -sfn "$place" "$cache/frameworks"
+}
+frameworks
+
 # --- Node --------------------------------------------------------------------------------------------------------
 node_tools() {
     has node && has npm || { lacks "Node 20 or newer with npm"; return; }

@@ -2,6 +2,7 @@
 //! (`postgres`), an HTTP client that hides nothing (`http`) and table helpers (`check`). Everything here sees Alfred
 //! from outside, as the contract tells it: no part of the gateway is linked in.
 
+pub mod aimock;
 pub mod bulk;
 pub mod check;
 pub mod cuts;

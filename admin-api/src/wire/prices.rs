@@ -45,6 +45,10 @@ pub(crate) struct RatesBody {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub audio_output: Option<Money>,
+    /// A million tokens of images that are made; else as output.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub image_output: Option<Money>,
     /// US dollars for each call beside its tokens; else none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
@@ -53,6 +57,18 @@ pub(crate) struct RatesBody {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub search: Option<Money>,
+    /// US dollars for each image that is made; else none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub image: Option<Money>,
+    /// US dollars for each second that is heard or spoken; else none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub second: Option<Money>,
+    /// US dollars for a million characters that are spoken; else none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub characters: Option<Money>,
     /// What of the price of tokens remains in a batch, as a factor from 0 to 1; else all of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, example = "0.5")]
@@ -104,10 +120,22 @@ pub(crate) struct LongContextBody {
     pub audio_output: Option<Money>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
+    pub image_output: Option<Money>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
     pub request: Option<Money>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub search: Option<Money>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub image: Option<Money>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub second: Option<Money>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub characters: Option<Money>,
 }
 
 impl RatesBody {
@@ -122,8 +150,12 @@ impl RatesBody {
                 image_input: self.image_input,
                 reasoning: self.reasoning,
                 audio_output: self.audio_output,
+                image_output: self.image_output,
                 request: self.request,
                 search: self.search,
+                image: self.image,
+                second: self.second,
+                characters: self.characters,
             },
             batch: self.batch,
             long_context: self.long_context.into_iter().map(LongContext::from).collect(),
@@ -153,8 +185,12 @@ impl From<Rates> for RatesBody {
             image_input: more.image_input,
             reasoning: more.reasoning,
             audio_output: more.audio_output,
+            image_output: more.image_output,
             request: more.request,
             search: more.search,
+            image: more.image,
+            second: more.second,
+            characters: more.characters,
             batch,
             long_context: long_context.into_iter().map(LongContextBody::from).collect(),
             hidden_output,
@@ -177,8 +213,12 @@ impl From<LongContextBody> for LongContext {
                 image_input: tier.image_input,
                 reasoning: tier.reasoning,
                 audio_output: tier.audio_output,
+                image_output: tier.image_output,
                 request: tier.request,
                 search: tier.search,
+                image: tier.image,
+                second: tier.second,
+                characters: tier.characters,
             },
         }
     }
@@ -198,8 +238,12 @@ impl From<LongContext> for LongContextBody {
             image_input: more.image_input,
             reasoning: more.reasoning,
             audio_output: more.audio_output,
+            image_output: more.image_output,
             request: more.request,
             search: more.search,
+            image: more.image,
+            second: more.second,
+            characters: more.characters,
         }
     }
 }

@@ -55,6 +55,16 @@ pub(crate) struct ReceiptBody {
     pub audio_input_tokens: u64,
     /// Those that were spoken.
     pub audio_output_tokens: u64,
+    /// Those of images that were made.
+    pub image_output_tokens: u64,
+    /// Images that were made.
+    pub images: u64,
+    /// Seconds that were heard or spoken; a part of one counts as one.
+    pub seconds: u64,
+    /// Characters that were spoken.
+    pub characters: u64,
+    /// Searches that the provider made.
+    pub searches: u64,
     /// The provider told no usage, so these are our own counts.
     pub tokens_estimated: bool,
     /// What the providers cost the platform, over all attempts.
@@ -190,6 +200,11 @@ impl From<Receipt> for ReceiptBody {
             reasoning_tokens: usage.reasoning,
             audio_input_tokens: usage.audio_input,
             audio_output_tokens: usage.audio_output,
+            image_output_tokens: usage.image_output,
+            images: usage.images,
+            seconds: usage.seconds,
+            characters: usage.characters,
+            searches: usage.searches,
             tokens_estimated: usage.estimated,
             cost_usd: receipt.cost,
             price_usd: receipt.price,

@@ -18,7 +18,7 @@ async fn a_price_is_added_listed_and_never_changed_and_its_id_is_its_version() {
     let rates = json!({
         "input": "3", "output": "15", "cached_input": "0.3", "cache_write": "3.75", "cache_write_1h": "6",
         "audio_input": "40", "image_input": "1", "reasoning": "16", "audio_output": "80", "request": "0.008",
-        "search": "0.01", "batch": "0.5", "hidden_output": true, "bills_after_cancel": false,
+        "image_output": "60", "image": "0.04", "second": "0.0001", "characters": "15", "search": "0.01", "batch": "0.5", "hidden_output": true, "bills_after_cancel": false,
         "long_context": [{"above": 200000, "input": "6", "output": "22.5", "cached_input": "0.6"}],
     });
     let body = price(json!({"org_id": org, "rates": rates, "effective_from": "2026-01-01T00:00:00Z"}));
@@ -159,7 +159,7 @@ const FILE: &str = r#"{
         "output_cost_per_token": 1e-05, "input_cost_per_token_above_200k_tokens": 2.5e-06},
     "perplexity/sonar": {"litellm_provider": "perplexity", "mode": "chat", "input_cost_per_token": 1e-06,
         "output_cost_per_token": 1e-06},
-    "dall-e-3": {"litellm_provider": "openai", "mode": "image_generation", "output_cost_per_image": 0.04},
+    "sora": {"litellm_provider": "openai", "mode": "video_generation", "output_cost_per_image": 0.04},
     "groq/free": {"litellm_provider": "groq", "mode": "chat", "input_cost_per_token": 0, "output_cost_per_token": 0.0}
 }"#;
 
@@ -183,7 +183,7 @@ async fn a_community_list_is_taken_over_once_and_says_what_it_left_out() {
     let targets: Vec<_> =
         first["imported"].as_array().unwrap().iter().map(|it| it["target"].as_str().unwrap()).collect();
     assert_eq!(targets, ["gemini/gemini-2.5-pro", "openai/gpt-4o"]);
-    for (name, reason) in [("dall-e-3", "mode"), ("groq/free", "costs 0"), ("perplexity/sonar", "no provider here")] {
+    for (name, reason) in [("sora", "mode"), ("groq/free", "costs 0"), ("perplexity/sonar", "no provider here")] {
         let skipped = first["skipped"].as_array().unwrap().iter().find(|it| it["name"] == name).expect(name);
         assert!(skipped["reason"].as_str().unwrap().contains(reason), "{skipped}");
     }

@@ -1,4 +1,4 @@
-//! `GET /v1/models`: what this key can ask for.
+//! `GET /v1/models`: what this key can ask for, told as OpenAI tells it or, to its clients, as Anthropic does.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -12,18 +12,23 @@ use serde_json::{Value, json};
 use super::{presented, refused};
 use crate::app::App;
 use crate::authenticate::authenticate;
+use crate::card::Card;
 use crate::case::Caller;
+use crate::pricing::Buyer;
 use crate::refusal::Refusal;
 use crate::snapshot::Snapshot;
 
 /// Every model that the key may use: the aliases first, in the order of the configuration.
 pub async fn list(State(app): State<Arc<App>>, peer: ConnectInfo<SocketAddr>, headers: HeaderMap) -> Response<Body> {
+    let shape = shape(&headers);
     match known(&app, peer, &headers) {
         Ok((snapshot, caller)) => {
-            let data: Vec<Value> = names(&snapshot, &caller).iter().map(|name| model(&snapshot, name)).collect();
-            answer(&app, &json!({"object": "list", "data": data}))
+            let buyer = Buyer::new(&caller, app.clock().now());
+            let cards = names(&snapshot, &caller).into_iter().map(|name| Card::of(&snapshot, &buyer, &name));
+            let data: Vec<Value> = cards.map(|card| written(&card, shape)).collect();
+            answer(&app, &page(data, shape))
         }
-        Err(refusal) => refused(&app, Shape::OpenAi, &refusal),
+        Err(refusal) => refused(&app, shape, &refusal),
     }
 }
 
@@ -34,17 +39,40 @@ pub async fn one(
     Path(id): Path<String>,
     headers: HeaderMap,
 ) -> Response<Body> {
+    let shape = shape(&headers);
     let found = known(&app, peer, &headers).and_then(|(snapshot, caller)| {
         let allowed = caller.credential.models.as_ref().is_none_or(|models| models.contains(&id));
         match allowed && snapshot.resolve(&id).is_some() {
-            true => Ok(model(&snapshot, &id)),
+            true => Ok(Card::of(&snapshot, &Buyer::new(&caller, app.clock().now()), &id)),
             false => Err(Refusal::UnknownModel { model: id }),
         }
     });
     match found {
-        Ok(model) => answer(&app, &model),
-        Err(refusal) => refused(&app, Shape::OpenAi, &refusal),
+        Ok(card) => answer(&app, &written(&card, shape)),
+        Err(refusal) => refused(&app, shape, &refusal),
     }
+}
+
+/// Anthropic's clients ask at the same path; they tell themselves by the version that they always send.
+fn shape(headers: &HeaderMap) -> Shape {
+    if headers.contains_key("anthropic-version") { Shape::Anthropic } else { Shape::OpenAi }
+}
+
+fn written(card: &Card, shape: Shape) -> Value {
+    match shape {
+        Shape::Anthropic => card.anthropic(),
+        _ => card.openai(),
+    }
+}
+
+/// The whole list is one page.
+fn page(data: Vec<Value>, shape: Shape) -> Value {
+    if shape != Shape::Anthropic {
+        return json!({"object": "list", "data": data});
+    }
+    let id = |card: Option<&Value>| card.map_or(Value::Null, |card| card["id"].clone());
+    let (first_id, last_id) = (id(data.first()), id(data.last()));
+    json!({"data": data, "has_more": false, "first_id": first_id, "last_id": last_id})
 }
 
 fn known(app: &App, peer: ConnectInfo<SocketAddr>, headers: &HeaderMap) -> Result<(Arc<Snapshot>, Caller), Refusal> {
@@ -72,11 +100,6 @@ fn names(snapshot: &Snapshot, caller: &Caller) -> Vec<String> {
             listed
         }
     }
-}
-
-fn model(snapshot: &Snapshot, name: &str) -> Value {
-    let owner = snapshot.resolve(name).and_then(|found| found.targets.first().map(|target| target.provider.clone()));
-    json!({"id": name, "object": "model", "created": 0, "owned_by": owner.unwrap_or_default()})
 }
 
 fn answer(app: &App, body: &Value) -> Response<Body> {

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::usage::Usage;
-use super::{Exact, millionths, print_millionths};
+use super::{Exact, MILLION, Markup, millionths, print_millionths};
 use crate::money::Money;
 use crate::record::is_default;
 
@@ -59,12 +59,24 @@ pub struct Classes {
     /// Else as output.
     #[serde(skip_serializing_if = "is_default")]
     pub audio_output: Option<Money>,
+    /// Else as output.
+    #[serde(skip_serializing_if = "is_default")]
+    pub image_output: Option<Money>,
     /// Dollars for each call beside its tokens; else none.
     #[serde(skip_serializing_if = "is_default")]
     pub request: Option<Money>,
     /// Dollars for each search; else none.
     #[serde(skip_serializing_if = "is_default")]
     pub search: Option<Money>,
+    /// Dollars for each image that is made; else none.
+    #[serde(skip_serializing_if = "is_default")]
+    pub image: Option<Money>,
+    /// Dollars for each second that is heard or spoken; else none.
+    #[serde(skip_serializing_if = "is_default")]
+    pub second: Option<Money>,
+    /// Dollars for a million characters that are spoken; else none.
+    #[serde(skip_serializing_if = "is_default")]
+    pub characters: Option<Money>,
 }
 
 /// Rates for calls with more than so many tokens of input, of all classes together. They hold for the whole call; a class
@@ -82,7 +94,7 @@ pub struct LongContext {
 
 impl Classes {
     /// Every price with its name.
-    pub fn named(&self) -> [(&'static str, Option<Money>); 9] {
+    pub fn named(&self) -> [(&'static str, Option<Money>); 13] {
         [
             ("cached_input", self.cached_input),
             ("cache_write", self.cache_write),
@@ -91,9 +103,32 @@ impl Classes {
             ("image_input", self.image_input),
             ("reasoning", self.reasoning),
             ("audio_output", self.audio_output),
+            ("image_output", self.image_output),
             ("request", self.request),
             ("search", self.search),
+            ("image", self.image),
+            ("second", self.second),
+            ("characters", self.characters),
         ]
+    }
+
+    fn each(self, price: impl Fn(Money) -> Money) -> Classes {
+        let each = |it: Option<Money>| it.map(&price);
+        Classes {
+            cached_input: each(self.cached_input),
+            cache_write: each(self.cache_write),
+            cache_write_1h: each(self.cache_write_1h),
+            audio_input: each(self.audio_input),
+            image_input: each(self.image_input),
+            reasoning: each(self.reasoning),
+            audio_output: each(self.audio_output),
+            image_output: each(self.image_output),
+            request: each(self.request),
+            search: each(self.search),
+            image: each(self.image),
+            second: each(self.second),
+            characters: each(self.characters),
+        }
     }
 
     pub(crate) fn over(self, below: Classes) -> Classes {
@@ -105,8 +140,12 @@ impl Classes {
             image_input: self.image_input.or(below.image_input),
             reasoning: self.reasoning.or(below.reasoning),
             audio_output: self.audio_output.or(below.audio_output),
+            image_output: self.image_output.or(below.image_output),
             request: self.request.or(below.request),
             search: self.search.or(below.search),
+            image: self.image.or(below.image),
+            second: self.second.or(below.second),
+            characters: self.characters.or(below.characters),
         }
     }
 }
@@ -125,6 +164,27 @@ impl Rates {
         }
     }
 
+    /// What a tenant pays where it pays this much for a dollar of cost; each price rounded up to a whole nano-dollar. To be
+    /// shown, not to be charged: a charge is rounded once, at its end.
+    #[must_use]
+    pub fn with_markup(&self, markup: Markup) -> Rates {
+        let most = Money::from_nanos(i64::MAX);
+        let up = |price: Money| Exact::of(1, price).times(MILLION).with_markup(markup).rounded_up().unwrap_or(most);
+        let tier = |tier: &LongContext| LongContext {
+            above: tier.above,
+            input: tier.input.map(up),
+            output: tier.output.map(up),
+            more: tier.more.each(up),
+        };
+        Rates {
+            input: up(self.input),
+            output: up(self.output),
+            more: self.more.each(up),
+            long_context: self.long_context.iter().map(tier).collect(),
+            ..self.clone()
+        }
+    }
+
     /// The exact sum for this usage.
     pub fn exact(&self, usage: &Usage) -> Exact {
         let rates = self.at(self.long_context.iter().rev().find(|tier| usage.all_input() > tier.above));
@@ -133,9 +193,15 @@ impl Rates {
             Some(discount) if usage.batch => tokens.by_millionths(discount.0),
             _ => tokens,
         };
+        let pieces = Pieces {
+            searches: usage.searches,
+            images: usage.images,
+            seconds: usage.seconds,
+            characters: usage.characters,
+        };
         tokens
             .plus(Exact::of_each(usage.requests.max(1), rates.more.request.unwrap_or_default()))
-            .plus(Exact::of_each(usage.searches, rates.more.search.unwrap_or_default()))
+            .plus(rates.pieces(&pieces))
     }
 
     /// The highest price that a token of the prompt can have, in whatever class and tier the provider puts it.
@@ -148,13 +214,14 @@ impl Rates {
         self.reachable(u64::MAX).map(|rates| rates.dearest_output()).max().unwrap_or(self.output)
     }
 
-    /// The most that one call can cost with so many tokens in and out, however the provider sorts them into classes.
-    /// Searches are not in it: who lets a target search has to bound them.
-    pub fn worst(&self, input_bound: u64, output_cap: u64) -> Exact {
+    /// The most that one call can cost with so many tokens in and out, however the provider sorts them into classes, and at
+    /// most these pieces.
+    pub fn worst(&self, input_bound: u64, output_cap: u64, most: &Pieces) -> Exact {
         let worst = self.reachable(input_bound).map(|rates| {
             Exact::of(input_bound, rates.dearest_input())
                 .plus(Exact::of(output_cap, rates.dearest_output()))
                 .plus(Exact::of_each(1, rates.more.request.unwrap_or_default()))
+                .plus(rates.pieces(most))
         });
         worst.max().unwrap_or(Exact::ZERO)
     }
@@ -208,6 +275,18 @@ impl Rates {
     }
 }
 
+/// What of a call is priced by other things than tokens.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Pieces {
+    pub searches: u64,
+    /// Made, not seen.
+    pub images: u64,
+    /// Heard or spoken.
+    pub seconds: u64,
+    /// Spoken.
+    pub characters: u64,
+}
+
 /// The rates of one tier.
 struct Flat {
     input: Money,
@@ -231,8 +310,13 @@ impl Flat {
         ]
     }
 
-    fn outputs(&self) -> [Money; 3] {
-        [self.output, self.more.reasoning.unwrap_or(self.output), self.more.audio_output.unwrap_or(self.output)]
+    fn outputs(&self) -> [Money; 4] {
+        [
+            self.output,
+            self.more.reasoning.unwrap_or(self.output),
+            self.more.audio_output.unwrap_or(self.output),
+            self.more.image_output.unwrap_or(self.output),
+        ]
     }
 
     fn dearest_input(&self) -> Money {
@@ -241,6 +325,13 @@ impl Flat {
 
     fn dearest_output(&self) -> Money {
         self.outputs().into_iter().max().unwrap_or(self.output)
+    }
+
+    fn pieces(&self, pieces: &Pieces) -> Exact {
+        Exact::of_each(pieces.searches, self.more.search.unwrap_or_default())
+            .plus(Exact::of_each(pieces.images, self.more.image.unwrap_or_default()))
+            .plus(Exact::of_each(pieces.seconds, self.more.second.unwrap_or_default()))
+            .plus(Exact::of(pieces.characters, self.more.characters.unwrap_or_default()))
     }
 
     fn tokens(&self, usage: &Usage) -> Exact {
@@ -252,7 +343,7 @@ impl Flat {
             usage.audio_input,
             usage.image_input,
         ];
-        let outputs = [usage.output, usage.reasoning, usage.audio_output];
+        let outputs = [usage.output, usage.reasoning, usage.audio_output, usage.image_output];
         let inputs = inputs.into_iter().zip(self.inputs());
         let outputs = outputs.into_iter().zip(self.outputs());
         inputs.chain(outputs).fold(Exact::ZERO, |sum, (tokens, rate)| sum.plus(Exact::of(tokens, rate)))

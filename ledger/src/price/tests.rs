@@ -67,6 +67,8 @@ fn a_call_costs_what_the_price_pages_of_providers_say() {
         }],
         ..with("1.25", "10", cached("0.125"))
     };
+    let drawn = Classes { image: Some(usd("0.04")), image_output: Some(usd("60")), ..Classes::default() };
+    let heard = Classes { second: Some(usd("0.0001")), characters: Some(usd("15")), ..Classes::default() };
     let sonar = Classes { request: Some(usd("0.008")), ..Classes::default() };
     let none = Usage::default();
     for (what, rates, usage, expected) in [
@@ -123,6 +125,15 @@ fn a_call_costs_what_the_price_pages_of_providers_say() {
             Usage { input: 1_000, output: 1_000, ..none },
             "0.01",
         ),
+        (
+            "a drawing by its tokens",
+            with("5", "40", drawn),
+            Usage { input: 100, output: 0, image_output: 1_000, ..none },
+            "0.0605",
+        ),
+        ("three images", with("0", "0", drawn), Usage { images: 3, ..none }, "0.12"),
+        ("a minute of Whisper", with("0", "0", heard), Usage { seconds: 60, ..none }, "0.006"),
+        ("a page read aloud", with("0", "0", heard), Usage { characters: 2_000, ..none }, "0.03"),
         ("a batch of three calls", with("1", "1", sonar), Usage { input: 1_000, requests: 3, ..none }, "0.025"),
     ] {
         assert_eq!(rates.exact(&usage).rounded_up().unwrap().to_string(), expected, "{what}");
@@ -143,7 +154,8 @@ fn a_class_without_a_price_costs_what_its_text_costs() {
         (&plain, Usage { image_input: 1_000_000, ..none }, "3"),
         (&plain, Usage { reasoning: 1_000_000, ..none }, "7"),
         (&plain, Usage { audio_output: 1_000_000, ..none }, "7"),
-        (&plain, Usage { searches: 5, requests: 9, ..none }, "0"),
+        (&plain, Usage { image_output: 1_000_000, ..none }, "7"),
+        (&plain, Usage { searches: 5, requests: 9, images: 2, seconds: 3, characters: 4, ..none }, "0"),
         (&plain, Usage { input: 1_000_000, batch: true, ..none }, "3"),
     ] {
         assert_eq!(rates.exact(&usage).rounded_up(), Some(usd(per_million)), "{usage:?}");
@@ -167,10 +179,11 @@ fn a_markup_is_applied_before_the_one_rounding() {
 #[test]
 fn what_is_too_large_to_tell_is_no_money() {
     let dear = Rates::new(Money::MAX, Money::MAX);
-    let sum = dear.worst(u64::MAX, u64::MAX).plus(dear.worst(u64::MAX, u64::MAX));
+    let sum =
+        dear.worst(u64::MAX, u64::MAX, &Pieces::default()).plus(dear.worst(u64::MAX, u64::MAX, &Pieces::default()));
     assert_eq!(sum.rounded_up(), None);
     assert_eq!(sum.with_markup("1000".parse().unwrap()).rounded_up(), None);
-    assert_eq!(rates("-1", "0").worst(1, 0).rounded_up(), None, "a negative rate");
+    assert_eq!(rates("-1", "0").worst(1, 0, &Pieces::default()).rounded_up(), None, "a negative rate");
     let fees = with("0", "0", Classes { search: Some(Money::MAX), ..Classes::default() });
     assert_eq!(fees.exact(&Usage { searches: u64::MAX, ..Usage::default() }).rounded_up(), None);
 }
@@ -212,11 +225,12 @@ prop_compose! {
 }
 
 prop_compose! {
-    fn any_classes()(price in prop::array::uniform8(prop::option::of(any_money()))) -> Classes {
-        let [cached_input, cache_write, cache_write_1h, audio_input, image_input, reasoning, audio_output, request] = price;
+    fn any_classes()(price in prop::array::uniform12(prop::option::of(any_money()))) -> Classes {
+        let [cached_input, cache_write, cache_write_1h, audio_input, image_input, reasoning, audio_output, image_output, request,
+            image, second, characters] = price;
         Classes {
-            cached_input, cache_write, cache_write_1h, audio_input, image_input, reasoning, audio_output, request,
-            search: None,
+            cached_input, cache_write, cache_write_1h, audio_input, image_input, reasoning, audio_output, image_output,
+            request, search: None, image, second, characters,
         }
     }
 }
@@ -243,23 +257,42 @@ proptest! {
     fn no_split_of_the_tokens_into_classes_costs_more_than_the_worst_case(
         rates in any_rates(),
         inputs in prop::array::uniform6(0..100_000u64),
-        outputs in prop::array::uniform3(0..100_000u64),
+        outputs in prop::array::uniform4(0..100_000u64),
+        pieces in prop::array::uniform3(0..1_000u64),
         slack in (0..1_000u64, 0..1_000u64),
         batch in any::<bool>(),
     ) {
         let [input, cached_input, cache_write, cache_write_1h, audio_input, image_input] = inputs;
-        let [output, reasoning, audio_output] = outputs;
+        let [output, reasoning, audio_output, image_output] = outputs;
+        let [images, seconds, characters] = pieces;
         let usage = Usage {
             input, cached_input, cache_write, cache_write_1h, audio_input, image_input, output, reasoning, audio_output,
-            batch, requests: 1, ..Usage::default()
+            image_output, images, seconds, characters, batch, requests: 1, ..Usage::default()
         };
+        let most = Pieces { images, seconds, characters, searches: 0 };
+        let more = Pieces { seconds: seconds + 1, ..most };
         prop_assert_eq!(rates.check(), Ok(()));
-        let worst = rates.worst(usage.all_input() + slack.0, usage.all_output() + slack.1);
+        let worst = rates.worst(usage.all_input() + slack.0, usage.all_output() + slack.1, &most);
         prop_assert!(rates.exact(&usage) <= worst);
-        prop_assert!(worst <= rates.worst(usage.all_input() + slack.0 + 1, usage.all_output() + slack.1 + 1));
+        prop_assert!(worst <= rates.worst(usage.all_input() + slack.0 + 1, usage.all_output() + slack.1 + 1, &more));
         let plain = Exact::of(usage.all_input(), rates.dearest_input())
             .plus(Exact::of(usage.all_output(), rates.dearest_output()));
-        let fees = rates.exact(&Usage { requests: 1, ..Usage::default() });
+        let fees = rates.exact(&Usage { requests: 1, images, seconds, characters, ..Usage::default() });
         prop_assert!(!rates.long_context.is_empty() || rates.exact(&usage) <= plain.plus(fees));
     }
+}
+
+#[test]
+fn a_list_of_prices_is_shown_as_the_tenant_pays_it() {
+    let usd = |text: &str| text.parse::<Money>().unwrap();
+    let rates = Rates {
+        more: Classes { cached_input: Some(usd("0.25")), ..Classes::default() },
+        long_context: vec![LongContext { above: 10, input: Some(usd("5")), output: None, more: Classes::default() }],
+        ..Rates::new(usd("2.50"), usd("0.000000001"))
+    };
+    let shown = rates.with_markup("1.2".parse().unwrap());
+    assert_eq!((shown.input, shown.more.cached_input), (usd("3"), Some(usd("0.3"))));
+    assert_eq!(shown.output, usd("0.000000002"), "a part of a nano-dollar counts as one");
+    assert_eq!((shown.long_context[0].input, shown.long_context[0].output), (Some(usd("6")), None));
+    assert_eq!(rates.with_markup(Markup::NONE), rates);
 }

@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::record::is_default;
 
-/// Tokens, calls and searches by class. The classes are disjoint: `input` excludes what was read from or written to a
-/// cache and what was heard or seen, `output` excludes reasoning and audio.
+/// Tokens, calls and pieces by class. The classes are disjoint: `input` excludes what was read from or written to a
+/// cache and what was heard or seen, `output` excludes reasoning, audio and images.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Usage {
@@ -30,12 +30,24 @@ pub struct Usage {
     pub reasoning: u64,
     #[serde(skip_serializing_if = "is_default")]
     pub audio_output: u64,
+    /// Tokens of images that were made.
+    #[serde(skip_serializing_if = "is_default")]
+    pub image_output: u64,
     /// Calls of the provider. A record that tells none is that of one.
     #[serde(skip_serializing_if = "is_default")]
     pub requests: u64,
     /// Searches that the provider made for the answer.
     #[serde(skip_serializing_if = "is_default")]
     pub searches: u64,
+    /// Images that were made.
+    #[serde(skip_serializing_if = "is_default")]
+    pub images: u64,
+    /// Seconds that were heard or spoken; a part of one counts as one.
+    #[serde(skip_serializing_if = "is_default")]
+    pub seconds: u64,
+    /// Characters that were spoken.
+    #[serde(skip_serializing_if = "is_default")]
+    pub characters: u64,
     /// Answered at leisure, as a part of a batch.
     #[serde(skip_serializing_if = "is_default")]
     pub batch: bool,
@@ -54,7 +66,7 @@ impl Usage {
 
     /// Every token of the answer, whatever its class.
     pub fn all_output(&self) -> u64 {
-        self.output.saturating_add(self.reasoning).saturating_add(self.audio_output)
+        [self.reasoning, self.audio_output, self.image_output].into_iter().fold(self.output, u64::saturating_add)
     }
 
     /// Tokens written to a cache, for however long.

@@ -20,6 +20,8 @@ pub(super) struct Offered {
     pub rates: Rates,
     /// Its answers have no price of their own, as those of embeddings.
     pub input_only: bool,
+    /// It is not priced by tokens, so that these may cost 0.
+    pub by_piece: bool,
     /// What was rounded up or could not be taken over.
     pub notes: Vec<String>,
 }
@@ -34,8 +36,9 @@ pub struct Skipped {
 
 type Members<'a> = BTreeMap<String, &'a RawValue>;
 
-/// Modes whose calls are priced by tokens.
+/// Modes whose calls are priced by tokens, and those that may be priced by the piece.
 const MODES: [&str; 4] = ["chat", "completion", "responses", "embedding"];
+const TASKS: [&str; 5] = ["moderation", "image_generation", "audio_speech", "audio_transcription", "rerank"];
 /// The file's own example of itself.
 const EXAMPLE: &str = "sample_spec";
 
@@ -54,25 +57,39 @@ fn model(name: &str, raw: &RawValue, free: bool) -> Result<Offered, String> {
     let members: Members = serde_json::from_str(raw.get()).map_err(|_| "is not an object".to_owned())?;
     let provider = text(&members, "litellm_provider").ok_or("names no litellm_provider")?;
     let mode = text(&members, "mode").unwrap_or_else(|| "chat".to_owned());
-    if !MODES.contains(&mode.as_str()) {
-        return Err(format!("its mode is {mode}, which is not priced by tokens here"));
+    let is_task = TASKS.contains(&mode.as_str());
+    if !is_task && !MODES.contains(&mode.as_str()) {
+        return Err(format!("its mode is {mode}, which has no price here"));
+    }
+    if name.contains("-x-") {
+        return Err("is the price of one size or quality of a model".to_owned());
     }
     let mut reader = Reader { members: &members, free, notes: Vec::new() };
-    let input = reader.per_million("input_cost_per_token", "")?.ok_or("has no input_cost_per_token")?;
-    let input_only = mode == "embedding";
+    let pieces = if is_task { reader.pieces(&mode)? } else { Classes::default() };
+    let by_piece = pieces != Classes::default();
+    let input = match reader.per_million("input_cost_per_token", "")? {
+        Some(input) => input,
+        None if by_piece => Money::ZERO,
+        None => return Err("has no input_cost_per_token".to_owned()),
+    };
+    let input_only = matches!(mode.as_str(), "embedding" | "moderation" | "rerank");
+    let mut more = reader.classes("")?.over(pieces);
     let output = match reader.per_million("output_cost_per_token", "")? {
         Some(output) => output,
-        None if input_only => Money::ZERO,
+        None if input_only || by_piece => Money::ZERO,
+        // What is drawn or spoken has a price, and nothing else comes out.
+        None if more.image_output.or(more.audio_output).is_some() => {
+            more.image_output.max(more.audio_output).unwrap_or(Money::ZERO)
+        }
         None => return Err("has no output_cost_per_token".to_owned()),
     };
-    let mut more = reader.classes("")?;
     let search = reader.search()?;
     // A model that searches for every answer bills it with every call.
     let always = provider == "perplexity" || name.contains("search-preview") || name.contains("search-api");
     more.request = reader.apiece("input_cost_per_request")?.filter(|price| reader.is_known(*price));
     match always {
         true => more.request = more.request.max(search),
-        false => more.search = search,
+        false => more.search = more.search.or(search),
     }
     let mut rates = Rates { more, ..Rates::new(input, output) };
     for (suffix, above) in tiers(&members) {
@@ -95,10 +112,10 @@ fn model(name: &str, raw: &RawValue, free: bool) -> Result<Offered, String> {
     }
     rates.batch = reader.batch(&rates)?;
     let mut notes = reader.notes;
-    notes.extend(untold(&members));
+    notes.extend(untold(&members, is_task));
     rates.check().map_err(|fault| fault.to_string())?;
     let model = name.strip_prefix(&format!("{provider}/")).unwrap_or(name).to_owned();
-    Ok(Offered { name: name.to_owned(), provider, model, rates, input_only, notes })
+    Ok(Offered { name: name.to_owned(), provider, model, rates, input_only, by_piece, notes })
 }
 
 struct Reader<'a> {
@@ -147,9 +164,43 @@ impl Reader<'_> {
             image_input: self.known("input_cost_per_image_token", suffix)?,
             reasoning: self.known("output_cost_per_reasoning_token", suffix)?,
             audio_output: self.known("output_cost_per_audio_token", suffix)?,
-            request: None,
-            search: None,
+            image_output: self.known("output_cost_per_image_token", suffix)?,
+            ..Classes::default()
         })
+    }
+
+    /// What a task is priced by beside tokens. The file often says one price in several ways: tokens come first, for one
+    /// call must not be billed twice.
+    fn pieces(&mut self, mode: &str) -> Result<Classes, String> {
+        let by_tokens = ["output_cost_per_image_token", "output_cost_per_audio_token", "input_cost_per_audio_token"];
+        for member in by_tokens {
+            if self.known(member, "")?.is_some() {
+                return Ok(Classes::default());
+            }
+        }
+        let mut first = |members: [&str; 2], shift: i32| -> Result<Option<Money>, String> {
+            for member in members {
+                let price = self.number(member, shift)?;
+                if price.is_some_and(|price| self.is_known(price)) {
+                    return Ok(price);
+                }
+            }
+            Ok(None)
+        };
+        let mut pieces = Classes::default();
+        match mode {
+            "image_generation" => pieces.image = first(["output_cost_per_image", "input_cost_per_image"], 9)?,
+            "audio_transcription" => pieces.second = first(["input_cost_per_second", "output_cost_per_second"], 9)?,
+            "audio_speech" => {
+                pieces.characters = first(["input_cost_per_character", "output_cost_per_character"], 9 + 6)?;
+                if pieces.characters.is_none() {
+                    pieces.second = first(["output_cost_per_second", "input_cost_per_second"], 9)?;
+                }
+            }
+            "rerank" => pieces.search = first(["input_cost_per_query", "output_cost_per_query"], 9)?,
+            _ => {}
+        }
+        Ok(pieces)
     }
 
     /// The dearest of the prices for a search, whose kind a receipt does not tell.
@@ -213,8 +264,8 @@ fn tiers(members: &Members) -> Vec<(String, u64)> {
 }
 
 /// Prices that no class here stands for, one note for all of them. Other service tiers are refused at the door.
-fn untold(members: &Members) -> Option<String> {
-    const KNOWN: [&str; 12] = [
+fn untold(members: &Members, is_task: bool) -> Option<String> {
+    const KNOWN: [&str; 13] = [
         "input_cost_per_token",
         "output_cost_per_token",
         "cache_read_input_token_cost",
@@ -227,11 +278,25 @@ fn untold(members: &Members) -> Option<String> {
         "input_cost_per_request",
         "search_context_cost_per_query",
         "tool_use_system_prompt_tokens",
+        "output_cost_per_image_token",
+    ];
+    const OF_TASKS: [&str; 8] = [
+        "output_cost_per_image",
+        "input_cost_per_image",
+        "input_cost_per_second",
+        "output_cost_per_second",
+        "input_cost_per_character",
+        "output_cost_per_character",
+        "input_cost_per_query",
+        "output_cost_per_query",
     ];
     const ELSEWHERE: [&str; 4] = ["_priority", "_flex", "_batches", "_multiplier"];
     let is_told = |member: &str| {
         let tiered = tiers_of(member).unwrap_or(member);
-        KNOWN.contains(&member) || KNOWN.contains(&tiered) || ELSEWHERE.iter().any(|it| member.ends_with(it))
+        KNOWN.contains(&member)
+            || KNOWN.contains(&tiered)
+            || (is_task && OF_TASKS.contains(&member))
+            || ELSEWHERE.iter().any(|it| member.ends_with(it))
     };
     let is_zero = |raw: &RawValue| scaled(raw.get(), 15).is_some_and(|(money, _)| money == Money::ZERO);
     let names: Vec<&str> = members
@@ -350,8 +415,8 @@ mod tests {
             image_input: usd("1"),
             reasoning: usd("16"),
             audio_output: usd("80"),
-            request: None,
             search: usd("0.01"),
+            ..Classes::default()
         };
         assert_eq!(rates.more, expected);
         assert_eq!(rates.batch.map(|it| it.to_string()).as_deref(), Some("0.5"));
@@ -366,7 +431,8 @@ mod tests {
         for (json, reason) in [
             ("[]", "not an object"),
             ("{}", "names no litellm_provider"),
-            (r#"{"litellm_provider":"openai","mode":"image_generation"}"#, "mode is image_generation"),
+            (r#"{"litellm_provider":"openai","mode":"video_generation"}"#, "mode is video_generation"),
+            (r#"{"litellm_provider":"openai","mode":"image_generation"}"#, "no input_cost_per_token"),
             (r#"{"litellm_provider":"openai","mode":"chat"}"#, "no input_cost_per_token"),
             (r#"{"litellm_provider":"openai","input_cost_per_token":null}"#, "no input_cost_per_token"),
             (r#"{"litellm_provider":"openai","input_cost_per_token":1e-6}"#, "no output_cost_per_token"),
@@ -385,6 +451,48 @@ mod tests {
         assert_eq!(noted.rates.input, usd("1.000000001").unwrap());
         assert!(noted.notes[0].contains("rounded up") && noted.notes[1].contains("batch"), "{:?}", noted.notes);
         assert_eq!(noted.notes[2], "not taken over: input_cost_per_video_per_second");
+    }
+
+    #[test]
+    fn a_task_is_priced_by_the_piece_unless_it_is_by_tokens() {
+        let classes = Classes::default();
+        for (json, input, more) in [
+            (
+                r#""mode":"audio_transcription","input_cost_per_second":0.0001,"output_cost_per_second":0.0001"#,
+                "0",
+                Classes { second: usd("0.0001"), ..classes },
+            ),
+            (
+                r#""mode":"audio_speech","input_cost_per_character":1.5e-05"#,
+                "0",
+                Classes { characters: usd("15"), ..classes },
+            ),
+            (
+                r#""mode":"audio_speech","input_cost_per_token":2.5e-06,"output_cost_per_token":1e-05,
+                    "output_cost_per_audio_token":1.2e-05,"output_cost_per_second":0.00025"#,
+                "2.5",
+                Classes { audio_output: usd("12"), ..classes },
+            ),
+            (
+                r#""mode":"image_generation","output_cost_per_image":0.04"#,
+                "0",
+                Classes { image: usd("0.04"), ..classes },
+            ),
+            (
+                r#""mode":"rerank","input_cost_per_query":0.002,"input_cost_per_token":0.0,"output_cost_per_token":0.0"#,
+                "0",
+                Classes { search: usd("0.002"), ..classes },
+            ),
+            (
+                r#""mode":"image_generation","input_cost_per_token":5e-06,"output_cost_per_image_token":4e-05"#,
+                "5",
+                Classes { image_output: usd("40"), ..classes },
+            ),
+            (r#""mode":"moderation","input_cost_per_token":0.0"#, "0", classes),
+        ] {
+            let offered = one(&format!("{{\"litellm_provider\":\"openai\",{json}}}")).unwrap();
+            assert_eq!((Some(offered.rates.input), offered.rates.more), (usd(input), more), "{json}");
+        }
     }
 
     #[test]

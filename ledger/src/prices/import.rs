@@ -180,6 +180,7 @@ fn choose(offered: Vec<Result<Offered, Skipped>>, how: &Import) -> (Chosen, Vec<
         };
         let (input, output) = (offer.rates.input == Money::ZERO, offer.rates.output == Money::ZERO);
         let costs_0 = match (input, output && !offer.input_only) {
+            _ if offer.by_piece => None,
             (false, false) => None,
             (true, false) => Some("its input costs 0"),
             (false, true) => Some("its output costs 0"),

@@ -139,8 +139,8 @@ fn tokens(usage: &BTreeMap<String, serde_json::Value>) -> (u64, u64) {
     let (mut input, mut output) = (0_u64, 0_u64);
     for (class, count) in usage.iter().filter_map(|(class, count)| Some((class.as_str(), count.as_u64()?))) {
         match class {
-            "requests" | "searches" => {}
-            "output" | "reasoning" | "audio_output" => output = output.saturating_add(count),
+            "requests" | "searches" | "images" | "seconds" | "characters" => {}
+            "output" | "reasoning" | "audio_output" | "image_output" => output = output.saturating_add(count),
             _ => input = input.saturating_add(count),
         }
     }

@@ -49,7 +49,7 @@ impl Dialect for AnthropicDialect {
         Some(Shape::Anthropic)
     }
 
-    fn assembly(&self) -> Option<Box<dyn Assembly>> {
+    fn assembly(&self, _request: &ModelRequest) -> Option<Box<dyn Assembly>> {
         Some(Box::new(MessageAssembly::default()))
     }
 
@@ -65,6 +65,14 @@ impl Dialect for AnthropicDialect {
         let mut headers = aim.header_map()?;
         headers.entry(VERSION_HEADER).or_insert(VERSION);
         Ok(HttpRequest { method: Method::POST, url: aim.url("messages"), headers, body })
+    }
+
+    fn list_models(&self, aim: &Aim<'_>) -> Option<Result<HttpRequest, Unsupported>> {
+        Some(aim.get("models").map(|mut request| {
+            request.url.query_pairs_mut().append_pair("limit", "1000");
+            request.headers.entry(VERSION_HEADER).or_insert(VERSION);
+            request
+        }))
     }
 
     fn decoder(&self, request: &ModelRequest, _content_type: &str) -> Box<dyn Decoder> {

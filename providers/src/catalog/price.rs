@@ -31,12 +31,24 @@ pub struct CatalogPrice {
     /// Output that is spoken.
     #[serde(default)]
     pub audio_output: Option<String>,
+    /// Output that is drawn.
+    #[serde(default)]
+    pub image_output: Option<String>,
     /// Each call, beside its tokens.
     #[serde(default)]
     pub request: Option<String>,
     /// Each search.
     #[serde(default)]
     pub search: Option<String>,
+    /// Each image that is made.
+    #[serde(default)]
+    pub image: Option<String>,
+    /// Each second that is heard or spoken.
+    #[serde(default)]
+    pub second: Option<String>,
+    /// A million characters that are spoken.
+    #[serde(default)]
+    pub characters: Option<String>,
     /// What of the price of tokens remains in a batch, as a factor.
     #[serde(default)]
     pub batch: Option<String>,
@@ -71,9 +83,17 @@ pub struct CatalogTier {
     #[serde(default)]
     pub audio_output: Option<String>,
     #[serde(default)]
+    pub image_output: Option<String>,
+    #[serde(default)]
     pub request: Option<String>,
     #[serde(default)]
     pub search: Option<String>,
+    #[serde(default)]
+    pub image: Option<String>,
+    #[serde(default)]
+    pub second: Option<String>,
+    #[serde(default)]
+    pub characters: Option<String>,
 }
 
 impl CatalogPrice {
@@ -89,8 +109,12 @@ impl CatalogPrice {
             Some(&self.output),
             self.reasoning.as_ref(),
             self.audio_output.as_ref(),
+            self.image_output.as_ref(),
             self.request.as_ref(),
             self.search.as_ref(),
+            self.image.as_ref(),
+            self.second.as_ref(),
+            self.characters.as_ref(),
             self.batch.as_ref(),
         ];
         let tiers = self.long_context.iter().flat_map(CatalogTier::prices);
@@ -104,7 +128,7 @@ impl CatalogPrice {
 }
 
 impl CatalogTier {
-    fn prices(&self) -> [Option<&String>; 11] {
+    fn prices(&self) -> [Option<&String>; 15] {
         [
             self.input.as_ref(),
             self.cached_input.as_ref(),
@@ -115,8 +139,12 @@ impl CatalogTier {
             self.output.as_ref(),
             self.reasoning.as_ref(),
             self.audio_output.as_ref(),
+            self.image_output.as_ref(),
             self.request.as_ref(),
             self.search.as_ref(),
+            self.image.as_ref(),
+            self.second.as_ref(),
+            self.characters.as_ref(),
         ]
     }
 }

@@ -12,10 +12,12 @@ use http::HeaderMap;
 use url::Url;
 
 use super::OpenAiDialect;
+use crate::catalog::Quirks;
 use crate::dialect::{Aim, Decoder, Dialect, HttpRequest, Unsupported};
 use crate::error::ProviderError;
 use crate::gather::Assembly;
 use crate::request::{ModelRequest, Shape};
+use crate::responses;
 
 /// Azure OpenAI.
 pub struct AzureDialect;
@@ -25,13 +27,17 @@ impl Dialect for AzureDialect {
         OpenAiDialect.own_shape()
     }
 
-    fn assembly(&self) -> Option<Box<dyn Assembly>> {
-        OpenAiDialect.assembly()
+    fn assembly(&self, request: &ModelRequest) -> Option<Box<dyn Assembly>> {
+        OpenAiDialect.assembly(request)
     }
 
     fn encode(&self, request: &ModelRequest, aim: &Aim<'_>) -> Result<HttpRequest, Unsupported> {
-        let base_url = address(aim);
-        OpenAiDialect.encode(request, &Aim { base_url: &base_url, ..*aim })
+        // Only newer versions of the deployments have Responses; whose does says so by `settings.responses: native`.
+        let serves_responses = aim.quirks.serves_responses && surface(aim) == Surface::V1;
+        let quirks = Quirks { serves_responses, ..*aim.quirks };
+        let aim = Aim { quirks: &quirks, ..*aim };
+        let base_url = address(request, &aim);
+        OpenAiDialect.encode(request, &Aim { base_url: &base_url, ..aim })
     }
 
     fn decoder(&self, request: &ModelRequest, content_type: &str) -> Box<dyn Decoder> {
@@ -43,22 +49,35 @@ impl Dialect for AzureDialect {
     }
 }
 
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Surface {
+    V1,
+    Deployments,
+}
+
+fn surface(aim: &Aim<'_>) -> Surface {
+    let is_v1 = aim.base_url.path().trim_end_matches('/').ends_with("/v1");
+    if is_v1 || !aim.settings.contains_key("api_version") { Surface::V1 } else { Surface::Deployments }
+}
+
 /// Where this model's paths begin, with the version as a query.
-fn address(aim: &Aim<'_>) -> Url {
+fn address(request: &ModelRequest, aim: &Aim<'_>) -> Url {
     let mut url = aim.base_url.clone();
-    let version = aim.settings.get("api_version");
     if let Ok(mut path) = url.path_segments_mut() {
         path.pop_if_empty();
     }
-    if !url.path().ends_with("/v1")
-        && let Ok(mut path) = url.path_segments_mut()
-    {
-        match version {
-            Some(_) => path.extend(["openai", "deployments", aim.model]),
-            None => path.extend(["openai", "v1"]),
+    let is_whole = url.path().ends_with("/v1");
+    if let (false, Ok(mut path)) = (is_whole, url.path_segments_mut()) {
+        match surface(aim) {
+            Surface::V1 => path.extend(["openai", "v1"]),
+            // Responses name the deployment in the body alone.
+            Surface::Deployments if request.shape() == Shape::Responses && responses::is_native(aim) => {
+                path.push("openai")
+            }
+            Surface::Deployments => path.extend(["openai", "deployments", aim.model]),
         };
     }
-    if let Some(version) = version {
+    if let Some(version) = aim.settings.get("api_version") {
         url.query_pairs_mut().append_pair("api-version", version);
     }
     url
@@ -69,7 +88,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::catalog::{Auth, Quirks};
+    use crate::catalog::Auth;
     use crate::credentials::Secret;
     use crate::error::{Class, Retry};
 
@@ -103,6 +122,23 @@ mod tests {
             "https://n.openai.azure.com/openai/deployments/my%20gpt%2F4o/chat/completions?api-version=2024-10-21";
         check("https://n.openai.azure.com", Some("2024-10-21"), deployed);
         check("https://n.openai.azure.com/", Some("2024-10-21"), deployed);
+    }
+
+    #[test]
+    fn responses_go_where_they_are_served_and_are_translated_elsewhere() {
+        let check = |settings: &[(&str, &str)], expected: &str| {
+            let (base_url, key) = (Url::parse("https://n.openai.azure.com").unwrap(), Secret::new("k"));
+            let quirks = Quirks { serves_responses: true, ..Quirks::default() };
+            let settings: BTreeMap<String, String> =
+                settings.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
+            let request = ModelRequest::parse(Shape::Responses, r#"{"model":"a","input":"hi"}"#.into()).unwrap();
+            let aim = Aim { key: Some(&key), settings: &settings, ..Aim::at(&base_url, "d", 9, &quirks) };
+            assert_eq!(AzureDialect.encode(&request, &aim).unwrap().url.path(), expected);
+        };
+        check(&[], "/openai/v1/responses");
+        check(&[("responses", "translated")], "/openai/v1/chat/completions");
+        check(&[("api_version", "2024-10-21")], "/openai/deployments/d/chat/completions");
+        check(&[("api_version", "2025-04-01-preview"), ("responses", "native")], "/openai/responses");
     }
 
     #[test]

@@ -18,7 +18,7 @@ pub(super) fn explain(status: u16, headers: &HeaderMap, body: &[u8]) -> Provider
 }
 
 /// What an error object inside a 200 means.
-pub(super) fn in_answer(raw: &str) -> ProviderError {
+pub(crate) fn in_answer(raw: &str) -> ProviderError {
     let said = Said::read(raw);
     let status = said.status.unwrap_or(match () {
         () if said.too_long() => 400,

@@ -164,6 +164,7 @@ mod tests {
         no_stream_options: false,
         no_hints: false,
         seed_is_random_seed: false,
+        serves_responses: false,
         no_developer_role: true,
         no_reasoning_history: true,
         short_call_ids: true,

@@ -18,14 +18,16 @@ use crate::error::ProviderError;
 use crate::gather::Assembly;
 use crate::json;
 use crate::request::{ModelRequest, Shape};
+use crate::responses;
 use crate::splice::Splice;
-use crate::translate::as_chat;
+use crate::translate::{as_chat, plain};
 
 pub(crate) use assembly::CompletionAssembly;
 pub(crate) use azure::AzureDialect;
+pub(crate) use explain::in_answer as failure_in_answer;
 pub(crate) use outlet::{OpenAiOutlet, cut};
 pub(crate) use usage::write as usage_object;
-pub(crate) use wire::with as with_member;
+pub(crate) use wire::{member as member_of, with as with_member};
 
 /// Servers that speak OpenAI's chat completions.
 pub struct OpenAiDialect;
@@ -35,8 +37,9 @@ impl Dialect for OpenAiDialect {
         Some(Shape::OpenAi)
     }
 
-    fn assembly(&self) -> Option<Box<dyn Assembly>> {
-        Some(Box::new(CompletionAssembly::default()))
+    fn assembly(&self, request: &ModelRequest) -> Option<Box<dyn Assembly>> {
+        let chat = Box::new(CompletionAssembly::default());
+        Some(if request.shape() == Shape::Responses { responses::assembly(chat) } else { chat })
     }
 
     fn encode(&self, request: &ModelRequest, aim: &Aim<'_>) -> Result<HttpRequest, Unsupported> {
@@ -47,12 +50,19 @@ impl Dialect for OpenAiDialect {
                 format!("'{name}' is billed at a rate that the gateway has no price for"),
             ));
         }
-        let body = splice(&*as_chat(request)?, aim);
+        if request.shape() == Shape::Responses && responses::is_native(aim) {
+            return responses::encode(request, aim);
+        }
+        let body = match request.shape() {
+            Shape::OpenAi => splice(request, aim),
+            _ => splice(&plain(&*as_chat(request)?)?, aim),
+        };
         Ok(HttpRequest { method: Method::POST, url: aim.url("chat/completions"), headers: aim.header_map()?, body })
     }
 
     fn decoder(&self, request: &ModelRequest, content_type: &str) -> Box<dyn Decoder> {
-        Box::new(decoder::OpenAiDecoder::new(request, content_type))
+        let chat = Box::new(decoder::OpenAiDecoder::new(request, content_type));
+        if request.shape() == Shape::Responses { responses::decoder(request, chat) } else { chat }
     }
 
     fn explain(&self, status: u16, headers: &HeaderMap, body: &[u8]) -> ProviderError {

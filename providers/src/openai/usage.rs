@@ -68,7 +68,7 @@ pub(super) fn read(raw: &str) -> Option<Usage> {
         reasoning: take(&mut left, of_output.reasoning_tokens),
         audio_output: take(&mut left, of_output.audio_tokens),
         output,
-        searches: 0,
+        ..Usage::default()
     })
 }
 

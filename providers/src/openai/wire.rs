@@ -145,7 +145,7 @@ pub(crate) fn with(object: &str, name: &str, value: &str) -> String {
 }
 
 /// The JSON text of an outermost member.
-pub(super) fn member<'a>(object: &'a str, name: &str) -> Option<&'a str> {
+pub(crate) fn member<'a>(object: &'a str, name: &str) -> Option<&'a str> {
     let found = spans(object)?.into_iter().find(|it| it.0 == name)?;
     Some(&object[found.2..found.3])
 }

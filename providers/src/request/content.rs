@@ -135,6 +135,10 @@ impl Reader<'_> {
                         bytes;
                 }
                 "id" | "tool_use_id" | "name" => self.id(&here)?,
+                "file_id" => {
+                    self.view.stored_file.get_or_insert_with(|| here.clone());
+                    self.id(&here)?;
+                }
                 "cache_control" => self.other()?,
                 _ => self.unknown(&beneath(place, &key.name), &key.name)?,
             }
@@ -233,7 +237,7 @@ impl Reader<'_> {
     }
 
     /// Every string value inside, as texts, and the names and numbers beside them; what lies between is billed too.
-    fn strings_within(&mut self, place: &str) -> Read<()> {
+    pub(super) fn strings_within(&mut self, place: &str) -> Read<()> {
         let (start, before) = (self.scanner.here(), self.view.texts.len());
         self.strings_below(place)?;
         let said = self.view.texts[before..].iter().filter(|it| it.sort == Sort::Said);
@@ -292,7 +296,7 @@ impl Reader<'_> {
     }
 
     /// What links a call to its result or names a tool. It is no text unless it looks like one.
-    fn id(&mut self, place: &str) -> Read<()> {
+    pub(super) fn id(&mut self, place: &str) -> Read<()> {
         let start = self.scanner.here();
         let span = self.scanner.skip()?;
         self.view.other_bytes += (self.scanner.end() - start) as u64;
@@ -339,7 +343,7 @@ impl Reader<'_> {
     }
 
     /// Anything else in a message.
-    fn other(&mut self) -> Read<()> {
+    pub(super) fn other(&mut self) -> Read<()> {
         self.view.other_bytes += self.scanner.skip()?.len() as u64;
         Ok(())
     }

@@ -35,7 +35,8 @@ impl Delta {
     }
 }
 
-/// Tokens by class. The classes of input are disjoint; `reasoning` and `audio_output` are parts of `output`.
+/// Tokens by class. The classes of input are disjoint; `reasoning`, `audio_output` and `image_output` are parts of
+/// `output`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Usage {
     /// Input that is of no other class.
@@ -56,8 +57,16 @@ pub struct Usage {
     pub reasoning: u64,
     /// What of the output was spoken.
     pub audio_output: u64,
+    /// What of the output is images.
+    pub image_output: u64,
     /// Searches that the provider made and bills.
     pub searches: u64,
+    /// Images that were made and are billed.
+    pub images: u64,
+    /// Seconds that were heard or spoken and are billed; a part of one counts as one.
+    pub seconds: u64,
+    /// Characters that were spoken and are billed.
+    pub characters: u64,
 }
 
 impl Usage {
@@ -70,7 +79,9 @@ impl Usage {
 
     /// Everything that was counted is at most so much.
     pub fn is_within(&self, most: u64) -> bool {
-        self.all_input().max(self.output).max(self.reasoning).max(self.audio_output).max(self.searches) <= most
+        let outputs = [self.output, self.reasoning, self.audio_output, self.image_output];
+        let pieces = [self.searches, self.images, self.seconds, self.characters];
+        outputs.into_iter().chain(pieces).all(|count| count <= most) && self.all_input() <= most
     }
 }
 

@@ -34,6 +34,10 @@ pub(crate) struct View {
     pub other_bytes: u64,
     /// What the tokenizers said, by their order in `tokens.rs`; asked several times, counted once.
     pub counts: [std::sync::OnceLock<crate::tokens::Count>; 2],
+    /// Responses: the first member that leans on what an earlier call left at the provider.
+    pub stored: Option<String>,
+    /// The first member that names a file which was left at the provider.
+    pub stored_file: Option<String>,
 }
 
 /// Where a text is.
@@ -255,7 +259,7 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    fn metadata(&mut self) -> Read<()> {
+    pub(super) fn metadata(&mut self) -> Read<()> {
         if !self.expect("metadata", Kind::Object, "an object of strings")? {
             return Ok(());
         }
@@ -305,7 +309,7 @@ impl<'a> Reader<'a> {
         Ok(Some(unescape(&self.scanner.text()[span]).into_owned()))
     }
 
-    fn strings(&mut self, place: &str, or_one: bool) -> Read<Vec<String>> {
+    pub(super) fn strings(&mut self, place: &str, or_one: bool) -> Read<Vec<String>> {
         if or_one && self.scanner.peek()? == Kind::String {
             return Ok(self.string(place)?.into_iter().collect());
         }
@@ -328,7 +332,7 @@ impl<'a> Reader<'a> {
         Ok(out)
     }
 
-    fn boolean(&mut self, place: &str) -> Read<Option<bool>> {
+    pub(super) fn boolean(&mut self, place: &str) -> Read<Option<bool>> {
         if !self.expect(place, Kind::Bool, "true or false")? {
             return Ok(None);
         }
@@ -336,7 +340,7 @@ impl<'a> Reader<'a> {
         Ok(Some(&self.scanner.text()[span] == "true"))
     }
 
-    fn whole(&mut self, place: &str, least: u64) -> Read<Option<u64>> {
+    pub(super) fn whole(&mut self, place: &str, least: u64) -> Read<Option<u64>> {
         if !self.expect(place, Kind::Number, "a whole number")? {
             return Ok(None);
         }
@@ -362,11 +366,11 @@ impl<'a> Reader<'a> {
         }
     }
 
-    fn surcharge(&mut self, name: &'static str) {
+    pub(super) fn surcharge(&mut self, name: &'static str) {
         self.view.features.surcharge.get_or_insert(name);
     }
 
-    fn surcharge_if_given(&mut self, name: &'static str) -> Read<()> {
+    pub(super) fn surcharge_if_given(&mut self, name: &'static str) -> Read<()> {
         let span = self.scanner.skip()?;
         if !["null", "false"].contains(&&self.scanner.text()[span]) {
             self.surcharge(name);
@@ -375,7 +379,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-fn missing(name: &str) -> BadRequest {
+pub(super) fn missing(name: &str) -> BadRequest {
     BadRequest::at("missing_required_parameter", name, format!("'{name}' is required."))
 }
 

@@ -2,6 +2,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
+use crate::translate::{as_chat, plain};
 
 fn body(request: &HttpRequest) -> Value {
     serde_json::from_slice(&request.body).unwrap()
@@ -20,9 +21,9 @@ fn an_openai_request_is_told_in_anthropics_words() {
 fn an_anthropic_request_is_told_in_openais_words() {
     for name in ["tool_loop", "images_and_documents"] {
         let request = anthropic(&given(&format!("to_openai/{name}.in.json")));
-        let told = to_openai(&request).unwrap();
-        check_file(&format!("to_openai/{name}.out.json"), std::str::from_utf8(&told).unwrap());
-        ModelRequest::parse(Shape::OpenAi, told).unwrap();
+        let hub = as_chat(&request).unwrap();
+        check_file(&format!("to_openai/{name}.hub.json"), hub.text());
+        check_file(&format!("to_openai/{name}.out.json"), plain(&hub).unwrap().text());
     }
 }
 
@@ -184,11 +185,11 @@ fn what_openai_cannot_do_is_refused_by_name() {
     fn check(member: &str, value: Value, place: &str) {
         let mut request = json!({"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": "hi"}]});
         request[member] = value;
-        let refused = to_openai(&anthropic(&request.to_string())).unwrap_err();
+        let request = anthropic(&request.to_string());
+        let refused = as_chat(&request).and_then(|chat| plain(&chat)).unwrap_err();
         assert_eq!(refused.param.as_deref(), Some(place), "{member}: {refused}");
     }
     check("top_k", json!(5), "top_k");
-    check("thinking", json!({"type": "enabled", "budget_tokens": 1024}), "thinking");
     check("speed", json!("fast"), "speed");
     check("container", json!("c"), "container");
     check("inference_geo", json!("us"), "inference_geo");
@@ -201,9 +202,33 @@ fn what_openai_cannot_do_is_refused_by_name() {
     check("messages", block(json!({"type": "image", "source": source})), "messages[0].content[0].source.type");
     let seen = json!([{"type": "image", "source": source}]);
     let result = json!({"type": "tool_result", "tool_use_id": "t", "content": seen});
-    check("messages", block(result), "messages[0].content[0].content[0].type");
+    check("messages", block(result), "messages[0].content[0].content[0].source.type");
+    let shown = json!([{"type": "image", "source": {"type": "url", "url": "https://x.test/a.png"}}]);
+    let result = json!({"type": "tool_result", "tool_use_id": "t", "content": shown});
+    check("messages", block(result), "messages[0].content[0]");
     let cited = json!({"type": "text", "text": "a", "citations": [{"type": "char_location"}]});
     check("messages", json!([{"role": "assistant", "content": [cited]}]), "messages[0].content[0].citations");
+}
+
+#[test]
+fn a_budget_for_thinking_becomes_an_effort_where_there_are_no_budgets() {
+    for (budget, effort) in [(1_024, "low"), (4_095, "low"), (4_096, "medium"), (16_384, "high")] {
+        let request = json!({"model": "m", "max_tokens": 20_000, "messages": [{"role": "user", "content": "hi"}],
+            "thinking": {"type": "enabled", "budget_tokens": budget}});
+        let request = anthropic(&request.to_string());
+        let chat = plain(&as_chat(&request).unwrap()).unwrap();
+        assert_eq!(chat.member("reasoning_effort"), Some(&*format!("\"{effort}\"")), "{budget}");
+        assert_eq!(chat.member("thinking"), None);
+    }
+}
+
+#[test]
+fn what_a_client_sends_back_of_an_earlier_answer_is_no_question() {
+    let request = json!({"model": "m", "messages": [{"role": "user", "content": "hi"},
+        {"role": "assistant", "content": "yes", "provider_specific_fields": {"a": 1}, "annotations": [{"type": "url_citation"}]},
+        {"role": "user", "content": "and?"}]});
+    let encoded = body(&encode(&openai(&request.to_string()), &[]).unwrap());
+    assert_eq!(encoded["messages"][1], json!({"role": "assistant", "content": [{"type": "text", "text": "yes"}]}));
 }
 
 #[test]

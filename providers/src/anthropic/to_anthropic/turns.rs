@@ -9,6 +9,7 @@ use super::shorten;
 use crate::anthropic::content::{self, Block};
 use crate::dialect::Unsupported;
 use crate::members::{Members, elements, unsupported};
+use crate::translate::ECHOES;
 
 #[derive(Serialize)]
 #[serde(untagged)]
@@ -107,7 +108,7 @@ fn assistant<'a>(message: &mut Members<'a>) -> Result<Vec<Block<'a>>, Unsupporte
             blocks.push(thinking_block(raw, place, &reasoning)?);
         }
     }
-    message.only("annotations", &["[]"], "cannot be sent back to this target")?;
+    message.ignore(&ECHOES);
     blocks.extend(content::from_openai(message.raw("content"), &message.at("content"))?);
     if let Some(refusal) = message.text("refusal")?.filter(|refusal| !refusal.is_empty()) {
         blocks.push(Block::text(refusal));

@@ -1,12 +1,12 @@
-//! An Anthropic Messages request told as an OpenAI chat request, for targets that speak OpenAI. Pure: body in, body out.
+//! An Anthropic Messages request told as a chat request of the hub: OpenAI's, with what only other targets can be told
+//! beside it (`thinking_blocks`, `thinking`, `cache_control`, images in tool results). A target of OpenAI's own shape gets
+//! it without those: see [`crate::translate::plain`]. Pure: body in, body out.
 //!
 //! As in the other direction a member is translated, let go as a hint ([`HINTS`], `cache_control`, citations that are
 //! off), or refused by name. Three decisions to know:
-//! - earlier `thinking` and `redacted_thinking` blocks are left out: they are signed for Anthropic's eyes and no other
-//!   provider can take them. A request *for* thinking is let go where it leaves the choice to the model (`adaptive`,
-//!   `disabled`) and refused where it fixes a budget (`enabled`); `output_config.effort` becomes `reasoning_effort`;
+//! - earlier `thinking` and `redacted_thinking` blocks are signed for one maker's eyes and go to no other. A request *for*
+//!   thinking passes as it stands; `output_config.effort` becomes `reasoning_effort`;
 //! - `is_error` of a tool result has no counterpart, so the text says it: it begins with `[tool error] `;
-//! - OpenAI's tool messages carry text only: an image in a tool result is refused by place, not moved or lost.
 
 mod turns;
 
@@ -45,7 +45,6 @@ pub(super) fn from_messages(body: &[u8]) -> Result<Bytes, Unsupported> {
         turn(raw, place, &mut messages)?;
     }
     let (tool_choice, parallel_tool_calls) = tool_choice(&mut members)?;
-    refuse_fixed_thinking(&mut members)?;
     let (reasoning_effort, response_format) = output_config(&mut members)?;
     let request = Request {
         model: members.required_text("model")?,
@@ -56,6 +55,8 @@ pub(super) fn from_messages(body: &[u8]) -> Result<Bytes, Unsupported> {
         stop: members.raw("stop_sequences").filter(|raw| raw.get() != "[]"),
         temperature: members.raw("temperature"),
         top_p: members.raw("top_p"),
+        top_k: members.raw("top_k"),
+        thinking: members.raw("thinking"),
         reasoning_effort,
         response_format,
         user: user(&mut members)?,
@@ -82,6 +83,10 @@ struct Request<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     top_p: Option<&'a RawValue>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    top_k: Option<&'a RawValue>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    thinking: Option<&'a RawValue>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     reasoning_effort: Option<Cow<'a, str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     response_format: Option<ResponseFormat<'a>>,
@@ -96,6 +101,8 @@ struct Tool<'a> {
     #[serde(rename = "type")]
     kind: &'static str,
     function: Function<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cache_control: Option<&'a RawValue>,
 }
 
 #[derive(Serialize)]
@@ -145,7 +152,8 @@ fn tools<'a>(members: &mut Members<'a>) -> Result<Vec<Tool<'a>>, Unsupported> {
         .map(|(place, raw)| {
             let mut tool = Members::read(raw, place)?;
             tool.only("type", &["\"custom\""], "is a tool of another provider's own")?;
-            tool.ignore(&["cache_control", "eager_input_streaming"]);
+            let cache_control = tool.raw("cache_control");
+            tool.ignore(&["eager_input_streaming"]);
             tool.only("defer_loading", &["false"], "cannot be done by this target")?;
             let schema = tool.at("input_schema");
             let function = Function {
@@ -158,7 +166,7 @@ fn tools<'a>(members: &mut Members<'a>) -> Result<Vec<Tool<'a>>, Unsupported> {
                 strict: tool.take("strict")?,
             };
             tool.done()?;
-            Ok(Tool { kind: "function", function })
+            Ok(Tool { kind: "function", function, cache_control })
         })
         .collect()
 }
@@ -178,15 +186,6 @@ fn tool_choice<'a>(members: &mut Members<'a>) -> Result<ToolChoice<'a>, Unsuppor
     };
     choice.done()?;
     Ok((Some(told), parallel))
-}
-
-fn refuse_fixed_thinking(members: &mut Members<'_>) -> Result<(), Unsupported> {
-    let Some(raw) = members.raw("thinking") else { return Ok(()) };
-    let mut thinking = Members::read(raw, "thinking")?;
-    match thinking.required_text("type")?.as_ref() {
-        "disabled" | "adaptive" => Ok(()),
-        _ => Err(unsupported("thinking", "cannot be given a budget at this target")),
-    }
 }
 
 type OutputConfig<'a> = (Option<Cow<'a, str>>, Option<ResponseFormat<'a>>);

@@ -19,6 +19,10 @@ pub(super) enum Message<'a> {
     },
     Assistant {
         content: Option<String>,
+        #[serde(skip_serializing_if = "String::is_empty")]
+        reasoning_content: String,
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        thinking_blocks: Vec<Thought<'a>>,
         #[serde(skip_serializing_if = "Vec::is_empty")]
         tool_calls: Vec<ToolCall<'a>>,
     },
@@ -38,9 +42,29 @@ pub(super) enum Content<'a> {
 #[derive(Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub(super) enum Part<'a> {
-    Text { text: Cow<'a, str> },
-    ImageUrl { image_url: ImageUrl<'a> },
-    File { file: File<'a> },
+    Text {
+        text: Cow<'a, str>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        cache_control: Option<&'a RawValue>,
+    },
+    ImageUrl {
+        image_url: ImageUrl<'a>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        cache_control: Option<&'a RawValue>,
+    },
+    File {
+        file: File<'a>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        cache_control: Option<&'a RawValue>,
+    },
+}
+
+/// Thinking that its maker signed; it goes back to nobody else.
+#[derive(Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub(super) enum Thought<'a> {
+    Thinking { thinking: Cow<'a, str>, signature: Cow<'a, str> },
+    RedactedThinking { data: Cow<'a, str> },
 }
 
 #[derive(Serialize)]
@@ -68,12 +92,18 @@ pub(super) struct Call<'a> {
     arguments: &'a str,
 }
 
+impl<'a> Part<'a> {
+    fn text(text: Cow<'a, str>) -> Part<'a> {
+        Part::Text { text, cache_control: None }
+    }
+}
+
 impl<'a> Content<'a> {
     /// A lone text stays a text: the plainest form, which every server takes.
     fn of(mut parts: Vec<Part<'a>>) -> Content<'a> {
         match parts.as_mut_slice() {
             [] => Content::Text(Cow::Borrowed("")),
-            [Part::Text { text }] => Content::Text(std::mem::take(text)),
+            [Part::Text { text, cache_control: None }] => Content::Text(std::mem::take(text)),
             _ => Content::Parts(parts),
         }
     }
@@ -106,7 +136,7 @@ fn user_turn<'a>(raw: Option<&'a RawValue>, place: &str, messages: &mut Vec<Mess
     let mut results = false;
     for (mut block, kind) in blocks(raw, place)? {
         let Some(kind) = kind else {
-            parts.push(Part::Text { text: block.required_text("text")? });
+            parts.push(Part::text(block.required_text("text")?));
             continue;
         };
         match kind.as_ref() {
@@ -114,7 +144,7 @@ fn user_turn<'a>(raw: Option<&'a RawValue>, place: &str, messages: &mut Vec<Mess
                 messages.push(tool_result(&mut block)?);
                 results = true;
             }
-            "text" => parts.push(Part::Text { text: block.required_text("text")? }),
+            "text" => parts.push(text(&mut block)?),
             "image" => parts.push(image(&mut block)?),
             "document" => parts.push(document(&mut block)?),
             _ => return Err(unsupported(block.at("type"), "is no kind of content that this target takes")),
@@ -129,7 +159,7 @@ fn user_turn<'a>(raw: Option<&'a RawValue>, place: &str, messages: &mut Vec<Mess
 
 fn assistant_turn<'a>(raw: Option<&'a RawValue>, place: &str) -> Result<Message<'a>, Unsupported> {
     let mut said: Option<String> = None;
-    let mut tool_calls = Vec::new();
+    let (mut reasoning_content, mut thinking_blocks, mut tool_calls) = (String::new(), Vec::new(), Vec::new());
     for (mut block, kind) in blocks(raw, place)? {
         match kind.as_deref().unwrap_or("text") {
             "text" => {
@@ -142,8 +172,15 @@ fn assistant_turn<'a>(raw: Option<&'a RawValue>, place: &str) -> Result<Message<
                 let function = Call { name: block.required_text("name")?, arguments: input };
                 tool_calls.push(ToolCall { id: block.required_text("id")?, kind: "function", function });
             }
-            "thinking" => block.ignore(&["thinking", "signature"]),
-            "redacted_thinking" => block.ignore(&["data"]),
+            "thinking" => {
+                let thinking = block.required_text("thinking")?;
+                reasoning_content.push_str(&thinking);
+                let signature = block.text("signature")?.unwrap_or_default();
+                thinking_blocks.push(Thought::Thinking { thinking, signature });
+            }
+            "redacted_thinking" => {
+                thinking_blocks.push(Thought::RedactedThinking { data: block.required_text("data")? });
+            }
             _ => return Err(unsupported(block.at("type"), "is no kind of content that this target takes")),
         }
         finish(block)?;
@@ -151,17 +188,17 @@ fn assistant_turn<'a>(raw: Option<&'a RawValue>, place: &str) -> Result<Message<
     if said.is_none() && tool_calls.is_empty() {
         said = Some(String::new());
     }
-    Ok(Message::Assistant { content: said, tool_calls })
+    Ok(Message::Assistant { content: said, reasoning_content, thinking_blocks, tool_calls })
 }
 
 fn tool_result<'a>(block: &mut Members<'a>) -> Result<Message<'a>, Unsupported> {
     let tool_call_id = block.required_text("tool_use_id")?;
     let place = block.at("content");
-    let mut parts = texts_only(block.raw("content"), &place)?;
+    let mut parts = result_parts(block.raw("content"), &place)?;
     if block.take("is_error")?.unwrap_or(false) {
         match parts.first_mut() {
-            Some(Part::Text { text }) => text.to_mut().insert_str(0, TOOL_ERROR),
-            _ => parts.push(Part::Text { text: Cow::Borrowed(TOOL_ERROR) }),
+            Some(Part::Text { text, .. }) => text.to_mut().insert_str(0, TOOL_ERROR),
+            _ => parts.push(Part::text(Cow::Borrowed(TOOL_ERROR))),
         }
     }
     Ok(Message::Tool { tool_call_id, content: Content::of(parts) })
@@ -187,10 +224,29 @@ fn blocks<'a>(raw: Option<&'a RawValue>, place: &str) -> Result<Vec<BlockOfKind<
         .collect()
 }
 
-/// What is left of a block that was read: where to cache is a hint, all else is refused.
+/// What is left of a block that was read. Where to cache a call, a result or a thought is a hint that has no place in the hub.
 fn finish(mut block: Members<'_>) -> Result<(), Unsupported> {
     block.ignore(&["cache_control"]);
     block.done()
+}
+
+/// What a tool gave back: texts, images and documents. Which of them a target takes is for its dialect to say.
+fn result_parts<'a>(raw: Option<&'a RawValue>, place: &str) -> Result<Vec<Part<'a>>, Unsupported> {
+    if raw.is_none() {
+        return Ok(Vec::new());
+    }
+    let mut parts = Vec::new();
+    for (mut block, kind) in blocks(raw, place)? {
+        parts.push(match kind.as_deref() {
+            None | Some("text") => text(&mut block)?,
+            Some("image") => image(&mut block)?,
+            Some("document") => document(&mut block)?,
+            Some(_) => return Err(unsupported(block.at("type"), "is no kind of content that this target takes")),
+        });
+        block.only("citations", &["[]"], "cannot be sent back to this target")?;
+        finish(block)?;
+    }
+    Ok(parts)
 }
 
 fn texts_only<'a>(raw: Option<&'a RawValue>, place: &str) -> Result<Vec<Part<'a>>, Unsupported> {
@@ -202,11 +258,15 @@ fn texts_only<'a>(raw: Option<&'a RawValue>, place: &str) -> Result<Vec<Part<'a>
         if kind.is_some_and(|kind| kind != "text") {
             return Err(unsupported(block.at("type"), "can only be text here"));
         }
-        parts.push(Part::Text { text: block.required_text("text")? });
+        parts.push(text(&mut block)?);
         block.only("citations", &["[]"], "cannot be sent back to this target")?;
         finish(block)?;
     }
     Ok(parts)
+}
+
+fn text<'a>(block: &mut Members<'a>) -> Result<Part<'a>, Unsupported> {
+    Ok(Part::Text { text: block.required_text("text")?, cache_control: block.raw("cache_control") })
 }
 
 fn image<'a>(block: &mut Members<'a>) -> Result<Part<'a>, Unsupported> {
@@ -220,7 +280,7 @@ fn image<'a>(block: &mut Members<'a>) -> Result<Part<'a>, Unsupported> {
         _ => return Err(unsupported(source.at("type"), "belongs to another provider's store")),
     };
     source.done()?;
-    Ok(Part::ImageUrl { image_url: ImageUrl { url } })
+    Ok(Part::ImageUrl { image_url: ImageUrl { url }, cache_control: block.raw("cache_control") })
 }
 
 /// A PDF becomes a file part; plain text becomes a text part that begins with its title, if it has one.
@@ -240,13 +300,14 @@ fn document<'a>(block: &mut Members<'a>) -> Result<Part<'a>, Unsupported> {
         "base64" => {
             let file_data =
                 format!("data:{};base64,{}", source.required_text("media_type")?, source.required_text("data")?);
-            Part::File { file: File { filename: title.unwrap_or(Cow::Borrowed("document.pdf")), file_data } }
+            let file = File { filename: title.unwrap_or(Cow::Borrowed("document.pdf")), file_data };
+            Part::File { file, cache_control: block.raw("cache_control") }
         }
         "text" => {
             source.ignore(&["media_type"]);
             let data = source.required_text("data")?;
             let text = title.map_or(data.clone(), |title| Cow::Owned(format!("{title}\n\n{data}")));
-            Part::Text { text }
+            Part::Text { text, cache_control: block.raw("cache_control") }
         }
         _ => return Err(unsupported(source.at("type"), "cannot be read by this target")),
     };
