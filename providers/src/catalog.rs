@@ -145,6 +145,8 @@ pub struct Quirks {
     pub needs_max_tokens: bool,
     /// It refuses `stream_options`.
     pub no_stream_options: bool,
+    /// It takes OpenAI's Responses as they are, at `/responses`.
+    pub serves_responses: bool,
     /// It refuses OpenAI's hints: `user`, `safety_identifier`, `prompt_cache_key`…
     pub no_hints: bool,
     /// It calls `seed` `random_seed`.
@@ -155,8 +157,6 @@ pub struct Quirks {
     pub no_reasoning_history: bool,
     /// Ids of tool calls must be nine letters and digits.
     pub short_call_ids: bool,
-    /// It takes OpenAI's Responses as they are, at `/responses`.
-    pub serves_responses: bool,
 }
 
 fn yes() -> bool {

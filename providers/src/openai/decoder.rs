@@ -49,7 +49,7 @@ impl OpenAiDecoder {
             is_whole: false,
             mode: Mode::Unknown,
             answer: Reading {
-                openai_caller: request.shape() == Shape::OpenAi,
+                openai_caller: matches!(request.shape(), Shape::OpenAi | Shape::Completions),
                 wants_usage: request.wants_usage(),
                 outlet: Some(outlet(request)),
                 finish: Finish::default(),
@@ -231,9 +231,14 @@ impl Reading {
 /// A whole answer as one chunk, for a server that answered JSON where a stream was asked for.
 fn as_chunk(body: &str) -> Option<String> {
     let mut answer: Map<String, Value> = serde_json::from_str(body).ok()?;
-    answer.insert("object".to_owned(), json!("chat.completion.chunk"));
+    if answer.get("object").is_none_or(|it| it != "text_completion") {
+        answer.insert("object".to_owned(), json!("chat.completion.chunk"));
+    }
     for choice in answer.get_mut("choices")?.as_array_mut()? {
         let choice = choice.as_object_mut()?;
+        if choice.contains_key("text") {
+            continue; // a completion of old: the same whole and streamed
+        }
         let mut said = choice.remove("message").unwrap_or(json!({}));
         for (i, call) in said.get_mut("tool_calls").and_then(Value::as_array_mut).into_iter().flatten().enumerate() {
             call.as_object_mut()?.insert("index".to_owned(), json!(i));

@@ -27,7 +27,7 @@ pub(crate) use azure::AzureDialect;
 pub(crate) use explain::in_answer as failure_in_answer;
 pub(crate) use outlet::{OpenAiOutlet, cut};
 pub(crate) use usage::write as usage_object;
-pub(crate) use wire::{member as member_of, with as with_member};
+pub(crate) use wire::{member as member_of, with as with_member, without as without_member};
 
 /// Servers that speak OpenAI's chat completions.
 pub struct OpenAiDialect;
@@ -43,6 +43,9 @@ impl Dialect for OpenAiDialect {
     }
 
     fn encode(&self, request: &ModelRequest, aim: &Aim<'_>) -> Result<HttpRequest, Unsupported> {
+        if !request.shape().is_chat() {
+            return crate::tasks::encode(request, aim);
+        }
         // What cannot be metered is refused, never forwarded.
         if let Some(name) = request.features().surcharge {
             return Err(Unsupported::at(
@@ -54,13 +57,16 @@ impl Dialect for OpenAiDialect {
             return responses::encode(request, aim);
         }
         let body = match request.shape() {
-            Shape::OpenAi => splice(request, aim),
-            _ => splice(&plain(&*as_chat(request)?)?, aim),
+            Shape::OpenAi => spliced(request, aim),
+            _ => spliced(&plain(&*as_chat(request)?)?, aim),
         };
         Ok(HttpRequest { method: Method::POST, url: aim.url("chat/completions"), headers: aim.header_map()?, body })
     }
 
     fn decoder(&self, request: &ModelRequest, content_type: &str) -> Box<dyn Decoder> {
+        if !request.shape().is_capped() {
+            return crate::tasks::decoder(request, content_type);
+        }
         let chat = Box::new(decoder::OpenAiDecoder::new(request, content_type));
         if request.shape() == Shape::Responses { responses::decoder(request, chat) } else { chat }
     }
@@ -71,13 +77,15 @@ impl Dialect for OpenAiDialect {
 }
 
 /// Model, cap, stream options; the gateway's own members out. All other bytes stay.
-fn splice(request: &ModelRequest, aim: &Aim<'_>) -> bytes::Bytes {
+pub(crate) fn spliced(request: &ModelRequest, aim: &Aim<'_>) -> bytes::Bytes {
     let view = request.view();
     let mut splice = Splice::new(request);
     splice.set("model", &json::quote(aim.model));
     splice.remove("fallbacks");
 
-    let newer = if aim.quirks.needs_max_completion_tokens {
+    let newer = if request.shape() == Shape::Completions {
+        false
+    } else if aim.quirks.needs_max_completion_tokens {
         true
     } else {
         !aim.quirks.needs_max_tokens && view.max_completion_tokens.is_some()
