@@ -50,6 +50,16 @@ impl Dialect for CohereDialect {
         Ok(HttpRequest { method: Method::POST, url: aim.url(path), headers: aim.header_map()?, body })
     }
 
+    /// The list is still where the first version had it.
+    fn list_models(&self, aim: &Aim<'_>) -> Option<Result<HttpRequest, Unsupported>> {
+        let mut base_url = aim.base_url.clone();
+        if let Some(base) = aim.base_url.path().trim_end_matches('/').strip_suffix("/v2") {
+            base_url.set_path(&format!("{base}/v1"));
+        }
+        base_url.set_query(Some("page_size=1000"));
+        Some(Aim { base_url: &base_url, ..*aim }.get("models"))
+    }
+
     fn decoder(&self, request: &ModelRequest, content_type: &str) -> Box<dyn Decoder> {
         match request.shape() {
             Shape::Embeddings => Box::new(embed::EmbedDecoder::new(request)),

@@ -36,8 +36,16 @@ impl Dialect for AzureDialect {
         let serves_responses = aim.quirks.serves_responses && surface(aim) == Surface::V1;
         let quirks = Quirks { serves_responses, ..*aim.quirks };
         let aim = Aim { quirks: &quirks, ..*aim };
-        let base_url = address(request, &aim);
+        // Responses name the deployment in the body alone.
+        let in_body = request.shape() == Shape::Responses && responses::is_native(&aim);
+        let base_url = address(&aim, !in_body);
         OpenAiDialect.encode(request, &Aim { base_url: &base_url, ..aim })
+    }
+
+    /// The models that its place has, deployed here or not.
+    fn list_models(&self, aim: &Aim<'_>) -> Option<Result<HttpRequest, Unsupported>> {
+        let base_url = address(aim, false);
+        Some(Aim { base_url: &base_url, ..*aim }.get("models"))
     }
 
     fn decoder(&self, request: &ModelRequest, content_type: &str) -> Box<dyn Decoder> {
@@ -60,8 +68,8 @@ fn surface(aim: &Aim<'_>) -> Surface {
     if is_v1 || !aim.settings.contains_key("api_version") { Surface::V1 } else { Surface::Deployments }
 }
 
-/// Where this model's paths begin, with the version as a query.
-fn address(request: &ModelRequest, aim: &Aim<'_>) -> Url {
+/// Where this model's paths begin, or those of no model, with the version as a query.
+fn address(aim: &Aim<'_>, of_model: bool) -> Url {
     let mut url = aim.base_url.clone();
     if let Ok(mut path) = url.path_segments_mut() {
         path.pop_if_empty();
@@ -70,11 +78,8 @@ fn address(request: &ModelRequest, aim: &Aim<'_>) -> Url {
     if let (false, Ok(mut path)) = (is_whole, url.path_segments_mut()) {
         match surface(aim) {
             Surface::V1 => path.extend(["openai", "v1"]),
-            // Responses name the deployment in the body alone.
-            Surface::Deployments if request.shape() == Shape::Responses && responses::is_native(aim) => {
-                path.push("openai")
-            }
-            Surface::Deployments => path.extend(["openai", "deployments", aim.model]),
+            Surface::Deployments if of_model => path.extend(["openai", "deployments", aim.model]),
+            Surface::Deployments => path.push("openai"),
         };
     }
     if let Some(version) = aim.settings.get("api_version") {
@@ -139,6 +144,19 @@ mod tests {
         check(&[("responses", "translated")], "/openai/v1/chat/completions");
         check(&[("api_version", "2024-10-21")], "/openai/deployments/d/chat/completions");
         check(&[("api_version", "2025-04-01-preview"), ("responses", "native")], "/openai/responses");
+    }
+
+    #[test]
+    fn the_list_of_models_is_no_deployments() {
+        let check = |settings: &[(&str, &str)], expected: &str| {
+            let (base_url, quirks) = (Url::parse("https://n.openai.azure.com/").unwrap(), Quirks::default());
+            let settings: BTreeMap<String, String> =
+                settings.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
+            let aim = Aim { settings: &settings, ..Aim::at(&base_url, "d", 9, &quirks) };
+            assert_eq!(AzureDialect.list_models(&aim).unwrap().unwrap().url.as_str(), expected);
+        };
+        check(&[], "https://n.openai.azure.com/openai/v1/models");
+        check(&[("api_version", "2024-10-21")], "https://n.openai.azure.com/openai/models?api-version=2024-10-21");
     }
 
     #[test]

@@ -122,6 +122,9 @@ fn each_task_goes_to_its_own_path_and_what_is_not_served_is_refused() {
     assert_eq!(std::str::from_utf8(&encoded.body).unwrap(), expected);
     assert_eq!(asked(Shape::Embeddings, r#"{"model":"m","input":"a"}"#).unwrap().url.path(), "/v2/embed");
     assert_eq!(asked(Shape::Responses, r#"{"model":"m","input":"a"}"#).unwrap().url.path(), "/v2/chat");
+    let (base_url, quirks) = (Url::parse("https://api.cohere.com/v2/").unwrap(), Quirks::default());
+    let list = CohereDialect.list_models(&Aim::at(&base_url, "m", 1, &quirks)).unwrap().unwrap();
+    assert_eq!(list.url.as_str(), "https://api.cohere.com/v1/models?page_size=1000");
     assert!(asked(Shape::Moderations, r#"{"model":"m","input":"a"}"#).is_err());
     assert!(asked(Shape::Images, r#"{"model":"m","prompt":"a"}"#).is_err());
 }
