@@ -18,6 +18,7 @@ mod passthrough;
 mod policy;
 mod prices;
 mod relay;
+mod responses;
 mod safety;
 mod scopes;
 mod secrets;
