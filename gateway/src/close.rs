@@ -99,6 +99,7 @@ fn told(usage: &ledger::Usage) -> Usage {
         images: usage.images,
         seconds: usage.seconds,
         characters: usage.characters,
+        estimated: usage.estimated,
     }
 }
 

@@ -8,6 +8,7 @@ use ledger::Hold;
 use providers::{AnswerEvent, End, Outcome, ProviderError, Shape, Told};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
 use crate::cache::Stored;
@@ -16,7 +17,7 @@ use crate::close::{self, Settled};
 use crate::forward::Upstream;
 use crate::growth::Growth;
 use crate::refusal::{Exhausted, Refusal};
-use crate::reply::{Answered, Head, Reply};
+use crate::reply::{Answered, Flow, Head, Reply};
 
 /// Chunks that may wait for a slow client before the provider is made to wait too.
 const AHEAD: usize = 32;
@@ -32,9 +33,12 @@ pub async fn answer(app: &Arc<App>, upstream: Upstream, hold: Hold, case: Case) 
     if case.stream {
         let head = Head::of(&case, None);
         let (client, frames) = mpsc::channel(AHEAD);
+        let torn = CancellationToken::new();
+        let content_type = upstream.answer.content_type().map(str::to_owned);
+        let flow = Flow { frames, content_type, torn: torn.clone() };
         let keeper = Arc::clone(app);
-        app.tasks.spawn(async move { stream(&keeper, upstream, hold, case, client).await });
-        return Answered { head, outcome: Ok(Reply::Stream(frames)) };
+        app.tasks.spawn(async move { stream(&keeper, upstream, hold, case, client, torn).await });
+        return Answered { head, outcome: Ok(Reply::Stream(flow)) };
     }
     whole(app, upstream, hold, case).await
 }
@@ -47,7 +51,14 @@ struct Relayed {
     failure: Option<ProviderError>,
 }
 
-async fn stream(app: &Arc<App>, mut upstream: Upstream, hold: Hold, mut case: Case, client: mpsc::Sender<Bytes>) {
+async fn stream(
+    app: &Arc<App>,
+    mut upstream: Upstream,
+    hold: Hold,
+    mut case: Case,
+    client: mpsc::Sender<Bytes>,
+    torn: CancellationToken,
+) {
     let keeping = upstream.keep.is_some() || case.claim.is_some();
     let mut growth = Growth::new(hold, upstream.cover.clone());
     let Relayed { ending, end, frames, failure } =
@@ -62,17 +73,26 @@ async fn stream(app: &Arc<App>, mut upstream: Upstream, hold: Hold, mut case: Ca
             keep(app, &upstream, &case, &settled, frames, end, complete);
             closing
         }
+        // Sound has no words for an error: its connection is broken, lest half of it is taken for all.
+        None if upstream.answer.content_type().is_some() => {
+            torn.cancel();
+            Bytes::new()
+        }
         None => broken_stream(ending, failure, &case).frame_after(shape, &case.last_frame),
     };
     // The call is closed: what is left is a matter of manners, and must keep nobody else waiting.
     let Upstream { meter, target, answer, .. } = upstream;
     drop((answer, case));
-    tokio::select! {
+    if last.is_empty() {
+        drop(client);
+    } else {
+        tokio::select! {
         biased;
         // The client may have left just now; then there is nobody to tell.
         _ = client.send(last) => {}
         () = tokio::time::sleep(LAST_WORD) => {}
         () = app.stop_now.cancelled() => {}
+        }
     }
     if complete {
         meter.teach(&app.calibration, &target);
@@ -90,7 +110,7 @@ async fn whole(app: &Arc<App>, mut upstream: Upstream, hold: Hold, mut case: Cas
         Some(end) => {
             let body = end.closing(None, Some(&settled.counted));
             keep(app, &upstream, &case, &settled, Some(Vec::new()), end, complete);
-            Ok(Reply::Whole(body))
+            Ok(Reply::Whole(body, upstream.answer.content_type().map(str::to_owned)))
         }
         None => Err(broken_stream(ending, failure, &case)),
     };
@@ -292,6 +312,7 @@ fn keep(
         end,
         counted: settled.counted,
         price: settled.price(),
+        content_type: upstream.answer.content_type().map(str::to_owned),
     });
     if let Some(keep) = upstream.keep.as_ref().filter(|_| complete) {
         app.cache.store(keep.key.clone(), Arc::clone(&stored), keep.ttl, app.clock().now());

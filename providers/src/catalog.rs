@@ -59,7 +59,9 @@ pub(crate) enum DialectName {
     Openai,
     Azure,
     Anthropic,
+    Bedrock,
     Cohere,
+    Gemini,
     Sim,
 }
 
@@ -119,6 +121,8 @@ pub enum Auth {
     XApiKey,
     /// `api-key: …`
     ApiKey,
+    /// `x-goog-api-key: …`
+    XGoogApiKey,
 }
 
 impl Auth {
@@ -128,6 +132,9 @@ impl Auth {
             Auth::Bearer => (http::header::AUTHORIZATION, zeroize::Zeroizing::new(format!("Bearer {}", key.expose()))),
             Auth::XApiKey => (HeaderName::from_static("x-api-key"), zeroize::Zeroizing::new(key.expose().to_owned())),
             Auth::ApiKey => (HeaderName::from_static("api-key"), zeroize::Zeroizing::new(key.expose().to_owned())),
+            Auth::XGoogApiKey => {
+                (HeaderName::from_static("x-goog-api-key"), zeroize::Zeroizing::new(key.expose().to_owned()))
+            }
         };
         let mut value = HeaderValue::from_str(&text).ok()?;
         value.set_sensitive(true);
@@ -147,6 +154,16 @@ pub struct Quirks {
     pub no_stream_options: bool,
     /// It takes OpenAI's Responses as they are, at `/responses`.
     pub serves_responses: bool,
+    /// It refuses OpenAI's hints: `user`, `safety_identifier`, `prompt_cache_key`…
+    pub no_hints: bool,
+    /// It calls `seed` `random_seed`.
+    pub seed_is_random_seed: bool,
+    /// It knows no `developer`: they are the `system`.
+    pub no_developer_role: bool,
+    /// It refuses what earlier answers said beside their content: reasoning, annotations, empty members.
+    pub no_reasoning_history: bool,
+    /// Ids of tool calls must be nine letters and digits.
+    pub short_call_ids: bool,
 }
 
 fn yes() -> bool {
