@@ -20,6 +20,7 @@ mod policy;
 mod prices;
 mod providers;
 mod relay;
+mod responses;
 mod safety;
 mod scopes;
 mod secrets;
