@@ -57,6 +57,11 @@ pub trait Decoder: Send {
         false
     }
 
+    /// What the caller's answer is, where it is neither JSON nor an event stream.
+    fn content_type(&self) -> Option<&str> {
+        None
+    }
+
     /// Ends an answer that is gathered for a JSON caller before the event that was read last. `note` is a JSON object that says why.
     fn cut(&mut self, _note: &str) -> Option<End> {
         None
@@ -229,6 +234,7 @@ pub(crate) fn outlet(request: &ModelRequest) -> Box<dyn Outlet> {
     match request.shape() {
         Shape::Anthropic => crate::anthropic::outlet(request),
         Shape::Responses => crate::responses::outlet(request),
+        Shape::Gemini => crate::gemini::outlet(request),
         _ => Box::new(crate::openai::OpenAiOutlet::new(request.wants_usage())),
     }
 }

@@ -5,6 +5,7 @@ use std::ops::Range;
 use super::names::{
     GOVERNED, SETTINGS, can_hold_something, is_the_clients_tool, names_a_model, names_a_server_tool, refuse_lookalike,
 };
+use super::read_task::Asked;
 use super::{BadRequest, Features, Outside, Shape};
 use crate::json::{Key, Kind, Scanner, below, beneath, element_of, unescape};
 
@@ -26,12 +27,18 @@ pub(crate) struct View {
     pub features: Features,
     /// The span of `stream_options.include_usage`'s value.
     pub include_usage: Option<Range<usize>>,
+    /// Gemini: the span of `generationConfig.maxOutputTokens`' value.
+    pub cap: Option<Range<usize>>,
+    /// Gemini: the spans of signatures that were written here and not by Google.
+    pub signatures: Vec<Range<usize>>,
     /// Bytes of images given inline; they are billed by image, not by byte.
     pub image_bytes: u64,
     /// How many tools and functions are offered.
     pub tools: u64,
     /// Bytes in messages that are no texts: roles, names, ids, unknown members. Some of them are billed.
     pub other_bytes: u64,
+    /// What a one-shot task asks for.
+    pub asked: Asked,
     /// What the tokenizers said, by their order in `tokens.rs`; asked several times, counted once.
     pub counts: [std::sync::OnceLock<crate::tokens::Count>; 2],
     /// Responses: the first member that leans on what an earlier call left at the provider.
@@ -72,7 +79,7 @@ pub(super) const LEAST_NUMBER: usize = 6;
 /// More than anyone lists as fallbacks or stops.
 const MOST_STRINGS: usize = 1_000;
 /// OpenAI's own bound on `n`.
-const MOST_CHOICES: u64 = 128;
+pub(super) const MOST_CHOICES: u64 = 128;
 
 pub(super) fn view(shape: Shape, text: &str, outside: &Outside) -> Result<View, BadRequest> {
     bounded(shape, text, outside, MOST_TEXTS)
@@ -94,7 +101,7 @@ fn bounded(shape: Shape, text: &str, outside: &Outside, most_texts: usize) -> Re
         Shape::OpenAi | Shape::Anthropic => reader.body()?,
         Shape::Responses => reader.responses()?,
         Shape::Gemini => reader.gemini(outside)?,
-        task => reader.task(task, outside)?,
+        task => reader.task(task)?,
     }
     reader.scanner.finish()?;
     Ok(reader.view)
@@ -142,8 +149,8 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    fn outer(&mut self, name: &str) -> Read<()> {
-        let openai = self.shape == Shape::OpenAi;
+    pub(super) fn outer(&mut self, name: &str) -> Read<()> {
+        let openai = self.shape != Shape::Anthropic;
         match name {
             "model" => {
                 if let Some(model) = self.string(name)? {
@@ -241,7 +248,7 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    fn stream_options(&mut self) -> Read<()> {
+    pub(super) fn stream_options(&mut self) -> Read<()> {
         if !self.expect("stream_options", Kind::Object, "an object")? {
             return Ok(());
         }

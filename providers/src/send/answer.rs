@@ -68,6 +68,11 @@ impl Answer {
         self.decoder.is_whole()
     }
 
+    /// What the caller's answer is, where it is neither JSON nor an event stream.
+    pub fn content_type(&self) -> Option<&str> {
+        self.decoder.content_type()
+    }
+
     /// Ends an answer that is gathered for a JSON caller before the event that was given last; none for any other.
     pub fn cut(&mut self, note: &str) -> Option<End> {
         self.decoder.cut(note)

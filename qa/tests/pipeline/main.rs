@@ -17,6 +17,7 @@ mod parse;
 mod passthrough;
 mod policy;
 mod prices;
+mod providers;
 mod relay;
 mod safety;
 mod scopes;
