@@ -59,8 +59,10 @@ pub(crate) enum DialectName {
     Openai,
     Azure,
     Anthropic,
+    Bedrock,
     Responses,
     Cohere,
+    Gemini,
     Sim,
 }
 
@@ -130,6 +132,8 @@ pub enum Auth {
     XApiKey,
     /// `api-key: …`
     ApiKey,
+    /// `x-goog-api-key: …`
+    XGoogApiKey,
 }
 
 impl Auth {
@@ -139,6 +143,9 @@ impl Auth {
             Auth::Bearer => (http::header::AUTHORIZATION, zeroize::Zeroizing::new(format!("Bearer {}", key.expose()))),
             Auth::XApiKey => (HeaderName::from_static("x-api-key"), zeroize::Zeroizing::new(key.expose().to_owned())),
             Auth::ApiKey => (HeaderName::from_static("api-key"), zeroize::Zeroizing::new(key.expose().to_owned())),
+            Auth::XGoogApiKey => {
+                (HeaderName::from_static("x-goog-api-key"), zeroize::Zeroizing::new(key.expose().to_owned()))
+            }
         };
         let mut value = HeaderValue::from_str(&text).ok()?;
         value.set_sensitive(true);

@@ -30,13 +30,13 @@ const PLAIN: Quirks = Quirks {
     needs_max_completion_tokens: false,
     needs_max_tokens: false,
     no_stream_options: false,
-    no_encrypted_reasoning: false,
     serves_responses: false,
     no_hints: false,
     seed_is_random_seed: false,
     no_developer_role: false,
     no_reasoning_history: false,
     short_call_ids: false,
+    no_encrypted_reasoning: false,
 };
 const NEWER: Quirks = Quirks { needs_max_completion_tokens: true, ..PLAIN };
 const OLDER: Quirks = Quirks { needs_max_tokens: true, no_stream_options: true, ..PLAIN };

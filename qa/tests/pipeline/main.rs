@@ -2,6 +2,7 @@
 
 mod admission;
 mod alerts;
+mod bedrock;
 mod budget;
 mod cache;
 mod failover;
@@ -19,6 +20,7 @@ mod policy;
 mod prices;
 mod providers;
 mod relay;
+mod responses_target;
 mod safety;
 mod scopes;
 mod secrets;
