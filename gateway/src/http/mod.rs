@@ -27,6 +27,7 @@ pub fn router(app: Arc<App>, admin: Router) -> Router {
     Router::new()
         .route("/v1/chat/completions", post(calls::chat_completions).fallback(wrong_method))
         .route("/v1/messages", post(calls::messages).fallback(wrong_method))
+        .route("/v1/messages/count_tokens", post(calls::count_tokens).fallback(wrong_method))
         .route("/v1/completions", post(calls::completions).fallback(wrong_method))
         .route("/v1/embeddings", post(calls::embeddings).fallback(wrong_method))
         .route("/v1/moderations", post(calls::moderations).fallback(wrong_method))

@@ -21,6 +21,7 @@ mod prices;
 mod providers;
 mod relay;
 mod responses;
+mod responses_target;
 mod safety;
 mod scopes;
 mod secrets;
