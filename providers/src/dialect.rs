@@ -229,6 +229,7 @@ pub(crate) fn outlet(request: &ModelRequest) -> Box<dyn Outlet> {
     match request.shape() {
         Shape::Anthropic => crate::anthropic::outlet(request),
         Shape::Responses => crate::responses::outlet(request),
+        Shape::Gemini => crate::gemini::outlet(request),
         _ => Box::new(crate::openai::OpenAiOutlet::new(request.wants_usage())),
     }
 }

@@ -184,7 +184,7 @@ impl Decoder for Gather {
     fn cut(&mut self, note: &str) -> Option<End> {
         self.pending = None;
         self.mode = Mode::Done;
-        let body = self.assembly.body(true, self.caller == Shape::Anthropic);
+        let body = self.assembly.body(true, self.caller.has_whole_calls());
         let (end, shape, note) = (self.read(&body).ok()?, self.caller, note.to_owned());
         let reason = Some("length".to_owned());
         Some(End::new(reason, move |cost, counted: Option<&Usage>| {

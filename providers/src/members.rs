@@ -46,6 +46,20 @@ impl<'a> Members<'a> {
         Members { place: place.to_owned(), left: vec![(Cow::Borrowed(name), raw)] }
     }
 
+    /// The same members, each by its name in camelCase, as protocol buffers read them; one told in both spellings is refused.
+    pub(crate) fn in_camel_case(mut self) -> Result<Members<'a>, Unsupported> {
+        for (name, _) in &mut self.left {
+            if name.trim_start_matches('_').contains('_') {
+                *name = Cow::Owned(camel(name));
+            }
+        }
+        let mut seen = HashSet::with_capacity(self.left.len());
+        match self.left.iter().find(|(name, _)| !seen.insert(name.as_ref())) {
+            Some((name, _)) => Err(unsupported(self.at(name), "is given twice, in two spellings")),
+            None => Ok(self),
+        }
+    }
+
     /// Where a member of this object stands.
     pub(crate) fn at(&self, name: &str) -> String {
         join(&self.place, name)
@@ -123,6 +137,20 @@ pub(crate) fn rewritten(raw: &RawValue, without: &[&str], with: &[(&str, String)
     }
     out.push('}');
     Some(out)
+}
+
+/// `max_output_tokens` is `maxOutputTokens`.
+pub(crate) fn camel(snake: &str) -> String {
+    let mut out = String::with_capacity(snake.len());
+    let mut upper = false;
+    for c in snake.chars() {
+        match c {
+            '_' if !out.is_empty() => upper = true,
+            c if std::mem::take(&mut upper) => out.push(c.to_ascii_uppercase()),
+            c => out.push(c),
+        }
+    }
+    out
 }
 
 fn join(place: &str, name: &str) -> String {

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use serde_json::Value;
 
 use crate::anthropic;
+use crate::gemini;
 use crate::openai;
 use crate::request::{End, ModelRequest, Shape, Usage};
 use crate::responses;
@@ -16,9 +17,9 @@ pub struct Told {
     shape: Shape,
     wants_usage: bool,
     several: bool,
-    /// OpenAI: the last chunk. Anthropic: the last frame that says which block is open.
+    /// OpenAI, Gemini: the last chunk. Anthropic: the last frame that says which block is open.
     last: Bytes,
-    /// OpenAI, several choices: whether each has ended.
+    /// OpenAI, Gemini, several choices: whether each has ended.
     choices: BTreeMap<u64, bool>,
     /// Responses: all of it, for their last event tells everything again.
     track: responses::Track,
@@ -88,12 +89,17 @@ impl Told {
                     out.into()
                 })
             }
-            _ => {
+            shape => {
                 let chunk = events(if self.last.is_empty() { next } else { &self.last }).pop().unwrap_or_default();
                 let open: Vec<u64> = match self.choices.is_empty() {
                     true => vec![0],
                     false => self.choices.iter().filter(|(_, ended)| !**ended).map(|(index, _)| *index).collect(),
                 };
+                if shape == Shape::Gemini {
+                    return End::new(reason, move |cost, counted| {
+                        gemini::cut(&chunk.data, &open, &note, counted, cost)
+                    });
+                }
                 End::new(reason, move |cost, counted| {
                     openai::cut(&chunk.data, &open, &note, counted.filter(|_| wants_usage), cost)
                 })
@@ -104,8 +110,8 @@ impl Told {
     fn note_choices(&mut self, frame: &Bytes) {
         for event in events(frame) {
             let chunk: Value = serde_json::from_str(&event.data).unwrap_or_default();
-            for choice in chunk["choices"].as_array().into_iter().flatten() {
-                let ended = choice["finish_reason"].is_string();
+            for choice in ["choices", "candidates"].iter().filter_map(|name| chunk[*name].as_array()).flatten() {
+                let ended = choice["finish_reason"].is_string() || choice["finishReason"].is_string();
                 *self.choices.entry(choice["index"].as_u64().unwrap_or(0)).or_default() |= ended;
             }
         }
@@ -122,10 +128,12 @@ pub(crate) fn with_note(shape: Shape, body: &Bytes, note: &str, counted: Option<
     let usage = counted.map(|counted| match shape {
         Shape::Anthropic => anthropic::usage_object(counted).to_string(),
         Shape::Responses => responses::usage_object(counted).to_string(),
+        Shape::Gemini => gemini::usage_object(counted).to_string(),
         _ => openai::usage_object(counted),
     });
+    let name = if shape == Shape::Gemini { "usageMetadata" } else { "usage" };
     let body = match usage {
-        Some(usage) => openai::with_member(body, "usage", &usage),
+        Some(usage) => openai::with_member(body, name, &usage),
         None => body.to_owned(),
     };
     openai::with_member(&body, "alfred", note).into()

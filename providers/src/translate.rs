@@ -15,6 +15,7 @@ pub(crate) fn as_chat(request: &ModelRequest) -> Result<Cow<'_, ModelRequest>, U
         Shape::OpenAi => return Ok(Cow::Borrowed(request)),
         Shape::Anthropic => crate::anthropic::to_openai(request)?,
         Shape::Responses => crate::responses::to_openai(request)?,
+        Shape::Gemini => crate::gemini::to_openai(request)?,
         other => return Err(unserved(other)),
     };
     let read = ModelRequest::parse(Shape::OpenAi, body);

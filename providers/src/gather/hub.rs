@@ -78,7 +78,7 @@ impl HubGather {
 
     /// What the reader of whole completions makes of what is there.
     fn read(&mut self, cut: bool) -> Result<End, ProviderError> {
-        let mut body = self.assembly.body(cut, false);
+        let mut body = self.assembly.body(cut, cut && self.request.shape().has_whole_calls());
         if let Some(usage) = &self.usage {
             body = with_member(&body, "usage", &usage_object(usage));
         }

@@ -2,9 +2,11 @@
 //!
 //! | caller | request | answer |
 //! |---|---|---|
-//! | Gemini | [`spliced`](splice): cap, gateway's own members | [`passage`]: as it came |
+//! | Gemini | [`spliced`](inbound::spliced): cap, gateway's own members | [`passage`]: as it came |
 //! | every other conversation | [`encode`](encode::from_openai) | [`chunks`], then the caller's outlet |
 //! | embeddings | [`embeddings`] | OpenAI's list |
+//!
+//! Callers who speak it, whatever the target, are [`inbound`]'s.
 //!
 //! A translation refuses what it cannot tell, by name; [`encode`] lists what it lets go.
 
@@ -15,9 +17,9 @@ mod decoder;
 mod embeddings;
 mod encode;
 mod explain;
+mod inbound;
 mod passage;
 mod sources;
-mod splice;
 mod time;
 mod told;
 mod usage;
@@ -32,8 +34,7 @@ use crate::request::{ModelRequest, Shape};
 use crate::translate::{as_chat, unserved};
 
 use assembly::ResponseAssembly;
-#[expect(unused_imports, reason = "the outlet for callers of Gemini's shape writes with it")]
-pub(crate) use usage::gemini as usage_object;
+pub(crate) use inbound::{cut, outlet, to_openai, usage_object};
 
 /// Servers that speak Gemini's generateContent.
 pub struct GeminiDialect;
@@ -49,21 +50,26 @@ impl Dialect for GeminiDialect {
 
     fn encode(&self, request: &ModelRequest, aim: &Aim<'_>) -> Result<HttpRequest, Unsupported> {
         let cap = request.max_output().map_or(aim.cap, |asked| asked.min(aim.cap));
+        // What cannot be metered is refused, never forwarded.
+        if let Some(name) = request.features().surcharge {
+            let why = format!("'{name}' is billed at a rate that the gateway has no price for");
+            return Err(Unsupported::at(name, why));
+        }
         let (method, body) = match request.shape() {
-            Shape::Gemini => (method(request), splice::spliced(request, aim)?),
+            Shape::Gemini => (method(request), inbound::spliced(request, aim, cap)),
             Shape::Embeddings => embeddings::encode(request.body(), aim.model, address::is_vertex(aim))?,
             shape if shape.is_chat() => {
-                let chat = as_chat(request)?;
-                if let Some(name) = chat.features().surcharge {
-                    let why = format!("'{name}' is billed at a rate that the gateway has no price for");
-                    return Err(Unsupported::at(name, why));
-                }
-                (method(request), encode::from_openai(chat.body(), aim.model, cap)?)
+                (method(request), encode::from_openai(as_chat(request)?.body(), aim.model, cap)?)
             }
             shape => return Err(unserved(shape)),
         };
         let url = address::address(aim, method)?;
         Ok(HttpRequest { method: Method::POST, url, headers: aim.header_map()?, body })
+    }
+
+    fn list_models(&self, aim: &Aim<'_>) -> Option<Result<HttpRequest, Unsupported>> {
+        // Vertex lists what a project has tuned, not what it may call.
+        (!address::is_vertex(aim)).then(|| aim.get("models?pageSize=1000"))
     }
 
     fn decoder(&self, request: &ModelRequest, _content_type: &str) -> Box<dyn Decoder> {

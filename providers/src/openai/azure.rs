@@ -25,8 +25,8 @@ impl Dialect for AzureDialect {
         OpenAiDialect.own_shape()
     }
 
-    fn assembly(&self) -> Option<Box<dyn Assembly>> {
-        OpenAiDialect.assembly()
+    fn assembly(&self, request: &ModelRequest) -> Option<Box<dyn Assembly>> {
+        OpenAiDialect.assembly(request)
     }
 
     fn encode(&self, request: &ModelRequest, aim: &Aim<'_>) -> Result<HttpRequest, Unsupported> {

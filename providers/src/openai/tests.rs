@@ -26,7 +26,12 @@ fn check_encode(quirks: Quirks, body: &str, expected: &str) {
     assert_eq!(std::str::from_utf8(&encode(body, quirks).body).unwrap(), expected);
 }
 
-const PLAIN: Quirks = Quirks { needs_max_completion_tokens: false, needs_max_tokens: false, no_stream_options: false };
+const PLAIN: Quirks = Quirks {
+    needs_max_completion_tokens: false,
+    needs_max_tokens: false,
+    no_stream_options: false,
+    serves_responses: false,
+};
 const NEWER: Quirks = Quirks { needs_max_completion_tokens: true, ..PLAIN };
 const OLDER: Quirks = Quirks { needs_max_tokens: true, no_stream_options: true, ..PLAIN };
 

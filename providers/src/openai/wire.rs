@@ -119,7 +119,7 @@ fn push_all(text: &mut String, value: &serde_json::Value) {
 }
 
 /// The object without one of its outermost members; all other bytes stay. Unchanged if it is not there.
-pub(super) fn without(object: &str, name: &str) -> String {
+pub(crate) fn without(object: &str, name: &str) -> String {
     let Some(members) = spans(object) else { return object.to_owned() };
     let Some(i) = members.iter().position(|it| it.0 == name) else { return object.to_owned() };
     let span = match (members.get(i + 1), i.checked_sub(1)) {

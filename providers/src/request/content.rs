@@ -29,7 +29,7 @@ const IN_CALL: [&str; 4] = ["function", "arguments", "name", "input"];
 
 /// Where strings are met that are no texts of the conversation.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Held {
+pub(super) enum Held {
     /// In an image, a sound or a file.
     Media,
     /// In a member that is not known here.
@@ -309,7 +309,7 @@ impl Reader<'_> {
     }
 
     /// Strings and names at any depth, repeated members included. `name` is that of the member whose value comes.
-    fn strings_aside(&mut self, place: &str, name: &str, held: Held) -> Read<()> {
+    pub(super) fn strings_aside(&mut self, place: &str, name: &str, held: Held) -> Read<()> {
         match self.scanner.peek()? {
             Kind::String => {
                 let span = self.scanner.string()?;

@@ -239,7 +239,7 @@ impl ModelRequest {
     /// What decides the answer, in one spelling: sorted members without `stream`, `stream_options`, `user`, `metadata`, `fallbacks`.
     /// Numbers keep their spelling. For cache keys and idempotency.
     pub fn canonical(&self) -> Vec<u8> {
-        const LEFT_OUT: [&str; 5] = ["stream", "stream_options", "user", "metadata", "fallbacks"];
+        const LEFT_OUT: [&str; 6] = ["stream", "stream_options", "user", "metadata", "labels", "fallbacks"];
         canonical::canonical(self.text(), &LEFT_OUT)
     }
 

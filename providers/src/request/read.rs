@@ -26,6 +26,10 @@ pub(crate) struct View {
     pub features: Features,
     /// The span of `stream_options.include_usage`'s value.
     pub include_usage: Option<Range<usize>>,
+    /// Gemini: the span of `generationConfig.maxOutputTokens`' value.
+    pub cap: Option<Range<usize>>,
+    /// Gemini: the spans of signatures that were written here and not by Google.
+    pub signatures: Vec<Range<usize>>,
     /// Bytes of images given inline; they are billed by image, not by byte.
     pub image_bytes: u64,
     /// How many tools and functions are offered.
@@ -72,7 +76,7 @@ pub(super) const LEAST_NUMBER: usize = 6;
 /// More than anyone lists as fallbacks or stops.
 const MOST_STRINGS: usize = 1_000;
 /// OpenAI's own bound on `n`.
-const MOST_CHOICES: u64 = 128;
+pub(super) const MOST_CHOICES: u64 = 128;
 
 pub(super) fn view(shape: Shape, text: &str, outside: &Outside) -> Result<View, BadRequest> {
     bounded(shape, text, outside, MOST_TEXTS)

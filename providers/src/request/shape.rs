@@ -83,6 +83,11 @@ impl Shape {
         }
     }
 
+    /// The arguments of a tool's call are an object on this wire: half of one cannot be told.
+    pub(crate) const fn has_whole_calls(self) -> bool {
+        matches!(self, Shape::Anthropic | Shape::Gemini)
+    }
+
     /// What a target must serve to be asked this.
     pub const fn task(self) -> Task {
         match self {

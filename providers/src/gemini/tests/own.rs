@@ -38,7 +38,7 @@ fn the_cost_stands_in_the_last_usage() {
     let stream = given("stream_to_openai/text.in.sse");
     let answer = tell(&mut passage::Passage::default(), &[stream.as_bytes()], Some("0.0012"));
     let last: Value = serde_json::from_str(answer.closing.trim_start_matches("data: ")).unwrap();
-    assert_eq!(last["usageMetadata"]["alfredCostUsd"], "0.0012");
+    assert_eq!(last["usageMetadata"]["alfred_cost_usd"], "0.0012");
     assert_eq!(last["usageMetadata"]["candidatesTokenCount"], 15);
 }
 

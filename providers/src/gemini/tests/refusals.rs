@@ -98,7 +98,8 @@ fn members_are_refused_together_that_only_go_apart() {
     check("gemini-2.5-pro", json!({"parallel_tool_calls": false, "tools": []}), None);
     check("gemini-2.5-pro", json!({"response_format": {"type": "json_object"}}), Some("response_format"));
     check("gemini-3-pro-preview", json!({"response_format": {"type": "json_object"}}), None);
-    check("gemini-2.5-pro", json!({"reasoning_effort": "low", "thinking": {"type": "adaptive"}}), Some("thinking"));
+    let own = json!({"google": {"thinking_config": {"thinking_budget": 9}}});
+    check("gemini-2.5-pro", json!({"reasoning_effort": "low", "extra_body": own}), Some("extra_body"));
 }
 
 #[test]

@@ -93,6 +93,10 @@ fn an_effort_is_a_budget_or_a_level_by_the_model() {
     assert_eq!(thinking(json!({"type": "enabled", "budget_tokens": 2000})), budget(2000));
     assert_eq!(thinking(json!({"type": "disabled"})), Some(json!({"thinkingBudget": 0})));
     assert_eq!(thinking(json!({"type": "adaptive"})), Some(json!({"includeThoughts": true})));
+    let both = json!({"model": "m", "messages": [{"role": "user", "content": "hi"}], "reasoning_effort": "low",
+        "thinking": {"type": "adaptive"}});
+    let both = body(&encode(&openai(&both.to_string()), "gemini-2.5-flash").unwrap());
+    assert_eq!(Some(both["generationConfig"]["thinkingConfig"].clone()), budget(1024));
 }
 
 #[test]
