@@ -129,6 +129,8 @@ pub struct Case {
     pub tried: u32,
     pub target: Option<Arc<Target>>,
     pub first_byte: Option<Duration>,
+    /// What a caller whose events are numbered was told last.
+    pub last_frame: bytes::Bytes,
     /// Time spent waiting for providers, or for money that others hold: what is left of the total is ours.
     pub upstream: Duration,
     /// The Idempotency-Key's claim: the answer is kept for whoever repeats it.
@@ -169,6 +171,7 @@ impl Case {
             tried: 0,
             target: None,
             first_byte: None,
+            last_frame: bytes::Bytes::new(),
             upstream: Duration::ZERO,
             claim: None,
             resolved: false,

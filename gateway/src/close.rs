@@ -99,6 +99,7 @@ fn told(usage: &ledger::Usage) -> Usage {
         images: usage.images,
         seconds: usage.seconds,
         characters: usage.characters,
+        estimated: usage.estimated,
     }
 }
 
@@ -256,6 +257,7 @@ fn weight(refusal: &Refusal) -> Weight {
         | Refusal::Exhausted { .. }
         | Refusal::Rejected { .. }
         | Refusal::UnknownRoute
+        | Refusal::NotStored
         | Refusal::WrongMethod
         | Refusal::Internal => Weight::Nothing,
         Refusal::BadRequest(_)

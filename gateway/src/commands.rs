@@ -242,6 +242,12 @@ pub fn migrate(file: Option<PathBuf>) -> ExitCode {
     }
 }
 
+/// The configuration and what it builds, for commands that ask the providers; nothing is opened.
+pub(crate) fn planned(file: Option<PathBuf>) -> Result<Plan, ExitCode> {
+    let file = file.or_else(usual_file);
+    plan(config::load(file.as_deref(), &environment()), file.as_deref(), false).map_err(|faults| complain(&faults))
+}
+
 /// The database that the configuration names, for commands that need nothing else of it.
 pub(crate) fn database_url(file: Option<PathBuf>) -> Result<String, ExitCode> {
     let file = file.or_else(usual_file);

@@ -12,6 +12,8 @@ pub struct Cover {
     markup: Markup,
     /// No count of the prompt is above it.
     input_bound: u64,
+    /// What beside tokens can be billed at most.
+    pieces: Pieces,
     choices: u64,
     /// Per choice.
     cap: u64,
@@ -21,13 +23,20 @@ pub struct Cover {
 impl Cover {
     /// `cap` is per choice. `elastic`: the target streams all that it bills, and stops billing when it is told to stop.
     pub fn new(rates: Arc<Rates>, markup: Markup, input_bound: u64, choices: u64, cap: u64, elastic: bool) -> Cover {
-        Cover { rates, markup, input_bound, choices: choices.max(1), cap, elastic }
+        let pieces = Pieces::default();
+        Cover { rates, markup, input_bound, pieces, choices: choices.max(1), cap, elastic }
+    }
+
+    /// The same for a call of which at most so much can be billed beside its tokens.
+    #[must_use]
+    pub fn with(self, pieces: Pieces) -> Cover {
+        Cover { pieces, ..self }
     }
 
     /// The most that the tenant can be charged with so many output tokens, all choices together.
     /// Nothing where the sum is too large to be money.
     pub fn amount(&self, output: u64) -> Option<Money> {
-        self.rates.worst(self.input_bound, output, &Pieces::default()).with_markup(self.markup).rounded_up()
+        self.rates.worst(self.input_bound, output, &self.pieces).with_markup(self.markup).rounded_up()
     }
 
     /// The most output tokens, all choices together, that `held` covers; all there are where output is free.

@@ -28,6 +28,7 @@ mod permit;
 mod pipeline;
 pub mod prices_command;
 mod pricing;
+pub mod providers_command;
 mod quote;
 mod recall;
 mod refusal;

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use gateway::commands;
 use gateway::prices_command::{self, ImportArguments};
+use gateway::providers_command::{self, BenchArguments, CheckArguments};
 
 // Calls allocate small and often on one thread and free on another: glibc's allocator took an eighth of a call's time.
 #[global_allocator]
@@ -45,6 +46,9 @@ enum Command {
     /// Keep the price list.
     #[command(subcommand)]
     Prices(PricesCommand),
+    /// Ask the configured providers themselves.
+    #[command(subcommand)]
+    Providers(ProvidersCommand),
     /// Bring the database to this version.
     Migrate {
         #[arg(long, env = "ALFRED_CONFIG")]
@@ -80,6 +84,14 @@ enum PricesCommand {
 }
 
 #[derive(Subcommand)]
+enum ProvidersCommand {
+    /// Compare each provider's own list of models with the catalogue: what is new, gone, or of another size.
+    Check(CheckArguments),
+    /// Measure first token, whole answer, speed and cost of a model with a few real calls, which its provider bills.
+    Bench(BenchArguments),
+}
+
+#[derive(Subcommand)]
 enum PolicyCommand {
     /// Run the tests of the shipped rules and of a folder of your own.
     Test { dir: Option<PathBuf> },
@@ -112,6 +124,8 @@ fn main() -> ExitCode {
             commands::policy_eval(&input, dir.as_deref(), data.as_deref(), query.as_deref())
         }
         Command::Prices(PricesCommand::Import(arguments)) => prices_command::import(arguments),
+        Command::Providers(ProvidersCommand::Check(arguments)) => providers_command::check(arguments),
+        Command::Providers(ProvidersCommand::Bench(arguments)) => providers_command::bench(arguments),
         Command::Migrate { config } => commands::migrate(config),
     }
 }

@@ -128,7 +128,7 @@ fn read(usage: &providers::Usage, output: u64, estimated: bool) -> ledger::Usage
         seconds: usage.seconds,
         characters: usage.characters,
         batch: false,
-        estimated,
+        estimated: estimated || usage.estimated,
     }
 }
 

@@ -33,12 +33,17 @@ pub async fn parse(app: &Arc<App>, call: &mut Call, case: &mut Case) -> Result<M
     let in_time = tokio::time::timeout(BODY_TOTAL.min(app.deadlines.total()), whole).await;
     let (bytes, room) = in_time.map_err(|_| Refusal::BodyStalled)??;
     case.room = Some(room);
-    if let Some(name) = &call.idempotency_key {
+    let is_form = call.shape.takes_forms();
+    if let Some(name) = call.idempotency_key.as_ref().filter(|_| !is_form) {
         case.claim = Some(claim(app, call, case, name, &bytes)?);
     }
     let outside = std::mem::take(&mut call.outside);
     let request = on_this_thread_if_small(bytes.len(), || ModelRequest::parse_with(call.shape, bytes, outside))
         .map_err(Refusal::BadRequest)?;
+    if let Some(name) = call.idempotency_key.as_ref().filter(|_| is_form) {
+        // A client that repeats a form gives it another boundary: what it says is the same.
+        case.claim = Some(claim(app, call, case, name, &request.identity())?);
+    }
     case.stream = request.stream();
     case.claims = claims(app, &request, &call.tags)?;
     Ok(request)

@@ -36,6 +36,14 @@ pub struct ListPrices {
     pub catalogue: HashMap<String, Listed>,
 }
 
+impl ListPrices {
+    /// What a target's tokens cost where no database is asked.
+    pub fn of(&self, target: &Target) -> Option<Arc<Rates>> {
+        let listed = self.configured.get(&target.name).or_else(|| self.catalogue.get(&target.name))?;
+        Some(Arc::clone(&listed.rates))
+    }
+}
+
 impl Snapshot {
     /// What the target's tokens cost this buyer; nothing if nobody has said.
     pub fn price(&self, target: &Target, buyer: &Buyer) -> Option<&Listed> {

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use ledger::{Estimate, Markup, Money, Rates};
-use providers::{Demand, HealthView, Plan, Target, Why, plan};
+use ledger::{Estimate, Markup, Money, Pieces, Rates};
+use providers::{Demand, HealthView, Plan, Target, Task, Why, plan};
 
 use crate::app::App;
 use crate::cache::Stored;
@@ -69,10 +69,29 @@ pub fn quote(
         // An unpriced target is no target: what it cost could not be accounted for.
         let Some(listed) = snapshot.price(target, buyer) else { continue };
         let (rates, markup) = (Arc::clone(&listed.rates), snapshot.markup(target, buyer, request.model()));
+        if !names_what_is_billed(request.task(), &rates) {
+            continue;
+        }
         let input_bound = target.input_bound(request);
-        let cap = cap(request.max_output(), permit.max_output(), target, input_bound);
         let bills_on = bills_on(target, &rates);
-        let cover = Cover::new(Arc::clone(&rates), markup, input_bound, request.choices(), cap, !bills_on);
+        let cover = match request.shape().is_capped() {
+            true => {
+                let cap = cap(request.max_output(), permit.max_output(), target, input_bound);
+                // Tokens that nobody sees come can be held for in no other way than before.
+                let seen = request.stream() || request.shape().is_chat();
+                Cover::new(Arc::clone(&rates), markup, input_bound, request.choices(), cap, seen && !bills_on)
+            }
+            false => {
+                let most = target.task_bound(request);
+                let pieces = Pieces {
+                    searches: most.searches,
+                    images: most.images,
+                    seconds: most.seconds,
+                    characters: most.characters,
+                };
+                Cover::new(Arc::clone(&rates), markup, input_bound, 1, most.output, false).with(pieces)
+            }
+        };
         let price_version = Arc::clone(&listed.version);
         offers.push(Offer { target: Arc::clone(target), rates, price_version, cover, bills_on, markup });
     }
@@ -89,12 +108,29 @@ pub fn quote(
     let (cover, model) = (&first.cover, &first.target.name);
     let whole = cover.whole();
     let amount = cover.amount(whole).ok_or_else(too_much)?;
-    let learned = app.estimates.get().estimate(caller.credential.key, model, whole);
+    // What the request cannot cap is held for whole.
+    let learned = match request.shape().is_capped() {
+        true => app.estimates.get().estimate(caller.credential.key, model, whole),
+        false => whole,
+    };
     // Where hold and cap are the same number, no choice can be capped below one token.
     let output = learned.max(request.choices()).min(whole);
     let estimate = Estimate { amount: cover.amount(output).ok_or_else(too_much)?, elastic: cover.elastic() };
     let (amount, estimate) = if stored.is_some() { (Money::ZERO, None) } else { (amount, Some(estimate)) };
     Ok(Quote { permit, offers, plan, amount, estimate, output, stored })
+}
+
+/// A price that names none of the classes that a task is billed in would make it free by omission. 0 is a price, where it is said.
+fn names_what_is_billed(task: Task, rates: &Rates) -> bool {
+    let more = &rates.more;
+    let (input, output) = (rates.input > Money::ZERO, rates.output > Money::ZERO);
+    match task {
+        Task::Images => output || more.image.is_some() || more.image_output.is_some(),
+        Task::Speech => output || more.characters.is_some() || more.second.is_some() || more.audio_output.is_some(),
+        Task::Transcriptions => input || more.second.is_some() || more.audio_input.is_some(),
+        Task::Rerank => input || more.search.is_some(),
+        Task::Chat | Task::Completions | Task::Embeddings | Task::Moderations | Task::Realtime => true,
+    }
 }
 
 /// Nobody in the plan can do what is asked: waiting will not help.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use ledger::{Call, Id};
 use moka::sync::Cache as Moka;
+use providers::{ModelRequest, Shape};
 use sha2::{Digest, Sha256};
 
 use crate::app::App;
@@ -23,10 +24,19 @@ pub fn recall(app: &App, permit: &Cleared, case: &mut Case) -> Option<Arc<Stored
     app.cache.find(&keep.key, case.at)
 }
 
+/// Conversations, and texts as vectors. What else is made is made anew: images and sound are large and meant to differ, and what
+/// came as a file is no part of the key.
+fn is_kept(request: &ModelRequest) -> bool {
+    (request.shape().is_chat() || request.shape() == Shape::Embeddings) && request.files().is_empty()
+}
+
 /// Where the answer to this call is to be kept. A key of one organisation never opens another's answers, and a change of
 /// policy leaves all older answers behind. What may leave is part of the key, so redaction comes before it.
 pub fn place(permit: &Cleared, case: &Case) -> Option<Keep> {
     let ttl = permit.cache_ttl()?;
+    if !is_kept(&permit.request) {
+        return None;
+    }
     let org = case.caller.as_ref()?.credential.org.to_string();
     let request = &permit.request;
     let mut digest = Sha256::new();

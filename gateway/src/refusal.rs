@@ -30,6 +30,8 @@ pub enum Refusal {
     UnknownModel { model: String },
     /// The path is not served.
     UnknownRoute,
+    /// An earlier answer is asked for, and none is kept.
+    NotStored,
     /// The path is served, but not with this method.
     WrongMethod,
     /// No price is known for any target.
@@ -86,7 +88,7 @@ impl Refusal {
             Refusal::InvalidKey => StatusCode::UNAUTHORIZED,
             Refusal::RateLimited { .. } | Refusal::OverBudget(_) => StatusCode::TOO_MANY_REQUESTS,
             Refusal::Denied { .. } | Refusal::Suspended { .. } | Refusal::Closed { .. } => StatusCode::FORBIDDEN,
-            Refusal::UnknownModel { .. } | Refusal::UnknownRoute => StatusCode::NOT_FOUND,
+            Refusal::UnknownModel { .. } | Refusal::UnknownRoute | Refusal::NotStored => StatusCode::NOT_FOUND,
             Refusal::WrongMethod => StatusCode::METHOD_NOT_ALLOWED,
             Refusal::Unpriced { .. } => StatusCode::UNPROCESSABLE_ENTITY,
             Refusal::IdempotencyMismatch | Refusal::IdempotencyExpired | Refusal::IdempotencyInProgress => {
@@ -113,6 +115,7 @@ impl Refusal {
             Refusal::Denied { code, .. } | Refusal::Rejected { code, .. } => code,
             Refusal::UnknownModel { .. } => "model_not_found",
             Refusal::UnknownRoute => "unknown_url",
+            Refusal::NotStored => "response_not_found",
             Refusal::WrongMethod => "method_not_allowed",
             Refusal::Unpriced { .. } => "unpriced_model",
             Refusal::OverBudget(_) => "budget_exceeded",
@@ -140,6 +143,7 @@ impl Refusal {
             | Refusal::Content { .. }
             | Refusal::UnknownModel { .. }
             | Refusal::UnknownRoute
+            | Refusal::NotStored
             | Refusal::WrongMethod
             | Refusal::Unpriced { .. }
             | Refusal::IdempotencyMismatch
@@ -237,8 +241,26 @@ impl Refusal {
         let body = self.body(shape);
         match shape {
             Shape::Anthropic => format!("event: error\ndata: {body}\n\n").into(),
+            Shape::Responses => self.responses_frame(&body, 0),
             _ => format!("data: {body}\n\n").into(),
         }
+    }
+
+    /// The same, numbered after the last event that `told` has.
+    pub fn frame_after(&self, shape: Shape, told: &[u8]) -> bytes::Bytes {
+        match shape {
+            Shape::Responses => self.responses_frame(&self.body(shape), next_number(told)),
+            _ => self.frame(shape),
+        }
+    }
+
+    /// OpenAI's event of this kind, and beside its own members the error object for which all OpenAI clients look.
+    fn responses_frame(&self, body: &serde_json::Value, number: u64) -> bytes::Bytes {
+        let event = json!({
+            "type": "error", "sequence_number": number, "code": self.code(), "message": self.to_string(),
+            "param": self.param(), "error": body["error"],
+        });
+        format!("event: error\ndata: {event}\n\n").into()
     }
 
     /// The whole answer, but for the headers that every answer carries.
@@ -289,6 +311,10 @@ impl fmt::Display for Refusal {
                 shortened(model)
             ),
             Refusal::UnknownRoute => f.write_str("Unknown request URL. This gateway does not serve that path."),
+            Refusal::NotStored => f.write_str(
+                "This gateway keeps no responses, so none can be read, continued, cancelled or deleted by its id. \
+                 Send the whole conversation in 'input'.",
+            ),
             Refusal::WrongMethod => f.write_str("This path does not serve that method."),
             Refusal::Unpriced { model } => write!(
                 f,
@@ -324,6 +350,14 @@ impl fmt::Display for Refusal {
             Refusal::Internal | Refusal::WantsLess => f.write_str("The gateway failed to handle this request."),
         }
     }
+}
+
+/// One more than the last `sequence_number` in a frame. A text could hold the word too, but never with bare quotes around it.
+fn next_number(frame: &[u8]) -> u64 {
+    let text = String::from_utf8_lossy(frame);
+    let last = text.rsplit("\"sequence_number\":").next().filter(|rest| rest.len() < text.len());
+    let digits = last.map(|rest| rest.trim_start().split(|c: char| !c.is_ascii_digit()).next().unwrap_or_default());
+    digits.and_then(|it| it.parse::<u64>().ok()).map_or(0, |number| number.saturating_add(1))
 }
 
 fn budget_message(f: &mut fmt::Formatter<'_>, over: &OverLimit) -> fmt::Result {
@@ -457,6 +491,19 @@ mod tests {
         assert_eq!(body["error"]["type"], "authentication_error");
         assert!(Refusal::Overloaded.frame(Shape::Anthropic).starts_with(b"event: error\ndata: {"));
         assert!(Refusal::Overloaded.frame(Shape::OpenAi).starts_with(b"data: {\"error\":"));
+    }
+
+    #[test]
+    fn a_stream_of_responses_ends_with_an_event_that_goes_on_counting() {
+        let told = b"event: response.output_text.delta\ndata: {\"type\":\"x\",\"sequence_number\":41,\"delta\":\"\\\"sequence_number\\\":7\"}\n\n";
+        let frame = Refusal::Overloaded.frame_after(Shape::Responses, told);
+        let text = std::str::from_utf8(&frame).expect("a text");
+        let data: serde_json::Value =
+            serde_json::from_str(text.strip_prefix("event: error\ndata: ").expect("a named event")).expect("JSON");
+        assert_eq!((&data["type"], &data["sequence_number"]), (&json!("error"), &json!(42)));
+        assert_eq!((&data["code"], &data["error"]["code"]), (&json!("overloaded"), &json!("overloaded")));
+        assert_eq!(next_number(b""), 0);
+        assert_eq!(Refusal::Overloaded.frame_after(Shape::OpenAi, told), Refusal::Overloaded.frame(Shape::OpenAi));
     }
 
     #[test]

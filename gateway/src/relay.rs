@@ -8,6 +8,7 @@ use ledger::Hold;
 use providers::{AnswerEvent, End, Outcome, ProviderError, Shape, Told};
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
 use crate::cache::Stored;
@@ -16,7 +17,7 @@ use crate::close::{self, Settled};
 use crate::forward::Upstream;
 use crate::growth::Growth;
 use crate::refusal::{Exhausted, Refusal};
-use crate::reply::{Answered, Head, Reply};
+use crate::reply::{Answered, Flow, Head, Reply};
 
 /// Chunks that may wait for a slow client before the provider is made to wait too.
 const AHEAD: usize = 32;
@@ -32,9 +33,12 @@ pub async fn answer(app: &Arc<App>, upstream: Upstream, hold: Hold, case: Case) 
     if case.stream {
         let head = Head::of(&case, None);
         let (client, frames) = mpsc::channel(AHEAD);
+        let torn = CancellationToken::new();
+        let content_type = upstream.answer.content_type().map(str::to_owned);
+        let flow = Flow { frames, content_type, torn: torn.clone() };
         let keeper = Arc::clone(app);
-        app.tasks.spawn(async move { stream(&keeper, upstream, hold, case, client).await });
-        return Answered { head, outcome: Ok(Reply::Stream(frames)) };
+        app.tasks.spawn(async move { stream(&keeper, upstream, hold, case, client, torn).await });
+        return Answered { head, outcome: Ok(Reply::Stream(flow)) };
     }
     whole(app, upstream, hold, case).await
 }
@@ -47,7 +51,14 @@ struct Relayed {
     failure: Option<ProviderError>,
 }
 
-async fn stream(app: &Arc<App>, mut upstream: Upstream, hold: Hold, mut case: Case, client: mpsc::Sender<Bytes>) {
+async fn stream(
+    app: &Arc<App>,
+    mut upstream: Upstream,
+    hold: Hold,
+    mut case: Case,
+    client: mpsc::Sender<Bytes>,
+    torn: CancellationToken,
+) {
     let keeping = upstream.keep.is_some() || case.claim.is_some();
     let mut growth = Growth::new(hold, upstream.cover.clone());
     let Relayed { ending, end, frames, failure } =
@@ -62,17 +73,26 @@ async fn stream(app: &Arc<App>, mut upstream: Upstream, hold: Hold, mut case: Ca
             keep(app, &upstream, &case, &settled, frames, end, complete);
             closing
         }
-        None => broken_stream(ending, failure, &case).frame(shape),
+        // Sound has no words for an error: its connection is broken, lest half of it is taken for all.
+        None if upstream.answer.content_type().is_some() => {
+            torn.cancel();
+            Bytes::new()
+        }
+        None => broken_stream(ending, failure, &case).frame_after(shape, &case.last_frame),
     };
     // The call is closed: what is left is a matter of manners, and must keep nobody else waiting.
     let Upstream { meter, target, answer, .. } = upstream;
     drop((answer, case));
-    tokio::select! {
+    if last.is_empty() {
+        drop(client);
+    } else {
+        tokio::select! {
         biased;
         // The client may have left just now; then there is nobody to tell.
         _ = client.send(last) => {}
         () = tokio::time::sleep(LAST_WORD) => {}
         () = app.stop_now.cancelled() => {}
+        }
     }
     if complete {
         meter.teach(&app.calibration, &target);
@@ -90,7 +110,7 @@ async fn whole(app: &Arc<App>, mut upstream: Upstream, hold: Hold, mut case: Cas
         Some(end) => {
             let body = end.closing(None, Some(&settled.counted));
             keep(app, &upstream, &case, &settled, Some(Vec::new()), end, complete);
-            Ok(Reply::Whole(body))
+            Ok(Reply::Whole(body, upstream.answer.content_type().map(str::to_owned)))
         }
         None => Err(broken_stream(ending, failure, &case)),
     };
@@ -191,6 +211,10 @@ async fn relay(
                 if let Some(told) = &mut told {
                     told.heard(&delta.frame);
                 }
+                if case.shape == Shape::Responses {
+                    // An error that ends the stream goes on counting where it stands.
+                    case.last_frame = delta.frame.clone();
+                }
                 kept_bytes += delta.frame.len();
                 match &mut kept {
                     Some(frames) if kept_bytes <= MOST_KEPT => frames.push(delta.frame.clone()),
@@ -220,6 +244,17 @@ fn bare(case: &Case, note: &str) -> End {
                 "id": id, "type": "message", "role": "assistant", "model": model, "content": [],
                 "stop_reason": "max_tokens", "stop_sequence": null,
                 "usage": {"input_tokens": input, "output_tokens": output},
+                "alfred": note,
+            }),
+            Shape::Responses => json!({
+                "id": id, "object": "response", "created_at": created, "status": "incomplete", "error": null,
+                "incomplete_details": {"reason": "max_output_tokens"}, "model": model, "output": [],
+                "parallel_tool_calls": true, "tool_choice": "auto", "tools": [],
+                "usage": {
+                    "input_tokens": input, "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
+                    "output_tokens": output, "output_tokens_details": {"reasoning_tokens": 0},
+                    "total_tokens": input.saturating_add(output),
+                },
                 "alfred": note,
             }),
             _ => json!({
@@ -277,6 +312,7 @@ fn keep(
         end,
         counted: settled.counted,
         price: settled.price(),
+        content_type: upstream.answer.content_type().map(str::to_owned),
     });
     if let Some(keep) = upstream.keep.as_ref().filter(|_| complete) {
         app.cache.store(keep.key.clone(), Arc::clone(&stored), keep.ttl, app.clock().now());

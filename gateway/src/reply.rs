@@ -6,6 +6,7 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use ledger::{Call, Id, Money};
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
 use crate::cache::Stored;
 use crate::case::Case;
@@ -13,12 +14,21 @@ use crate::refusal::Refusal;
 
 /// An answer in the caller's shape.
 pub enum Reply {
-    /// One JSON body.
-    Whole(Bytes),
-    /// Server-sent events as they come.
-    Stream(mpsc::Receiver<Bytes>),
-    /// Server-sent events that are all at hand.
-    Recorded(Vec<Bytes>),
+    /// One body: JSON, unless it is said to be something else.
+    Whole(Bytes, Option<String>),
+    /// Server-sent events as they come, or sound.
+    Stream(Flow),
+    /// The same, all at hand.
+    Recorded(Vec<Bytes>, Option<String>),
+}
+
+/// An answer that is still coming.
+pub struct Flow {
+    pub frames: mpsc::Receiver<Bytes>,
+    /// What it is, unless server-sent events.
+    pub content_type: Option<String>,
+    /// It broke off, in a form that has no words for that: the connection says it.
+    pub torn: CancellationToken,
 }
 
 impl Reply {
@@ -27,8 +37,11 @@ impl Reply {
         let cost = price.filter(|_| stored.stream).map(|price| price.to_string());
         let closing = stored.end.closing(cost.as_deref(), Some(&stored.counted));
         match stored.stream {
-            true => Reply::Recorded(stored.frames.iter().cloned().chain([closing]).collect()),
-            false => Reply::Whole(closing),
+            true => {
+                let frames = stored.frames.iter().cloned().chain([closing]).filter(|frame| !frame.is_empty());
+                Reply::Recorded(frames.collect(), stored.content_type.clone())
+            }
+            false => Reply::Whole(closing, stored.content_type.clone()),
         }
     }
 }
@@ -105,15 +118,24 @@ impl Answered {
     pub fn into_response(self, shape: providers::Shape) -> Response<Body> {
         let mut response = match self.outcome {
             Err(refusal) => refusal.response(shape, self.head.call),
-            Ok(Reply::Whole(body)) => whole(body),
-            Ok(Reply::Stream(frames)) => {
-                let frames = futures_util::stream::unfold(frames, |mut frames| async {
-                    frames.recv().await.map(|frame| (frame, frames))
+            Ok(Reply::Whole(body, content_type)) => whole(body, content_type.as_deref()),
+            Ok(Reply::Stream(mut flow)) => {
+                let content_type = flow.content_type.take();
+                let frames = futures_util::stream::unfold(Some(flow), |flow| async {
+                    let mut flow = flow?;
+                    match flow.frames.recv().await {
+                        Some(frame) => Some((Ok(frame), Some(flow))),
+                        None if flow.torn.is_cancelled() => {
+                            Some((Err(std::io::Error::from(std::io::ErrorKind::UnexpectedEof)), None))
+                        }
+                        None => None,
+                    }
                 });
-                events(Body::from_stream(frames.map(Ok::<_, std::convert::Infallible>)))
+                flowing(Body::from_stream(frames), content_type.as_deref())
             }
-            Ok(Reply::Recorded(frames)) => {
-                events(Body::from_stream(futures_util::stream::iter(frames).map(Ok::<_, std::convert::Infallible>)))
+            Ok(Reply::Recorded(frames, content_type)) => {
+                let frames = futures_util::stream::iter(frames).map(Ok::<_, std::convert::Infallible>);
+                flowing(Body::from_stream(frames), content_type.as_deref())
             }
         };
         response.headers_mut().extend(self.head.headers);
@@ -129,17 +151,21 @@ pub fn identify(response: &mut Response<Body>, call: Id<Call>) {
     }
 }
 
-fn whole(body: Bytes) -> Response<Body> {
+fn whole(body: Bytes, content_type: Option<&str>) -> Response<Body> {
     let mut response = Response::new(Body::from(body));
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response.headers_mut().insert(header::CONTENT_TYPE, named(content_type, "application/json"));
     response
 }
 
-fn events(body: Body) -> Response<Body> {
+fn named(content_type: Option<&str>, usual: &'static str) -> HeaderValue {
+    content_type.and_then(|it| HeaderValue::from_str(it).ok()).unwrap_or(HeaderValue::from_static(usual))
+}
+
+fn flowing(body: Body, content_type: Option<&str>) -> Response<Body> {
     let mut response = Response::new(body);
     *response.status_mut() = StatusCode::OK;
     let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8"));
+    headers.insert(header::CONTENT_TYPE, named(content_type, "text/event-stream; charset=utf-8"));
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     // Proxies that buffer would undo the streaming.
     headers.insert("x-accel-buffering", HeaderValue::from_static("no"));

@@ -59,6 +59,7 @@ pub(crate) enum DialectName {
     Openai,
     Azure,
     Anthropic,
+    Bedrock,
     Cohere,
     Gemini,
     Sim,
@@ -153,6 +154,16 @@ pub struct Quirks {
     pub no_stream_options: bool,
     /// It takes OpenAI's Responses as they are, at `/responses`.
     pub serves_responses: bool,
+    /// It refuses OpenAI's hints: `user`, `safety_identifier`, `prompt_cache_key`…
+    pub no_hints: bool,
+    /// It calls `seed` `random_seed`.
+    pub seed_is_random_seed: bool,
+    /// It knows no `developer`: they are the `system`.
+    pub no_developer_role: bool,
+    /// It refuses what earlier answers said beside their content: reasoning, annotations, empty members.
+    pub no_reasoning_history: bool,
+    /// Ids of tool calls must be nine letters and digits.
+    pub short_call_ids: bool,
 }
 
 fn yes() -> bool {

@@ -9,6 +9,7 @@ use url::Url;
 
 use crate::abilities::Ability;
 use crate::anthropic::AnthropicDialect;
+use crate::bedrock::{self, BedrockDialect};
 use crate::catalog::{self, Auth, CatalogPrice, DialectName, Gap, Model, Provider, Quirks, Tokenizer};
 use crate::cohere::CohereDialect;
 use crate::config::{ConfiguredModel, Fault, ProviderConfig};
@@ -195,7 +196,10 @@ impl Configured {
             provider: self.id.clone(),
             model: model.id.clone(),
             upstream_id: None,
-            region: self.region.clone(),
+            region: match self.entry.dialect {
+                DialectName::Bedrock if bedrock::place::is_everywhere(&model.id) => "global".to_owned(),
+                _ => self.region.clone(),
+            },
             max_output: model.max_output,
             context: model.context,
             price: model.price.clone(),
@@ -249,7 +253,14 @@ fn configure(
     }
     let built_in = entry.dialect == DialectName::Sim;
     let mut base_url = None;
-    match config.base_url.as_ref().or(entry.base_url.as_ref()) {
+    let amazons = (entry.dialect == DialectName::Bedrock).then(|| bedrock::place::region(&config.settings));
+    if amazons == Some(None) {
+        let setting = bedrock::place::SETTING;
+        faults.push(Fault::new(format!("{path}.settings.{setting}"), "no region, such as eu-central-1".to_owned()));
+    }
+    let amazons = amazons.flatten();
+    let regional = amazons.map(bedrock::place::base_url);
+    match config.base_url.as_ref().or(regional.as_ref()).or(entry.base_url.as_ref()) {
         _ if built_in => {}
         None => faults.push(Fault::new(format!("{path}.base_url"), format!("provider {id} needs a base_url"))),
         Some(text) => match catalog::filled(text, &config.settings).map(|it| Url::parse(&it)) {
@@ -275,6 +286,18 @@ fn configure(
             Ok(Ok(url)) => base_url = Some(url),
         },
     }
+    let mut aws = None;
+    match &config.aws {
+        Some(_) if entry.dialect != DialectName::Bedrock || config.api_key.is_some() => faults.push(Fault::new(
+            format!("{path}.aws"),
+            format!("provider {id} signs nothing with them: they are for bedrock, where there is no api_key"),
+        )),
+        Some(source) => match credentials::read_aws(id, &format!("{path}.aws"), source, env) {
+            Ok(keys) => aws = Some(keys),
+            Err(found) => faults.extend(found),
+        },
+        None => {}
+    }
     let tokens = credentials::tokens(path, config, env).unwrap_or_else(|fault| {
         faults.push(fault);
         None
@@ -285,7 +308,10 @@ fn configure(
             Ok(secret) => key = Some(secret),
             Err(fault) => faults.push(fault),
         },
-        None if entry.keyless || config.google.is_some() || config.entra.is_some() => {}
+        None if entry.keyless || config.aws.is_some() || config.google.is_some() || config.entra.is_some() => {}
+        None if entry.dialect == DialectName::Bedrock => {
+            faults.push(Fault::new(format!("{path}.aws"), format!("provider {id} {}", bedrock::place::NEEDS)));
+        }
         None => faults.push(Fault::new(
             format!("{path}.api_key"),
             format!(
@@ -308,12 +334,17 @@ fn configure(
         DialectName::Openai | DialectName::Sim => Box::new(OpenAiDialect),
         DialectName::Azure => Box::new(AzureDialect),
         DialectName::Anthropic => Box::new(AnthropicDialect),
+        DialectName::Bedrock => Box::new(BedrockDialect),
         DialectName::Cohere => Box::new(CohereDialect),
         DialectName::Gemini => Box::new(GeminiDialect),
     };
     Ok(Configured {
         id: id.clone(),
-        region: config.region.clone().unwrap_or_else(|| entry.region.clone()),
+        region: match (&config.region, amazons) {
+            (Some(said), _) => said.clone(),
+            (None, Some(region)) => bedrock::place::label(region).to_owned(),
+            (None, None) => entry.region.clone(),
+        },
         entry: entry.clone(),
         wire: Arc::new(Wire {
             dialect,
@@ -323,7 +354,7 @@ fn configure(
             auth: entry.auth,
             headers,
             settings: config.settings.clone(),
-            aws: None,
+            aws,
         }),
     })
 }
@@ -433,6 +464,21 @@ mod tests {
         check(&["{ id: a, kind: azure, api_key: { env: K } }"], &["providers[0].base_url"]);
         check(&["{ id: \"a/b\", kind: vllm, base_url: \"ftp://x\" }"], &["providers[0].id", "providers[0].base_url"]);
         check(&["{ id: a, kind: vllm, base_url: \"http://u:p@x/\" }"], &["providers[0].base_url"]);
+        let bedrock = |more: &str| format!("{{ id: a, kind: bedrock, {more} }}");
+        let keys = "access_key_id: { env: K }, secret_access_key: { env: K }";
+        for (more, expected) in [
+            ("headers: {}".to_owned(), &["providers[0].aws"][..]),
+            ("aws: { access_key_id: { env: K } }".to_owned(), &["providers[0].aws.secret_access_key"]),
+            (
+                "aws: { access_key_id: { file: /nowhere }, secret_access_key: { env: UNSET } }".to_owned(),
+                &["providers[0].aws.access_key_id.file", "providers[0].aws.secret_access_key.env"],
+            ),
+            (format!("api_key: {{ env: K }}, aws: {{ {keys} }}"), &["providers[0].aws"]),
+            (format!("settings: {{ aws_region: eu }}, aws: {{ {keys} }}"), &["providers[0].settings.aws_region"]),
+        ] {
+            check(&[&bedrock(&more)], expected);
+        }
+        check(&[&format!("{{ id: a, kind: vllm, base_url: \"http://x\", aws: {{ {keys} }} }}")], &["providers[0].aws"]);
         check(&["{ id: a, kind: vllm, headers: { \"a b\": x } }"], &["providers[0].headers.a b"]);
     }
 
@@ -471,6 +517,25 @@ mod tests {
         let newer = fleet.target("openai/o9-next").unwrap();
         assert!(newer.quirks.needs_max_completion_tokens && newer.hidden_output && newer.tokenizer == Tokenizer::O200k);
         assert!(!fleet.target("openai/chatgpt-4o-latest").unwrap().quirks.needs_max_completion_tokens);
+    }
+
+    #[test]
+    fn bedrock_is_where_its_region_is_but_a_global_profile_is_everywhere() {
+        let keys = "aws: { access_key_id: { env: K }, secret_access_key: { env: K }, session_token: { env: K } }";
+        let check = |more: &str, model: &str, region: &str, host: &str| {
+            let fleet = build(&[&format!("{{ id: b, kind: bedrock, {more} }}")]).unwrap();
+            let target = fleet.target(&format!("b/{model}")).unwrap();
+            assert_eq!(&*target.region, region, "{more} {model}");
+            assert_eq!(target.wire.base_url.as_ref().and_then(Url::host_str), Some(host));
+            assert!(target.wire.aws.is_some() != target.wire.key.is_some());
+        };
+        let usual = "bedrock-runtime.us-east-1.amazonaws.com";
+        let eu = format!("settings: {{ aws_region: eu-central-1 }}, {keys}");
+        check(keys, "amazon.nova-lite-v1:0", "us", usual);
+        check("api_key: { env: K }", "us.x", "us", usual);
+        check(&eu, "eu.amazon.nova-lite-v1:0", "eu", "bedrock-runtime.eu-central-1.amazonaws.com");
+        check(&eu, "global.amazon.nova-2-lite-v1:0", "global", "bedrock-runtime.eu-central-1.amazonaws.com");
+        check(&format!("region: de, base_url: \"http://proxy/\", {eu}"), "x", "de", "proxy");
     }
 
     #[test]

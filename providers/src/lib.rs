@@ -5,6 +5,7 @@
 
 mod abilities;
 mod anthropic;
+mod bedrock;
 mod calibration;
 mod canonical;
 mod catalog;
@@ -30,6 +31,7 @@ mod send;
 mod sim;
 mod splice;
 mod sse;
+mod tasks;
 mod tokens;
 mod told;
 mod translate;
@@ -37,7 +39,7 @@ mod translate;
 pub use abilities::Ability;
 pub use calibration::{Calibration, Ratio};
 pub use catalog::{Auth, CatalogPrice, CatalogTier, Quirks, Tokenizer, check_catalog, known_providers};
-pub use config::{ConfiguredModel, EntraConfig, Fault, GoogleConfig, KeySource, ProviderConfig};
+pub use config::{AwsSource, ConfiguredModel, EntraConfig, Fault, GoogleConfig, KeySource, ProviderConfig};
 pub use counter::Counter;
 pub use credentials::{AwsKeys, Secret};
 pub use dialect::{Aim, Decoder, Dialect, Finish, HttpRequest, Outlet, Unsupported};

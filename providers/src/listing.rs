@@ -93,7 +93,9 @@ pub fn compare(known: &[&Arc<Target>], listed: &[ListedModel]) -> Comparison {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Fleet, ProviderConfig};
+    use crate::anthropic::AnthropicDialect;
+    use crate::openai::OpenAiDialect;
+    use crate::{Aim, Dialect, Fleet, ProviderConfig, Quirks};
 
     fn listed(id: &str, context: Option<u64>, max_output: Option<u64>) -> ListedModel {
         ListedModel { id: id.to_owned(), context, max_output }
@@ -123,6 +125,18 @@ mod tests {
         for no_list in ["{}", "", "<html>", r#"{"data":{"a":1}}"#, "7"] {
             assert_eq!(read(no_list.as_bytes()), None, "{no_list}");
         }
+    }
+
+    #[test]
+    fn each_dialect_asks_in_its_own_way() {
+        let (url, quirks) = (url::Url::parse("https://a.test/v1?x=1").unwrap(), Quirks::default());
+        let aim = Aim::at(&url, "", 0, &quirks);
+        let openai = OpenAiDialect.list_models(&aim).unwrap().unwrap();
+        assert_eq!((openai.url.as_str(), openai.method.as_str()), ("https://a.test/v1/models?x=1", "GET"));
+        assert!(openai.body.is_empty() && openai.headers.is_empty(), "{:?}", openai.headers);
+        let anthropic = AnthropicDialect.list_models(&aim).unwrap().unwrap();
+        assert_eq!(anthropic.url.query(), Some("x=1&limit=1000"), "all on one page");
+        assert!(anthropic.headers.contains_key("anthropic-version"));
     }
 
     #[test]

@@ -137,7 +137,10 @@ impl Outbound {
     async fn simulate(&self, target: &Arc<Target>, asked: Asked<'_>) -> Result<Answer, ProviderError> {
         let nowhere = Url::parse("http://sim.invalid/v1").expect("an address");
         let encoded = target.dialect().encode(asked.sent, &target.aim(&nowhere, asked.cap, SystemTime::UNIX_EPOCH))?;
-        let script = sim::answer(&target.model, &encoded.body);
+        let script = match asked.sent.shape().is_chat() {
+            true => sim::answer(&target.model, &encoded.body),
+            false => sim::answer_task(&target.model, asked.sent),
+        };
         if script.ending == sim::Ending::Silent {
             tokio::time::sleep(asked.patience).await;
             return Err(ProviderError::new(Class::Timeout, "the provider did not begin to answer in time"));

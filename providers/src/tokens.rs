@@ -74,20 +74,26 @@ impl Target {
         let bound = match self.tokenizer {
             Tokenizer::O200k | Tokenizer::Cl100k => {
                 let text = counted(self.tokenizer, request).bound();
-                text + view.other_bytes + view.messages * FRAME_PER_MESSAGE + view.tools * FRAME_PER_TOOL + FRAME
+                let given = view.asked.tokens + crate::tasks::unwritten_input(request);
+                text + given
+                    + view.other_bytes
+                    + view.messages * FRAME_PER_MESSAGE
+                    + view.tools * FRAME_PER_TOOL
+                    + FRAME
             }
             // A token is never less than a byte of the text it stands for, and JSON never writes a text in fewer bytes.
             Tokenizer::None => {
                 let tools = if view.tools > 0 { FOREIGN_TOOLS } else { 0 };
                 let bytes = (request.body().len() as u64).saturating_sub(view.image_bytes);
-                bytes + view.messages * FOREIGN_PER_MESSAGE + tools + FOREIGN_FRAME
+                let unwritten = crate::tasks::unwritten_input(request);
+                bytes + unwritten + view.messages * FOREIGN_PER_MESSAGE + tools + FOREIGN_FRAME
             }
         };
         let bound = bound.saturating_add(images);
         match self.context {
             _ if view.features.documents => self.context.unwrap_or(UNKNOWN_FILES.max(bound)),
-            // No provider bills more input than the model can take.
-            Some(context) => bound.min(context),
+            // No provider bills more input than the model can take, each time.
+            Some(context) => bound.min(context.saturating_mul(view.asked.inputs.max(1))),
             None => bound,
         }
     }
@@ -113,7 +119,8 @@ impl Tokenizer {
 pub(crate) fn estimate_input(tokenizer: Tokenizer, request: &ModelRequest, image_tokens: Option<u64>) -> u64 {
     let view = request.view();
     let images = view.features.image_count * image_tokens.unwrap_or(USUAL_IMAGE).min(USUAL_IMAGE);
-    counted(tokenizer, request).estimate() + view.messages * FRAME_PER_MESSAGE + 3 + images
+    let frame = if request.shape().is_chat() { 3 } else { view.asked.tokens };
+    counted(tokenizer, request).estimate() + view.messages * FRAME_PER_MESSAGE + frame + images
 }
 
 /// The best estimate for one text.
@@ -145,7 +152,12 @@ fn counted(tokenizer: Tokenizer, request: &ModelRequest) -> Count {
         let mut count = Count::default();
         let mut left = EXACT_BYTES;
         request.raw_texts().for_each(|text| count_text(tokenizer, &text, &mut left, &mut count));
-        for name in ["tools", "functions", "response_format", "output_config", "text"] {
+        // Of a one-shot task these are settings, if anything.
+        let schemas: &[&str] = match request.shape().is_chat() {
+            true => &["tools", "functions", "response_format", "output_config", "text"],
+            false => &[],
+        };
+        for name in schemas {
             request.member(name).into_iter().for_each(|json| count_text(tokenizer, json, &mut left, &mut count));
         }
         count

@@ -131,7 +131,15 @@ mod tests {
     fn answer(bytes: usize) -> Arc<Stored> {
         let end = End::new(None, |_, _| Bytes::new());
         let frames = vec![Bytes::from(vec![b'x'; bytes])];
-        Arc::new(Stored { target: "sim/a".into(), stream: true, frames, end, counted: Usage::default(), price: None })
+        Arc::new(Stored {
+            target: "sim/a".into(),
+            stream: true,
+            frames,
+            end,
+            counted: Usage::default(),
+            price: None,
+            content_type: None,
+        })
     }
 
     fn consistent(exact: &Exact) {

@@ -48,6 +48,8 @@ pub struct Stored {
     pub counted: Usage,
     /// What the first client was charged, if it was known.
     pub price: Option<Money>,
+    /// What it is, where it is neither JSON nor an event stream.
+    pub content_type: Option<String>,
 }
 
 /// What an entry takes beside its bytes: maps, pointers, lists. Rather too much than too little.
@@ -105,8 +107,15 @@ mod tests {
         let buffer = Bytes::from(vec![b'x'; 100_000]);
         let frames: Vec<Bytes> = vec![buffer.slice(0..10), Bytes::new(), buffer.slice(500..530)];
         let end = End::new(None, |_, _| Bytes::from_static(b"data: [DONE]\n\n"));
-        let stored =
-            Stored { target: "sim/a".into(), stream: true, frames, end, counted: Usage::default(), price: None };
+        let stored = Stored {
+            target: "sim/a".into(),
+            stream: true,
+            frames,
+            end,
+            counted: Usage::default(),
+            price: None,
+            content_type: None,
+        };
         let compact = stored.compact();
         assert_eq!(compact.frames, stored.frames);
         assert_eq!(compact.weight(), stored.weight());
@@ -126,6 +135,7 @@ mod tests {
             end,
             counted: Usage::default(),
             price: None,
+            content_type: None,
         };
         let ttl = Duration::from_secs(60);
         cache.store(PartitionKey::new("org_a", "p1", [1; 32]), Arc::new(stored), ttl, now);

@@ -28,6 +28,33 @@ pub async fn messages(State(app): State<Arc<App>>, peer: ConnectInfo<SocketAddr>
     take(app, Shape::Anthropic, "messages", peer, request).await
 }
 
+/// A path of one-shot tasks: its shape, and what receipts call it.
+macro_rules! task {
+    ($name:ident, $shape:ident, $kind:literal) => {
+        pub async fn $name(
+            State(app): State<Arc<App>>,
+            peer: ConnectInfo<SocketAddr>,
+            request: Request,
+        ) -> Response<Body> {
+            take(app, Shape::$shape, $kind, peer, request).await
+        }
+    };
+}
+
+task!(completions, Completions, "completions");
+task!(embeddings, Embeddings, "embeddings");
+task!(moderations, Moderations, "moderations");
+task!(images, Images, "images.generations");
+task!(image_edits, ImageEdits, "images.edits");
+task!(speech, Speech, "audio.speech");
+task!(transcriptions, Transcriptions, "audio.transcriptions");
+task!(translations, Translations, "audio.translations");
+task!(rerank, Rerank, "rerank");
+
+pub async fn responses(State(app): State<Arc<App>>, peer: ConnectInfo<SocketAddr>, request: Request) -> Response<Body> {
+    take(app, Shape::Responses, "responses", peer, request).await
+}
+
 /// Runs the call in a task of its own, so that a client that leaves cannot cancel it between reserve and close.
 async fn take(
     app: Arc<App>,

@@ -27,6 +27,18 @@ pub fn router(app: Arc<App>, admin: Router) -> Router {
     Router::new()
         .route("/v1/chat/completions", post(calls::chat_completions).fallback(wrong_method))
         .route("/v1/messages", post(calls::messages).fallback(wrong_method))
+        .route("/v1/completions", post(calls::completions).fallback(wrong_method))
+        .route("/v1/embeddings", post(calls::embeddings).fallback(wrong_method))
+        .route("/v1/moderations", post(calls::moderations).fallback(wrong_method))
+        .route("/v1/images/generations", post(calls::images).fallback(wrong_method))
+        .route("/v1/images/edits", post(calls::image_edits).fallback(wrong_method))
+        .route("/v1/audio/speech", post(calls::speech).fallback(wrong_method))
+        .route("/v1/audio/transcriptions", post(calls::transcriptions).fallback(wrong_method))
+        .route("/v1/audio/translations", post(calls::translations).fallback(wrong_method))
+        .route("/v1/rerank", post(calls::rerank).fallback(wrong_method))
+        .route("/v2/rerank", post(calls::rerank).fallback(wrong_method))
+        .route("/v1/responses", post(calls::responses).fallback(wrong_method))
+        .route("/v1/responses/{*rest}", any(stored_response))
         .route("/v1/models", get(models::list).fallback(wrong_method))
         .route("/v1/models/{*id}", get(models::one).fallback(wrong_method))
         // Whatever else begins like a provider's path is refused, never forwarded: it could not be metered.
@@ -47,6 +59,14 @@ async fn unknown_route(State(app): State<Arc<App>>, request: Request) -> Respons
     refused(&app, shape_of(&request), &Refusal::UnknownRoute)
 }
 
+/// Answers are read, cancelled and deleted where they are stored, which is not here. What else lies below is not served.
+async fn stored_response(State(app): State<Arc<App>>, request: Request) -> Response<Body> {
+    let path = request.uri().path();
+    let other = ["/input_tokens", "/compact"].iter().any(|it| path.trim_end_matches('/').ends_with(it));
+    let refusal = if other { Refusal::UnknownRoute } else { Refusal::NotStored };
+    refused(&app, Shape::Responses, &refusal)
+}
+
 async fn wrong_method(State(app): State<Arc<App>>, request: Request) -> Response<Body> {
     refused(&app, shape_of(&request), &Refusal::WrongMethod)
 }
@@ -55,6 +75,7 @@ async fn wrong_method(State(app): State<Arc<App>>, request: Request) -> Response
 fn shape_of(request: &Request) -> Shape {
     match request.uri().path() {
         path if path.starts_with("/v1/messages") => Shape::Anthropic,
+        path if path.starts_with("/v1/responses") => Shape::Responses,
         path if path.starts_with("/v1beta/") => Shape::Gemini,
         _ => Shape::OpenAi,
     }

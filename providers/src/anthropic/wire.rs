@@ -104,7 +104,7 @@ pub(super) fn finish_reason(stop_reason: &str) -> &'static str {
 /// Anthropic's word for OpenAI's. Some servers say `stop` after tool calls; the calls decide.
 pub(super) fn stop_reason(finish_reason: Option<&str>, called_tools: bool) -> &'static str {
     match finish_reason {
-        Some("length") => "max_tokens",
+        Some("length" | "model_length") => "max_tokens",
         Some("content_filter") => "refusal",
         Some("tool_calls" | "function_call") => "tool_use",
         _ if called_tools => "tool_use",

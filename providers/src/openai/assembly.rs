@@ -5,6 +5,7 @@
 
 use serde_json::value::RawValue;
 
+use super::parts;
 use crate::gather::Assembly;
 use crate::merge::{Members, Node, Raw, Rules};
 use crate::sse::SseEvent;
@@ -33,7 +34,9 @@ pub(crate) struct CompletionAssembly {
 
 impl Assembly for CompletionAssembly {
     fn event(&mut self, event: &SseEvent) {
-        let Ok(Raw(members)) = serde_json::from_str::<Raw<'_>>(&event.data) else { return };
+        let flat = parts::flattened(&event.data);
+        let data = flat.as_deref().unwrap_or(&event.data);
+        let Ok(Raw(members)) = serde_json::from_str::<Raw<'_>>(data) else { return };
         for (name, value) in members {
             match &*name {
                 "object" => self.answer.set("object", Node::Text("chat.completion".to_owned())),

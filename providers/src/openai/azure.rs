@@ -12,6 +12,7 @@ use http::HeaderMap;
 use url::Url;
 
 use super::OpenAiDialect;
+use crate::catalog::Quirks;
 use crate::dialect::{Aim, Decoder, Dialect, HttpRequest, Unsupported};
 use crate::error::ProviderError;
 use crate::gather::Assembly;
@@ -31,7 +32,10 @@ impl Dialect for AzureDialect {
 
     fn encode(&self, request: &ModelRequest, aim: &Aim<'_>) -> Result<HttpRequest, Unsupported> {
         let base_url = address(aim);
-        OpenAiDialect.encode(request, &Aim { base_url: &base_url, ..*aim })
+        // Deployments of a dated version have no Responses; the v1 surface has.
+        let serves_responses = aim.quirks.serves_responses && base_url.path().ends_with("/v1");
+        let quirks = Quirks { serves_responses, ..*aim.quirks };
+        OpenAiDialect.encode(request, &Aim { base_url: &base_url, quirks: &quirks, ..*aim })
     }
 
     fn decoder(&self, request: &ModelRequest, content_type: &str) -> Box<dyn Decoder> {
@@ -69,7 +73,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::catalog::{Auth, Quirks};
+    use crate::catalog::Auth;
     use crate::credentials::Secret;
     use crate::error::{Class, Retry};
 

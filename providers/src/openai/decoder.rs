@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
-use super::{explain, usage, wire};
+use super::{explain, parts, usage, wire};
 use crate::dialect::{Decoder, Finish, Outlet, outlet};
 use crate::error::{Class, ProviderError};
 use crate::request::{AnswerEvent, Delta, ModelRequest, Shape};
@@ -49,7 +49,7 @@ impl OpenAiDecoder {
             is_whole: false,
             mode: Mode::Unknown,
             answer: Reading {
-                openai_caller: request.shape() == Shape::OpenAi,
+                openai_caller: matches!(request.shape(), Shape::OpenAi | Shape::Completions),
                 wants_usage: request.wants_usage(),
                 outlet: Some(outlet(request)),
                 finish: Finish::default(),
@@ -148,6 +148,8 @@ impl Reading {
     }
 
     fn chunk(&mut self, payload: &str, out: &mut Vec<AnswerEvent>) -> Result<(), ProviderError> {
+        let flat = parts::flattened(payload);
+        let payload = flat.as_deref().unwrap_or(payload);
         let chunk: wire::Answer<'_> = serde_json::from_str(payload)
             .map_err(|_| ProviderError::broken("a chunk of the provider's stream cannot be read"))?;
         if let Some(error) = chunk.error() {
@@ -201,6 +203,8 @@ impl Reading {
     fn whole(&mut self, body: Bytes, as_stream: bool, out: &mut Vec<AnswerEvent>) -> Result<(), ProviderError> {
         let unreadable = || ProviderError::broken("the provider's answer cannot be read");
         let text = std::str::from_utf8(&body).map_err(|_| unreadable())?;
+        let flat = parts::flattened(text);
+        let text = flat.as_deref().unwrap_or(text);
         let answer: wire::Answer<'_> = serde_json::from_str(text).map_err(|_| unreadable())?;
         if let Some(error) = answer.error() {
             return Err(explain::in_answer(error));
@@ -218,7 +222,8 @@ impl Reading {
         out.push(AnswerEvent::Delta(Delta { frame: Bytes::new(), texts: answer.texts(), content: true }));
         out.extend(finish.usage.map(AnswerEvent::Usage));
         let outlet = self.outlet.take().expect("ends once");
-        out.push(AnswerEvent::End(outlet.whole(body.clone(), finish)?));
+        let body = flat.clone().map_or_else(|| body.clone(), Bytes::from);
+        out.push(AnswerEvent::End(outlet.whole(body, finish)?));
         Ok(())
     }
 }
@@ -226,9 +231,14 @@ impl Reading {
 /// A whole answer as one chunk, for a server that answered JSON where a stream was asked for.
 fn as_chunk(body: &str) -> Option<String> {
     let mut answer: Map<String, Value> = serde_json::from_str(body).ok()?;
-    answer.insert("object".to_owned(), json!("chat.completion.chunk"));
+    if answer.get("object").is_none_or(|it| it != "text_completion") {
+        answer.insert("object".to_owned(), json!("chat.completion.chunk"));
+    }
     for choice in answer.get_mut("choices")?.as_array_mut()? {
         let choice = choice.as_object_mut()?;
+        if choice.contains_key("text") {
+            continue; // a completion of old: the same whole and streamed
+        }
         let mut said = choice.remove("message").unwrap_or(json!({}));
         for (i, call) in said.get_mut("tool_calls").and_then(Value::as_array_mut).into_iter().flatten().enumerate() {
             call.as_object_mut()?.insert("index".to_owned(), json!(i));

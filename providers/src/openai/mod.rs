@@ -4,12 +4,15 @@ mod assembly;
 mod azure;
 mod decoder;
 mod explain;
+mod history;
 mod outlet;
+mod parts;
 mod usage;
 mod wire;
 
 use http::{HeaderMap, Method};
 
+use crate::catalog::Quirks;
 use crate::dialect::{Aim, Decoder, Dialect, HttpRequest, Unsupported};
 use crate::error::ProviderError;
 use crate::gather::Assembly;
@@ -40,6 +43,9 @@ impl Dialect for OpenAiDialect {
     }
 
     fn encode(&self, request: &ModelRequest, aim: &Aim<'_>) -> Result<HttpRequest, Unsupported> {
+        if !request.shape().is_chat() {
+            return crate::tasks::encode(request, aim);
+        }
         // What cannot be metered is refused, never forwarded.
         if let Some(name) = request.features().surcharge {
             return Err(Unsupported::at(
@@ -51,13 +57,16 @@ impl Dialect for OpenAiDialect {
             return responses::encode(request, aim);
         }
         let body = match request.shape() {
-            Shape::OpenAi => splice(request, aim),
-            _ => splice(&plain(&*as_chat(request)?)?, aim),
+            Shape::OpenAi => spliced(request, aim),
+            _ => spliced(&plain(&*as_chat(request)?)?, aim),
         };
         Ok(HttpRequest { method: Method::POST, url: aim.url("chat/completions"), headers: aim.header_map()?, body })
     }
 
     fn decoder(&self, request: &ModelRequest, content_type: &str) -> Box<dyn Decoder> {
+        if !request.shape().is_capped() {
+            return crate::tasks::decoder(request, content_type);
+        }
         let chat = Box::new(decoder::OpenAiDecoder::new(request, content_type));
         if request.shape() == Shape::Responses { responses::decoder(request, chat) } else { chat }
     }
@@ -68,13 +77,15 @@ impl Dialect for OpenAiDialect {
 }
 
 /// Model, cap, stream options; the gateway's own members out. All other bytes stay.
-fn splice(request: &ModelRequest, aim: &Aim<'_>) -> bytes::Bytes {
+pub(crate) fn spliced(request: &ModelRequest, aim: &Aim<'_>) -> bytes::Bytes {
     let view = request.view();
     let mut splice = Splice::new(request);
     splice.set("model", &json::quote(aim.model));
     splice.remove("fallbacks");
 
-    let newer = if aim.quirks.needs_max_completion_tokens {
+    let newer = if request.shape() == Shape::Completions {
+        false
+    } else if aim.quirks.needs_max_completion_tokens {
         true
     } else {
         !aim.quirks.needs_max_tokens && view.max_completion_tokens.is_some()
@@ -84,6 +95,7 @@ fn splice(request: &ModelRequest, aim: &Aim<'_>) -> bytes::Bytes {
     let least = request.max_output().map_or(aim.cap, |asked| asked.min(aim.cap));
     splice.set(cap, &least.to_string());
     splice.remove(other);
+    other_words(&mut splice, request, aim.quirks);
 
     if !request.stream() {
         return splice.finish();
@@ -104,6 +116,45 @@ fn splice(request: &ModelRequest, aim: &Aim<'_>) -> bytes::Bytes {
         }
     }
     splice.finish()
+}
+
+/// Hints, of which no answer depends, with the values that say nothing; none: any.
+const HINTS: [(&str, Option<&[&str]>); 9] = [
+    ("user", None),
+    ("safety_identifier", None),
+    ("prompt_cache_key", None),
+    ("prompt_cache_options", None),
+    ("prompt_cache_retention", None),
+    ("store", Some(&["false"])),
+    ("logit_bias", Some(&["{}"])),
+    ("service_tier", Some(&["\"auto\"", "\"default\""])),
+    ("verbosity", Some(&["\"medium\""])),
+];
+
+/// What the target says or refuses otherwise than OpenAI.
+fn other_words(splice: &mut Splice<'_>, request: &ModelRequest, quirks: &Quirks) {
+    if quirks.no_hints {
+        for (name, harmless) in HINTS {
+            // A member that is null asks for nothing.
+            let said = request.member(name);
+            if said.is_none_or(|said| harmless.is_none_or(|harmless| harmless.contains(&said))) {
+                splice.remove(name);
+            }
+        }
+    }
+    if quirks.seed_is_random_seed {
+        if let (Some(seed), None) = (request.member("seed"), request.member("random_seed")) {
+            splice.set("random_seed", seed);
+        }
+        splice.remove("seed");
+    }
+    if history::may_edit(quirks)
+        && let Some(messages) = request.view().members.iter().find(|it| it.name == "messages")
+    {
+        for (span, text) in history::edits(request.text(), messages.value.clone(), quirks) {
+            splice.inside(span, &text);
+        }
+    }
 }
 
 #[cfg(test)]

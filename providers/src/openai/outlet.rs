@@ -57,8 +57,10 @@ impl Outlet for OpenAiOutlet {
 /// if it was counted, the terminator.
 pub(crate) fn cut(chunk: &str, open: &[u64], note: &str, counted: Option<&Usage>, cost: Option<&str>) -> Bytes {
     let envelope = envelope(chunk);
+    let of_old = wire::member(chunk, "object") == Some("\"text_completion\"");
+    let empty = if of_old { "\"text\":\"\",\"logprobs\":null" } else { "\"delta\":{}" };
     let choices: Vec<String> =
-        open.iter().map(|index| format!("{{\"index\":{index},\"delta\":{{}},\"finish_reason\":\"length\"}}")).collect();
+        open.iter().map(|index| format!("{{\"index\":{index},{empty},\"finish_reason\":\"length\"}}")).collect();
     let last = wire::with(&envelope, "choices", &format!("[{}]", choices.join(",")));
     let last = wire::with(&last, "alfred", note);
     let mut out = SseEvent { event: String::new(), data: last }.frame();

@@ -31,6 +31,11 @@ const PLAIN: Quirks = Quirks {
     needs_max_tokens: false,
     no_stream_options: false,
     serves_responses: false,
+    no_hints: false,
+    seed_is_random_seed: false,
+    no_developer_role: false,
+    no_reasoning_history: false,
+    short_call_ids: false,
 };
 const NEWER: Quirks = Quirks { needs_max_completion_tokens: true, ..PLAIN };
 const OLDER: Quirks = Quirks { needs_max_tokens: true, no_stream_options: true, ..PLAIN };
@@ -106,6 +111,46 @@ fn a_stream_asks_for_usage_in_every_way_it_can_be_asked() {
     check(r#","stream_options":{"include_usage" : true}"#, r#","stream_options":{"include_usage" : true}"#);
     let asked = r#"{"model":"a","max_tokens":1,"messages":[],"stream":true,"stream_options":{"include_usage":true}}"#;
     check_encode(OLDER, asked, r#"{"model":"real","max_tokens":1,"messages":[],"stream":true}"#);
+}
+
+#[test]
+fn a_seed_is_called_what_the_target_calls_it() {
+    let quirks = Quirks { seed_is_random_seed: true, ..PLAIN };
+    let check = |given: &str, expected: &str| {
+        let body = |rest: &str| format!(r#"{{"model":"real","max_tokens":1,"messages":[]{rest}}}"#);
+        check_encode(quirks, &body(given), &body(expected));
+    };
+    check(r#","seed":7"#, r#","random_seed":7"#);
+    check(r#","seed":7,"random_seed":8"#, r#","random_seed":8"#);
+    check(r#","seed":null"#, "");
+    check_encode(
+        PLAIN,
+        r#"{"seed":7,"model":"a","max_tokens":1,"messages":[]}"#,
+        r#"{"seed":7,"model":"real","max_tokens":1,"messages":[]}"#,
+    );
+}
+
+#[test]
+fn hints_are_kept_from_a_target_that_refuses_them() {
+    let quirks = Quirks { no_hints: true, ..PLAIN };
+    let hints =
+        r#""user":"u","safety_identifier":"s","prompt_cache_key":"k","store":false,"verbosity":null,"logit_bias":{},"#;
+    let body = |hints: &str| format!(r#"{{{hints}"model":"real","max_tokens":1,"messages":[],"prefix":1}}"#);
+    check_encode(quirks, &body(hints), &body(""));
+    check_encode(PLAIN, &body(hints), &body(hints));
+    // What would change the answer stays, for the target to refuse.
+    let kept = r#""store":true,"verbosity":"low","logit_bias":{"1":2},"#;
+    check_encode(quirks, &body(kept), &body(kept));
+}
+
+#[test]
+fn messages_are_told_as_the_target_wants_them() {
+    let quirks = Quirks { no_developer_role: true, no_reasoning_history: true, ..PLAIN };
+    check_encode(
+        quirks,
+        r#"{"messages":[{"role":"developer","content":"d"},{"role":"assistant","content":"a","reasoning_content":"r","refusal":null}],"fallbacks":[],"model":"a","max_tokens":1}"#,
+        r#"{"messages":[{"role":"system","content":"d"},{"role":"assistant","content":"a"}],"model":"real","max_tokens":1}"#,
+    );
 }
 
 #[test]
@@ -330,12 +375,40 @@ fn azures_first_chunk_has_no_choices_and_what_its_filters_found_passes() {
     assert_eq!(see(WHOLE, "application/json", &[whole.as_bytes()]).wire, whole);
 }
 
+const MISTRAL: &str = include_str!("../../testdata/mistral.sse");
+
+#[test]
+fn content_that_comes_in_parts_is_told_as_a_text_and_what_was_thought() {
+    let seen = sse(MISTRAL, ASKS);
+    assert_eq!((seen.usage, seen.reason.as_deref(), seen.failed), (usage(20, 0, 30), Some("tool_calls"), None));
+    assert!(!seen.wire.contains("\"content\":["), "{}", seen.wire);
+    assert_eq!(seen.wire.matches("reasoning_content").count(), 2);
+    // The same, gathered for a caller who wants JSON.
+    let request = parse(Shape::OpenAi, WHOLE);
+    let mut gather = crate::gather::gather(&OpenAiDialect, &request, &request.streamed(), "text/event-stream").unwrap();
+    let mut events = Vec::new();
+    gather.feed(MISTRAL.as_bytes(), &mut events).unwrap();
+    gather.finish(&mut events).unwrap();
+    let Some(AnswerEvent::End(end)) = events.last() else { panic!("no end") };
+    let body: serde_json::Value = serde_json::from_slice(&end.closing(None, None)).unwrap();
+    let said = &body["choices"][0]["message"];
+    assert_eq!(
+        (said["content"].as_str(), said["reasoning_content"].as_str()),
+        (Some("4."), Some("Two and two. So four."))
+    );
+    assert_eq!(said["tool_calls"][0]["id"], "D681PevKs");
+    let whole = r#"{"id":"x","choices":[{"index":0,"message":{"role":"assistant","content":[{"type":"text","text":"hi"}]},"finish_reason":"stop"}]}"#;
+    let told = whole.replace(r#"[{"type":"text","text":"hi"}]"#, "\"hi\"");
+    assert_eq!(see(WHOLE, "application/json", &[whole.as_bytes()]).wire, told);
+}
+
 /// Streams as servers of various makes send them.
-const RECORDED: [(&str, &str, &str); 5] = [
+const RECORDED: [(&str, &str, &str); 6] = [
     ("openai", include_str!("../../testdata/openai.sse"), "Hello! How can I help?"),
     ("llama.cpp", include_str!("../../testdata/llamacpp.sse"), "Hé😀!"),
     ("deepseek", include_str!("../../testdata/deepseek.sse"), "Thinking… Done."),
     ("azure", AZURE, "Hello!"),
+    ("mistral", MISTRAL, "Two and two. So four.4.get_weather{\"city\":\"Paris\"}"),
     ("tools", include_str!("../../testdata/tools.sse"), "get_weather{\"city\":\"Paris\"}"),
 ];
 

@@ -75,8 +75,17 @@ pub(super) fn read(raw: &str) -> Option<Usage> {
 /// Writes a usage object.
 pub(crate) fn write(usage: &Usage) -> String {
     let prompt = usage.all_input();
+    // Said only where there is something to say, as most servers do.
+    let written = match usage.cache_write.saturating_add(usage.cache_write_1h) {
+        0 => String::new(),
+        written => format!(",\"cache_write_tokens\":{written}"),
+    };
+    let thought = match usage.reasoning {
+        0 => String::new(),
+        thought => format!(",\"completion_tokens_details\":{{\"reasoning_tokens\":{thought}}}"),
+    };
     format!(
-        "{{\"prompt_tokens\":{prompt},\"completion_tokens\":{},\"total_tokens\":{},\"prompt_tokens_details\":{{\"cached_tokens\":{}}}}}",
+        "{{\"prompt_tokens\":{prompt},\"completion_tokens\":{},\"total_tokens\":{},\"prompt_tokens_details\":{{\"cached_tokens\":{}{written}}}{thought}}}",
         usage.output,
         prompt.saturating_add(usage.output),
         usage.cached_input,
@@ -143,7 +152,9 @@ mod tests {
 
     #[test]
     fn what_is_written_reads_the_same() {
-        let usage = Usage { input: 6, cached_input: 4, output: 5, ..Usage::default() };
-        assert_eq!(read(&write(&usage)), Some(usage));
+        let plain = Usage { input: 6, cached_input: 4, output: 5, ..Usage::default() };
+        for usage in [plain, Usage { cache_write: 3, ..plain }, Usage { reasoning: 2, ..plain }] {
+            assert_eq!(read(&write(&usage)), Some(usage));
+        }
     }
 }

@@ -23,6 +23,9 @@ pub(super) struct Choice<'a> {
     pub index: Option<u64>,
     #[serde(borrow, default, alias = "message")]
     pub delta: Option<Said<'a>>,
+    /// Of a completion without a conversation.
+    #[serde(borrow, default)]
+    pub text: Option<&'a RawValue>,
     #[serde(default)]
     pub finish_reason: Option<String>,
 }
@@ -65,7 +68,14 @@ impl Answer<'_> {
     pub(super) fn texts(&self) -> Vec<(u64, String)> {
         let mut texts = Vec::new();
         for choice in self.choices.iter().flatten() {
-            let (Some(said), mut text) = (&choice.delta, String::new()) else { continue };
+            let mut text = String::new();
+            push(&mut text, choice.text);
+            let Some(said) = &choice.delta else {
+                if !text.is_empty() {
+                    texts.push((choice.index.unwrap_or(0), text));
+                }
+                continue;
+            };
             push(&mut text, said.content);
             push(&mut text, said.refusal);
             // Some servers give the same reasoning under both names.

@@ -67,6 +67,8 @@ pub struct Usage {
     pub seconds: u64,
     /// Characters that were spoken and are billed.
     pub characters: u64,
+    /// Counted here in part: the provider does not tell all of it.
+    pub estimated: bool,
 }
 
 impl Usage {

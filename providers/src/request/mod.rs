@@ -6,6 +6,7 @@
 
 mod content;
 mod event;
+mod form;
 mod names;
 mod read;
 mod read_gemini;
@@ -21,6 +22,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 pub use event::{AnswerEvent, Delta, End, Usage};
+pub(crate) use read_task::sides;
 pub use shape::{Family, Shape, Task};
 
 use crate::canonical;
@@ -60,6 +62,12 @@ pub struct Attachment {
     pub content_type: Option<String>,
     /// Its content.
     pub bytes: Bytes,
+}
+
+impl Attachment {
+    pub(crate) fn is_image(&self) -> bool {
+        self.field.starts_with("image") || self.field == "mask"
+    }
 }
 
 /// Shows no content and no name: a person chose it.
@@ -123,6 +131,21 @@ impl ModelRequest {
 
     /// The same, with what the call says beside its body.
     pub fn parse_with(shape: Shape, body: Bytes, outside: Outside) -> Result<ModelRequest, BadRequest> {
+        let boundary = if shape.takes_forms() { form::boundary(outside.content_type.as_deref())? } else { None };
+        if let Some(boundary) = boundary {
+            let form::Form { body, files } = form::read(&body, boundary)?;
+            let mut view = read::view(shape, &body, &outside)?;
+            read_task::files(shape, &files, &mut view)?;
+            let (view, outside, files) = (Arc::new(view), Arc::new(outside), Arc::from(files));
+            return Ok(ModelRequest { shape, body: body.into(), view, outside, files });
+        }
+        if shape.needs_a_form() {
+            return Err(BadRequest {
+                code: "invalid_multipart",
+                param: None,
+                message: "The body must be multipart/form-data.".to_owned(),
+            });
+        }
         let text = std::str::from_utf8(&body).map_err(|e| BadRequest {
             code: "invalid_json",
             param: None,
@@ -136,7 +159,8 @@ impl ModelRequest {
     fn edited(&self, body: Bytes) -> ModelRequest {
         let text = std::str::from_utf8(&body).expect("texts in the place of texts");
         let view = read::view_again(self.shape, text, &self.outside);
-        let view = view.expect("what was read stays readable with other values in the place of the first");
+        let mut view = view.expect("what was read stays readable with other values in the place of the first");
+        view.features.image_count += self.files.iter().filter(|it| it.is_image()).count() as u64;
         ModelRequest { body, view: Arc::new(view), ..self.clone() }
     }
 
@@ -243,6 +267,17 @@ impl ModelRequest {
         canonical::canonical(self.text(), &LEFT_OUT)
     }
 
+    /// What the caller sent, whatever the boundary of its form was: for idempotency.
+    pub fn identity(&self) -> Vec<u8> {
+        let mut all = self.body.to_vec();
+        for file in self.files.iter() {
+            let head = format!("\n{} {:?} {}\n", quoted_length(&file.field), file.content_type, file.bytes.len());
+            all.extend_from_slice(head.as_bytes());
+            all.extend_from_slice(&file.bytes);
+        }
+        all
+    }
+
     /// The same request, asking for an event stream.
     pub(crate) fn streamed(&self) -> ModelRequest {
         if self.outside.stream.is_some() {
@@ -277,6 +312,10 @@ impl ModelRequest {
         // Only the piece is looked at: checking the whole body for each text would be quadratic.
         std::str::from_utf8(&self.body[span.clone()]).expect("parse has checked it, and spans end between characters")
     }
+}
+
+fn quoted_length(field: &str) -> String {
+    format!("{}:{field}", field.len())
 }
 
 /// The names that a request has or is given; an object must not have the same twice.

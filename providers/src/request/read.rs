@@ -5,6 +5,7 @@ use std::ops::Range;
 use super::names::{
     GOVERNED, SETTINGS, can_hold_something, is_the_clients_tool, names_a_model, names_a_server_tool, refuse_lookalike,
 };
+use super::read_task::Asked;
 use super::{BadRequest, Features, Outside, Shape};
 use crate::json::{Key, Kind, Scanner, below, beneath, element_of, unescape};
 
@@ -36,6 +37,8 @@ pub(crate) struct View {
     pub tools: u64,
     /// Bytes in messages that are no texts: roles, names, ids, unknown members. Some of them are billed.
     pub other_bytes: u64,
+    /// What a one-shot task asks for.
+    pub asked: Asked,
     /// What the tokenizers said, by their order in `tokens.rs`; asked several times, counted once.
     pub counts: [std::sync::OnceLock<crate::tokens::Count>; 2],
     /// Responses: the first member that leans on what an earlier call left at the provider.
@@ -98,7 +101,7 @@ fn bounded(shape: Shape, text: &str, outside: &Outside, most_texts: usize) -> Re
         Shape::OpenAi | Shape::Anthropic => reader.body()?,
         Shape::Responses => reader.responses()?,
         Shape::Gemini => reader.gemini(outside)?,
-        task => reader.task(task, outside)?,
+        task => reader.task(task)?,
     }
     reader.scanner.finish()?;
     Ok(reader.view)
@@ -146,8 +149,8 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    fn outer(&mut self, name: &str) -> Read<()> {
-        let openai = self.shape == Shape::OpenAi;
+    pub(super) fn outer(&mut self, name: &str) -> Read<()> {
+        let openai = self.shape != Shape::Anthropic;
         match name {
             "model" => {
                 if let Some(model) = self.string(name)? {
@@ -245,7 +248,7 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    fn stream_options(&mut self) -> Read<()> {
+    pub(super) fn stream_options(&mut self) -> Read<()> {
         if !self.expect("stream_options", Kind::Object, "an object")? {
             return Ok(());
         }

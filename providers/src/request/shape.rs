@@ -74,6 +74,21 @@ impl Shape {
         matches!(self, Shape::OpenAi | Shape::Responses | Shape::Anthropic | Shape::Gemini)
     }
 
+    /// Its body may be a multipart form with files.
+    pub const fn takes_forms(self) -> bool {
+        matches!(self, Shape::ImageEdits | Shape::Transcriptions | Shape::Translations)
+    }
+
+    /// Nothing but a form will do.
+    pub(crate) const fn needs_a_form(self) -> bool {
+        matches!(self, Shape::Transcriptions | Shape::Translations)
+    }
+
+    /// The length of its answer can be capped by the request.
+    pub const fn is_capped(self) -> bool {
+        self.is_chat() || matches!(self, Shape::Completions)
+    }
+
     /// In whose words errors are told.
     pub const fn family(self) -> Family {
         match self {

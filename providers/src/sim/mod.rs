@@ -3,6 +3,7 @@
 
 mod say;
 mod shape;
+mod tasks;
 
 use std::time::Duration;
 
@@ -13,6 +14,8 @@ use crate::catalog::Tokenizer;
 use crate::request::{ModelRequest, Shape};
 use crate::tokens;
 use say::Said;
+
+pub(crate) use tasks::answer as answer_task;
 
 /// All answers carry the same time; the simulator has no clock.
 const CREATED: u64 = 1_735_689_600;

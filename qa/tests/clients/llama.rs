@@ -125,3 +125,30 @@ async fn a_real_server_that_nobody_here_wrote_answers_through_alfred_as_it_does_
     super::python("python/anthropic_sync.py", &[&world.url(), &tenant.key, "tiny", "talk"]).await;
     super::node(&[&v1, &tenant.key, "tiny", "talk"]).await;
 }
+
+#[tokio::test]
+async fn a_real_server_lists_its_models_and_is_measured() {
+    let llama = Llama::start().await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let (key, file) = (folder.path().join("key"), folder.path().join("alfred.yaml"));
+    std::fs::write(&key, KEY).expect("a file");
+    let provider = json!({"id": "llama", "kind": "llamacpp", "base_url": llama.v1(), "api_key": {"file": key}});
+    let config = json!({"providers": [provider], "prices": {"llama/tiny": {"input": "1.00", "output": "2.00"}}});
+    std::fs::write(&file, config.to_string()).expect("a file");
+    let run = async |arguments: &[&str]| {
+        let all: Vec<String> = arguments.iter().chain(&["--config"]).map(ToString::to_string).collect();
+        let file = file.display().to_string();
+        let run = move || {
+            let all: Vec<&str> = all.iter().map(String::as_str).chain([&*file]).collect();
+            tools::run_alfred(&all)
+        };
+        let (code, out, err) = tokio::task::spawn_blocking(run).await.expect("it runs");
+        assert!(code == 0 && !out.contains(KEY), "{code}: {out}{err}");
+        out
+    };
+    let said = run(&["providers", "check"]).await;
+    assert!(said.contains("lists 1 model") && said.contains("not known here: tiny"), "{said}");
+    // It sends no usage in streams: its tokens are counted here, and that is said.
+    let said = run(&["providers", "bench", "llama", "--model", "tiny", "--requests", "2", "--max-tokens", "8"]).await;
+    assert!(said.contains("llama/tiny: 2 calls") && said.contains("counted here") && said.contains('$'), "{said}");
+}

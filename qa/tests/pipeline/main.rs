@@ -2,6 +2,7 @@
 
 mod admission;
 mod alerts;
+mod bedrock;
 mod budget;
 mod cache;
 mod failover;
@@ -17,6 +18,7 @@ mod parse;
 mod passthrough;
 mod policy;
 mod prices;
+mod providers;
 mod relay;
 mod safety;
 mod scopes;
