@@ -69,7 +69,11 @@ impl Dialect for GeminiDialect {
 
     fn list_models(&self, aim: &Aim<'_>) -> Option<Result<HttpRequest, Unsupported>> {
         // Vertex lists what a project has tuned, not what it may call.
-        (!address::is_vertex(aim)).then(|| aim.get("models?pageSize=1000"))
+        let mut list = (!address::is_vertex(aim)).then(|| aim.get("models"));
+        if let Some(Ok(list)) = &mut list {
+            list.url.query_pairs_mut().append_pair("pageSize", "1000");
+        }
+        list
     }
 
     fn decoder(&self, request: &ModelRequest, _content_type: &str) -> Box<dyn Decoder> {

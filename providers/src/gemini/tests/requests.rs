@@ -47,6 +47,19 @@ fn a_request_carries_key_and_address() {
 }
 
 #[test]
+fn ai_studio_is_asked_for_its_models_and_vertex_is_not() {
+    let quirks = Quirks::default();
+    let list = |base_url: &str| {
+        let base_url = Url::parse(base_url).unwrap();
+        let list = GeminiDialect.list_models(&Aim::at(&base_url, "", 0, &quirks));
+        list.map(|list| list.unwrap().url.to_string())
+    };
+    let base = "https://generativelanguage.googleapis.com/v1beta";
+    assert_eq!(list(base), Some(format!("{base}/models?pageSize=1000")));
+    assert_eq!(list("https://aiplatform.googleapis.com/v1/projects/p"), None);
+}
+
+#[test]
 fn vertex_is_addressed_by_project_and_place() {
     let request = openai(r#"{"model":"m","messages":[{"role":"user","content":"hi"}],"stream":true}"#);
     let check = |settings: &[(&str, &str)], expected: &str| {
@@ -59,6 +72,14 @@ fn vertex_is_addressed_by_project_and_place() {
     check(
         &[("project", "p-1"), ("location", "europe-west4")],
         &format!("https://europe-west4-aiplatform.googleapis.com/v1/projects/p-1/locations/europe-west4/{tail}"),
+    );
+    // The catalogue's own address names the project already.
+    let (base_url, quirks) =
+        (Url::parse("https://aiplatform.googleapis.com/v1/projects/p-1").unwrap(), Quirks::default());
+    let encoded = GeminiDialect.encode(&request, &Aim::at(&base_url, "gemini-2.5-flash", 9, &quirks)).unwrap();
+    assert_eq!(
+        encoded.url.as_str(),
+        format!("https://aiplatform.googleapis.com/v1/projects/p-1/locations/global/{tail}")
     );
     for settings in [&[("project", "a/b")][..], &[("project", "p"), ("location", "evil.com/x")]] {
         assert!(encode_at_vertex(&request, settings).is_err(), "{settings:?}");

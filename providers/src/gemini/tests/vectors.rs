@@ -43,6 +43,21 @@ fn texts_are_asked_in_one_batch() {
 }
 
 #[test]
+fn a_caller_of_embeddings_is_served_at_either_place() {
+    let asked = json!({"model": "gemini/e", "input": "hi", "encoding_format": "base64"}).to_string();
+    let request = ModelRequest::parse(Shape::Embeddings, Bytes::from(asked)).unwrap();
+    let url = encode(&request, "gemini-embedding-001").unwrap().url;
+    assert!(url.as_str().ends_with("/v1beta/models/gemini-embedding-001:batchEmbedContents"), "{url}");
+    let url = encode_at_vertex(&request, &[("project", "p"), ("location", "us-east1")]).unwrap().url;
+    assert!(
+        url.as_str().ends_with("/p/locations/us-east1/publishers/google/models/gemini-2.5-flash:embedContent"),
+        "{url}"
+    );
+    let told = told(&request, BATCH, None);
+    assert!(told.error.is_none() && told.closing.contains(r#""embedding":"AACAPqzFpzcAAAAA""#), "{}", told.closing);
+}
+
+#[test]
 fn what_cannot_be_embedded_is_refused_by_name() {
     let check = |body: Value, place: &str| assert_eq!(asked(body, false), Err(Some(place.to_owned())));
     check(json!({"model": "m"}), "input");
