@@ -152,32 +152,3 @@ fn the_lower_cap_counts() {
     assert_eq!(cap(r#","max_tokens":99"#), json!({"maxOutputTokens": 99}));
     assert_eq!(cap(r#","max_completion_tokens":9999"#), json!({"maxOutputTokens": 512}));
 }
-
-/// A chat of 100 messages with tools, as an agent has it.
-#[test]
-#[ignore = "a measurement: cargo test --release -p providers --lib gemini::tests::requests::takes -- --ignored --nocapture"]
-fn takes_a_long_chat_with_tools_quickly() {
-    let tool = json!({"type": "function", "function": {"name": "search", "description": "Looks things up",
-        "parameters": {"type": "object", "properties": {"query": {"type": "string"}, "limit": {"type": "integer"}}}}});
-    let mut messages = vec![json!({"role": "system", "content": "You help."})];
-    for turn in 0..33 {
-        let id = format!("call_{turn}");
-        let arguments = format!("{{\"query\":\"thing {turn}\",\"limit\":10}}");
-        messages.push(json!({"role": "user", "content": format!("Question {turn}: {}", "what about it? ".repeat(10))}));
-        messages.push(json!({"role": "assistant", "content": null, "tool_calls": [{"id": id, "type": "function",
-            "function": {"name": "search", "arguments": arguments}}]}));
-        messages.push(json!({"role": "tool", "tool_call_id": id, "content": "found: ".repeat(30)}));
-    }
-    let body = json!({"model": "m", "messages": messages, "tools": vec![tool; 5]}).to_string();
-    let request = openai(&body);
-    let mut times: Vec<_> = (0..2000)
-        .map(|_| {
-            let start = std::time::Instant::now();
-            encode(&request, "gemini-3-pro-preview").unwrap();
-            start.elapsed()
-        })
-        .collect();
-    times.sort();
-    eprintln!("{} messages, {} bytes: median {:?}, 99th {:?}", messages.len(), body.len(), times[1000], times[1980]);
-    assert!(times[1000].as_micros() <= 300 || cfg!(debug_assertions));
-}
