@@ -55,11 +55,23 @@ pub async fn responses(State(app): State<Arc<App>>, peer: ConnectInfo<SocketAddr
     take(app, Shape::Responses, "responses", peer, request).await
 }
 
-/// Runs the call in a task of its own, so that a client that leaves cannot cancel it between reserve and close.
+/// A call that says everything in its body.
 async fn take(
     app: Arc<App>,
     shape: Shape,
     kind: &'static str,
+    peer: ConnectInfo<SocketAddr>,
+    request: Request,
+) -> Response<Body> {
+    take_with(app, shape, kind, Outside::default(), peer, request).await
+}
+
+/// Runs the call in a task of its own, so that a client that leaves cannot cancel it between reserve and close.
+pub(super) async fn take_with(
+    app: Arc<App>,
+    shape: Shape,
+    kind: &'static str,
+    outside: Outside,
     peer: ConnectInfo<SocketAddr>,
     request: Request,
 ) -> Response<Body> {
@@ -83,7 +95,7 @@ async fn take(
         idempotency_key: idempotency_key(&head.headers),
         tags: tags(&head.headers),
         content_length: head.headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse().ok()),
-        outside: Outside { content_type: content_type(&head.headers), ..Outside::default() },
+        outside: Outside { content_type: content_type(&head.headers), ..outside },
         body,
         gone,
     };
