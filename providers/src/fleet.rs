@@ -16,6 +16,7 @@ use crate::credentials::token::TokenSource;
 use crate::credentials::{self, AwsKeys, Secret};
 use crate::dialect::{Aim, Dialect};
 use crate::gather;
+use crate::gemini::GeminiDialect;
 use crate::openai::{AzureDialect, OpenAiDialect};
 use crate::request::{ModelRequest, Task};
 
@@ -308,6 +309,7 @@ fn configure(
         DialectName::Azure => Box::new(AzureDialect),
         DialectName::Anthropic => Box::new(AnthropicDialect),
         DialectName::Cohere => Box::new(CohereDialect),
+        DialectName::Gemini => Box::new(GeminiDialect),
     };
     Ok(Configured {
         id: id.clone(),
