@@ -1,4 +1,4 @@
-//! Gemini's paths under `/v1beta/models`: which model, and what is asked of it, stand in the address.
+//! Gemini's paths under `/v1beta/models`, and under `/v1/models` for its newer clients: which model, and what is asked of it, stand in the address.
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::{ConnectInfo, Path, State};
-use axum::http::{HeaderMap, HeaderValue, Response, header};
+use axum::http::{HeaderMap, HeaderValue, Response, Uri, header};
 use providers::{Shape, Target};
 use serde_json::{Value, json};
 
-use super::{presented, refused};
+use super::{gemini, presented, refused};
 use crate::app::App;
 use crate::authenticate::authenticate;
 use crate::card::Card;
@@ -19,8 +19,16 @@ use crate::refusal::Refusal;
 use crate::snapshot::Snapshot;
 
 /// Every model that the key may use: the aliases first, in the order of the configuration.
-pub async fn list(State(app): State<Arc<App>>, peer: ConnectInfo<SocketAddr>, headers: HeaderMap) -> Response<Body> {
+pub async fn list(
+    State(app): State<Arc<App>>,
+    peer: ConnectInfo<SocketAddr>,
+    headers: HeaderMap,
+    uri: Uri,
+) -> Response<Body> {
     let shape = shape(&headers);
+    if shape == Shape::Gemini {
+        return gemini::list(State(app), peer, headers, uri).await;
+    }
     match known(&app, peer, &headers, Shape::Anthropic) {
         Ok((snapshot, caller)) => {
             let buyer = Buyer::new(&caller, app.clock().now());
@@ -40,6 +48,9 @@ pub async fn one(
     headers: HeaderMap,
 ) -> Response<Body> {
     let shape = shape(&headers);
+    if shape == Shape::Gemini {
+        return gemini::one(State(app), peer, Path(id), headers).await;
+    }
     let found = known(&app, peer, &headers, Shape::Anthropic).and_then(|(snapshot, caller)| {
         allowed(&snapshot, &caller, &id)?;
         Ok(Card::of(&snapshot, &Buyer::new(&caller, app.clock().now()), &id))
@@ -50,9 +61,14 @@ pub async fn one(
     }
 }
 
-/// Anthropic's clients ask at the same path; they tell themselves by the version that they always send.
+/// Anthropic's and Google's clients ask at the same path. The former tell themselves by the version that they always send, the
+/// latter by how they show their key.
 fn shape(headers: &HeaderMap) -> Shape {
-    if headers.contains_key("anthropic-version") { Shape::Anthropic } else { Shape::OpenAi }
+    match (headers.contains_key("anthropic-version"), headers.contains_key("x-goog-api-key")) {
+        (true, _) => Shape::Anthropic,
+        (_, true) => Shape::Gemini,
+        _ => Shape::OpenAi,
+    }
 }
 
 fn written(card: &Card, shape: Shape) -> Value {

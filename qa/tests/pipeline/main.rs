@@ -5,6 +5,7 @@ mod alerts;
 mod budget;
 mod cache;
 mod failover;
+mod gemini;
 mod growth;
 mod headers;
 mod holds;
