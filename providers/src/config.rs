@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use crate::abilities::Ability;
-use crate::catalog::Tokenizer;
+use crate::catalog::{ModelDialect, Tokenizer};
 use crate::request::Task;
 
 /// One configured provider.
@@ -22,6 +22,9 @@ pub struct ProviderConfig {
     /// Where its key is.
     #[serde(default, deserialize_with = "key_source")]
     pub api_key: Option<KeySource>,
+    /// Where the keys are that sign for it; Amazon's cloud only, instead of `api_key`.
+    #[serde(default)]
+    pub aws: Option<AwsSource>,
     /// In place of a key: a service account of Google's cloud, which fetches tokens.
     #[serde(default)]
     pub google: Option<GoogleConfig>,
@@ -76,6 +79,9 @@ pub struct EntraConfig {
 pub struct ConfiguredModel {
     /// The provider's own name of it.
     pub id: String,
+    /// It is served in another dialect than its provider's other models: `responses`.
+    #[serde(default)]
+    pub(crate) dialect: Option<ModelDialect>,
     /// What it is asked as, where that is another name: Azure's deployment, an inference profile.
     #[serde(default, alias = "deployment")]
     pub upstream_id: Option<String>,
@@ -104,6 +110,21 @@ pub struct ConfiguredModel {
     /// catalogue says.
     #[serde(default)]
     pub can: Vec<Ability>,
+}
+
+/// Where the keys of Amazon's cloud are. They are read at start; keys that were lent for a time need a new start in time.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AwsSource {
+    /// Names the key.
+    #[serde(default, deserialize_with = "key_source")]
+    pub access_key_id: Option<KeySource>,
+    /// Signs.
+    #[serde(default, deserialize_with = "key_source")]
+    pub secret_access_key: Option<KeySource>,
+    /// With keys that were lent for a time.
+    #[serde(default, deserialize_with = "key_source")]
+    pub session_token: Option<KeySource>,
 }
 
 /// The usual slip is the key itself in this place: the error must not repeat it.
@@ -182,6 +203,9 @@ mod tests {
             Some("OPENAI_API_KEY")
         );
         assert!(read("null").expect("nothing").api_key.is_none());
+        let aws = "{id: a, kind: bedrock, aws: {access_key_id: {env: A}, secret_access_key: canary}}";
+        let error = serde_yaml_ng::from_str::<ProviderConfig>(aws).expect_err("a key").to_string();
+        assert!(error.contains("env") && !error.contains("canary"), "{error}");
     }
 
     #[test]

@@ -57,6 +57,11 @@ pub trait Decoder: Send {
         false
     }
 
+    /// How many of these next bytes bring it to the end of an event, if one ends there; all of them if none does. At least one.
+    fn event_end(&self, rest: &[u8]) -> usize {
+        crate::sse::event_end(rest)
+    }
+
     /// What the caller's answer is, where it is neither JSON nor an event stream.
     fn content_type(&self) -> Option<&str> {
         None

@@ -9,7 +9,8 @@ use url::Url;
 
 use crate::abilities::Ability;
 use crate::anthropic::AnthropicDialect;
-use crate::catalog::{self, Auth, CatalogPrice, DialectName, Gap, Model, Provider, Quirks, Tokenizer};
+use crate::bedrock::{self, BedrockDialect};
+use crate::catalog::{self, Auth, CatalogPrice, DialectName, Gap, Model, ModelDialect, Provider, Quirks, Tokenizer};
 use crate::cohere::CohereDialect;
 use crate::config::{ConfiguredModel, Fault, ProviderConfig};
 use crate::credentials::token::TokenSource;
@@ -19,6 +20,7 @@ use crate::gather;
 use crate::gemini::GeminiDialect;
 use crate::openai::{AzureDialect, OpenAiDialect};
 use crate::request::{ModelRequest, Task};
+use crate::responses::outbound::{AzureResponsesDialect, ResponsesDialect};
 
 /// All configured providers.
 pub struct Fleet {
@@ -68,6 +70,8 @@ pub struct Target {
     pub quirks: Quirks,
     /// What it can be asked for; nothing said is a conversation.
     pub tasks: Vec<Task>,
+    /// What is spoken to it, where that is not what is spoken to its provider.
+    spoken: Option<&'static dyn Dialect>,
     pub(crate) wire: Arc<Wire>,
 }
 
@@ -195,7 +199,10 @@ impl Configured {
             provider: self.id.clone(),
             model: model.id.clone(),
             upstream_id: None,
-            region: self.region.clone(),
+            region: match self.entry.dialect {
+                DialectName::Bedrock if bedrock::place::is_everywhere(&model.id) => "global".to_owned(),
+                _ => self.region.clone(),
+            },
             max_output: model.max_output,
             context: model.context,
             price: model.price.clone(),
@@ -214,6 +221,10 @@ impl Configured {
                 ..quirks
             },
             tasks: model.tasks.clone(),
+            spoken: model
+                .dialect
+                .or((!described && family_wants_it).then(|| answers_only(&model.id)).flatten())
+                .map(|it| spoken(it, self.entry.dialect)),
             wire: Arc::clone(&self.wire),
         }
     }
@@ -236,6 +247,20 @@ fn openai_reasoning(model: &str) -> bool {
     o_series || model.starts_with("gpt-5") || model.starts_with("gpt-6")
 }
 
+/// OpenAI's families that are served at `/responses` alone, should the catalogue not list one yet.
+fn answers_only(model: &str) -> Option<ModelDialect> {
+    let pro = model.ends_with("-pro") || model.contains("-pro-20");
+    (pro || model.contains("-codex")).then_some(ModelDialect::Responses)
+}
+
+/// The code that speaks to a model in another dialect than its provider's.
+fn spoken(model: ModelDialect, provider: DialectName) -> &'static dyn Dialect {
+    match (model, provider) {
+        (ModelDialect::Responses, DialectName::Azure) => &AzureResponsesDialect,
+        (ModelDialect::Responses, _) => &ResponsesDialect,
+    }
+}
+
 fn configure(
     path: &str,
     config: &ProviderConfig,
@@ -249,7 +274,14 @@ fn configure(
     }
     let built_in = entry.dialect == DialectName::Sim;
     let mut base_url = None;
-    match config.base_url.as_ref().or(entry.base_url.as_ref()) {
+    let amazons = (entry.dialect == DialectName::Bedrock).then(|| bedrock::place::region(&config.settings));
+    if amazons == Some(None) {
+        let setting = bedrock::place::SETTING;
+        faults.push(Fault::new(format!("{path}.settings.{setting}"), "no region, such as eu-central-1".to_owned()));
+    }
+    let amazons = amazons.flatten();
+    let regional = amazons.map(bedrock::place::base_url);
+    match config.base_url.as_ref().or(regional.as_ref()).or(entry.base_url.as_ref()) {
         _ if built_in => {}
         None => faults.push(Fault::new(format!("{path}.base_url"), format!("provider {id} needs a base_url"))),
         Some(text) => match catalog::filled(text, &config.settings).map(|it| Url::parse(&it)) {
@@ -275,6 +307,18 @@ fn configure(
             Ok(Ok(url)) => base_url = Some(url),
         },
     }
+    let mut aws = None;
+    match &config.aws {
+        Some(_) if entry.dialect != DialectName::Bedrock || config.api_key.is_some() => faults.push(Fault::new(
+            format!("{path}.aws"),
+            format!("provider {id} signs nothing with them: they are for bedrock, where there is no api_key"),
+        )),
+        Some(source) => match credentials::read_aws(id, &format!("{path}.aws"), source, env) {
+            Ok(keys) => aws = Some(keys),
+            Err(found) => faults.extend(found),
+        },
+        None => {}
+    }
     let tokens = credentials::tokens(path, config, env).unwrap_or_else(|fault| {
         faults.push(fault);
         None
@@ -285,7 +329,10 @@ fn configure(
             Ok(secret) => key = Some(secret),
             Err(fault) => faults.push(fault),
         },
-        None if entry.keyless || config.google.is_some() || config.entra.is_some() => {}
+        None if entry.keyless || config.aws.is_some() || config.google.is_some() || config.entra.is_some() => {}
+        None if entry.dialect == DialectName::Bedrock => {
+            faults.push(Fault::new(format!("{path}.aws"), format!("provider {id} {}", bedrock::place::NEEDS)));
+        }
         None => faults.push(Fault::new(
             format!("{path}.api_key"),
             format!(
@@ -308,12 +355,18 @@ fn configure(
         DialectName::Openai | DialectName::Sim => Box::new(OpenAiDialect),
         DialectName::Azure => Box::new(AzureDialect),
         DialectName::Anthropic => Box::new(AnthropicDialect),
+        DialectName::Bedrock => Box::new(BedrockDialect),
+        DialectName::Responses => Box::new(ResponsesDialect),
         DialectName::Cohere => Box::new(CohereDialect),
         DialectName::Gemini => Box::new(GeminiDialect),
     };
     Ok(Configured {
         id: id.clone(),
-        region: config.region.clone().unwrap_or_else(|| entry.region.clone()),
+        region: match (&config.region, amazons) {
+            (Some(said), _) => said.clone(),
+            (None, Some(region)) => bedrock::place::label(region).to_owned(),
+            (None, None) => entry.region.clone(),
+        },
         entry: entry.clone(),
         wire: Arc::new(Wire {
             dialect,
@@ -323,7 +376,7 @@ fn configure(
             auth: entry.auth,
             headers,
             settings: config.settings.clone(),
-            aws: None,
+            aws,
         }),
     })
 }
@@ -332,6 +385,7 @@ impl Model {
     fn unknown(id: &str) -> Model {
         Model {
             id: id.to_owned(),
+            dialect: None,
             context: None,
             max_output: None,
             tokenizer: None,
@@ -347,6 +401,7 @@ impl Model {
     }
 
     fn correct(&mut self, given: &ConfiguredModel) {
+        self.dialect = given.dialect.or(self.dialect);
         self.context = given.context.or(self.context);
         self.max_output = given.max_output.or(self.max_output);
         if !given.tasks.is_empty() {
@@ -363,9 +418,9 @@ impl Model {
 }
 
 impl Target {
-    /// What its provider speaks.
+    /// What is spoken to it.
     pub fn dialect(&self) -> &dyn Dialect {
-        &*self.wire.dialect
+        self.spoken.unwrap_or(&*self.wire.dialect)
     }
 
     /// Where a request with this cap goes; none for the built-in provider.
@@ -411,6 +466,7 @@ impl std::fmt::Debug for Target {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::request::Shape;
 
     fn build(configs: &[&str]) -> Result<Fleet, Vec<Fault>> {
         let configs: Vec<ProviderConfig> = configs.iter().map(|it| serde_yaml_ng::from_str(it).unwrap()).collect();
@@ -433,6 +489,21 @@ mod tests {
         check(&["{ id: a, kind: azure, api_key: { env: K } }"], &["providers[0].base_url"]);
         check(&["{ id: \"a/b\", kind: vllm, base_url: \"ftp://x\" }"], &["providers[0].id", "providers[0].base_url"]);
         check(&["{ id: a, kind: vllm, base_url: \"http://u:p@x/\" }"], &["providers[0].base_url"]);
+        let bedrock = |more: &str| format!("{{ id: a, kind: bedrock, {more} }}");
+        let keys = "access_key_id: { env: K }, secret_access_key: { env: K }";
+        for (more, expected) in [
+            ("headers: {}".to_owned(), &["providers[0].aws"][..]),
+            ("aws: { access_key_id: { env: K } }".to_owned(), &["providers[0].aws.secret_access_key"]),
+            (
+                "aws: { access_key_id: { file: /nowhere }, secret_access_key: { env: UNSET } }".to_owned(),
+                &["providers[0].aws.access_key_id.file", "providers[0].aws.secret_access_key.env"],
+            ),
+            (format!("api_key: {{ env: K }}, aws: {{ {keys} }}"), &["providers[0].aws"]),
+            (format!("settings: {{ aws_region: eu }}, aws: {{ {keys} }}"), &["providers[0].settings.aws_region"]),
+        ] {
+            check(&[&bedrock(&more)], expected);
+        }
+        check(&[&format!("{{ id: a, kind: vllm, base_url: \"http://x\", aws: {{ {keys} }} }}")], &["providers[0].aws"]);
         check(&["{ id: a, kind: vllm, headers: { \"a b\": x } }"], &["providers[0].headers.a b"]);
     }
 
@@ -474,6 +545,25 @@ mod tests {
     }
 
     #[test]
+    fn bedrock_is_where_its_region_is_but_a_global_profile_is_everywhere() {
+        let keys = "aws: { access_key_id: { env: K }, secret_access_key: { env: K }, session_token: { env: K } }";
+        let check = |more: &str, model: &str, region: &str, host: &str| {
+            let fleet = build(&[&format!("{{ id: b, kind: bedrock, {more} }}")]).unwrap();
+            let target = fleet.target(&format!("b/{model}")).unwrap();
+            assert_eq!(&*target.region, region, "{more} {model}");
+            assert_eq!(target.wire.base_url.as_ref().and_then(Url::host_str), Some(host));
+            assert!(target.wire.aws.is_some() != target.wire.key.is_some());
+        };
+        let usual = "bedrock-runtime.us-east-1.amazonaws.com";
+        let eu = format!("settings: {{ aws_region: eu-central-1 }}, {keys}");
+        check(keys, "amazon.nova-lite-v1:0", "us", usual);
+        check("api_key: { env: K }", "us.x", "us", usual);
+        check(&eu, "eu.amazon.nova-lite-v1:0", "eu", "bedrock-runtime.eu-central-1.amazonaws.com");
+        check(&eu, "global.amazon.nova-2-lite-v1:0", "global", "bedrock-runtime.eu-central-1.amazonaws.com");
+        check(&format!("region: de, base_url: \"http://proxy/\", {eu}"), "x", "de", "proxy");
+    }
+
+    #[test]
     fn a_model_may_be_asked_by_another_name_than_it_is_priced_by() {
         let azure = "{ id: az, kind: azure, base_url: \"https://n.openai.azure.com\", api_key: { env: K }, models: [{ id: gpt-4o, deployment: team-4o }, { id: own, upstream_id: ours }] }";
         let fleet = build(&[azure]).unwrap();
@@ -506,6 +596,23 @@ mod tests {
             assert_eq!(faults.iter().map(|it| &*it.path).collect::<Vec<_>>(), [path]);
             assert!(!faults[0].to_string().contains("sk-secret"), "{faults:?}");
         }
+    }
+
+    #[test]
+    fn a_model_may_be_asked_in_another_dialect_than_its_providers_others() {
+        let azure = "{ id: az, kind: azure, base_url: \"https://n.openai.azure.com/openai/v1\", api_key: { env: K } }";
+        let local = "{ id: local, kind: ollama, models: [{ id: mine, dialect: responses }] }";
+        let fleet = build(&[OPENAI, azure, local]).unwrap();
+        let check = |name: &str, expected: Shape| {
+            assert_eq!(fleet.target(name).unwrap().dialect().own_shape(), Some(expected), "{name}");
+        };
+        check("openai/gpt-5-pro", Shape::Responses);
+        check("openai/gpt-5", Shape::OpenAi);
+        check("az/gpt-5-codex", Shape::Responses);
+        check("local/mine", Shape::Responses);
+        check("local/other-codex-pro", Shape::OpenAi);
+        check("openai/gpt-6.9-pro-2027-01-01", Shape::Responses);
+        check("openai/gpt-6.9", Shape::OpenAi);
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 mod abilities;
 mod anthropic;
+mod bedrock;
 mod calibration;
 mod canonical;
 mod catalog;
@@ -38,7 +39,7 @@ mod translate;
 pub use abilities::Ability;
 pub use calibration::{Calibration, Ratio};
 pub use catalog::{Auth, CatalogPrice, CatalogTier, Quirks, Tokenizer, check_catalog, known_providers};
-pub use config::{ConfiguredModel, EntraConfig, Fault, GoogleConfig, KeySource, ProviderConfig};
+pub use config::{AwsSource, ConfiguredModel, EntraConfig, Fault, GoogleConfig, KeySource, ProviderConfig};
 pub use counter::Counter;
 pub use credentials::{AwsKeys, Secret};
 pub use dialect::{Aim, Decoder, Dialect, Finish, HttpRequest, Outlet, Unsupported};

@@ -134,6 +134,16 @@ impl SseReader {
     }
 }
 
+/// How many of these bytes bring a stream to the end of its next event, if one ends here.
+pub(crate) fn event_end(rest: &[u8]) -> usize {
+    // The line before may have come with the piece before: then this ends an event already.
+    if matches!(rest.first(), Some(b'\n' | b'\r')) {
+        return 1;
+    }
+    let end = rest.windows(2).position(|it| matches!(it, b"\n\n" | b"\n\r" | b"\r\r"));
+    end.map_or(rest.len(), |at| at + 2)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

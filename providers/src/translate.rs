@@ -88,7 +88,7 @@ fn plain_message(raw: &RawValue, place: &str) -> Result<String, Unsupported> {
 }
 
 /// A budget in tokens as an effort: below 4,096 little, from 16,384 much. What leaves the choice to the model says nothing.
-fn effort(thinking: &RawValue) -> Result<Option<&'static str>, Unsupported> {
+pub(crate) fn effort(thinking: &RawValue) -> Result<Option<&'static str>, Unsupported> {
     let mut thinking = Members::read(thinking, "thinking")?;
     let budget = thinking.take::<u64>("budget_tokens")?;
     Ok(match (thinking.required_text("type")?.as_ref(), budget) {

@@ -9,7 +9,7 @@ use std::fmt;
 
 use zeroize::Zeroizing;
 
-use crate::config::{Fault, KeySource, ProviderConfig};
+use crate::config::{AwsSource, Fault, KeySource, ProviderConfig};
 use token::{Grant, TokenSource};
 
 /// A text that is never printed.
@@ -138,6 +138,37 @@ fn read_text(
         return Err(Fault::new(path, format!("provider {provider}: the key is empty")));
     }
     Ok(Secret::new(trimmed))
+}
+
+/// Reads the keys that sign for `provider`; `path` names their place.
+pub(crate) fn read_aws(
+    provider: &str,
+    path: &str,
+    source: &AwsSource,
+    env: &dyn Fn(&str) -> Option<String>,
+) -> Result<AwsKeys, Vec<Fault>> {
+    let mut faults = Vec::new();
+    let mut read = |name: &str, source: &Option<KeySource>, needed: bool| {
+        let path = format!("{path}.{name}");
+        let found = match source {
+            Some(source) => read(provider, &path, source, env).map(Some),
+            None if needed => Err(Fault::new(path, format!("provider {provider} needs its {name}"))),
+            None => Ok(None),
+        };
+        found.unwrap_or_else(|fault| {
+            faults.push(fault);
+            None
+        })
+    };
+    let id = read("access_key_id", &source.access_key_id, true);
+    let secret = read("secret_access_key", &source.secret_access_key, true);
+    let session_token = read("session_token", &source.session_token, false);
+    match (id, secret) {
+        (Some(id), Some(secret_access_key)) if faults.is_empty() => {
+            Ok(AwsKeys { access_key_id: id.expose().to_owned(), secret_access_key, session_token })
+        }
+        _ => Err(faults),
+    }
 }
 
 #[cfg(test)]

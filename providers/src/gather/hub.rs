@@ -20,6 +20,8 @@ pub(crate) struct HubGather {
     /// Reads what comes, and writes chunks.
     stream: Box<dyn Decoder>,
     assembly: CompletionAssembly,
+    /// What the last event told, which may still be refused by a cut.
+    pending: Vec<Bytes>,
     usage: Option<Usage>,
     bytes: usize,
     done: bool,
@@ -38,6 +40,7 @@ impl HubGather {
             request: request.clone(),
             stream: dialect.decoder(&chat, content_type),
             assembly: CompletionAssembly::default(),
+            pending: Vec::new(),
             usage: None,
             bytes: 0,
             done: false,
@@ -45,6 +48,9 @@ impl HubGather {
     }
 
     fn take(&mut self, told: Vec<AnswerEvent>, out: &mut Vec<AnswerEvent>) -> Result<(), ProviderError> {
+        if !told.is_empty() {
+            self.settle()?;
+        }
         for event in told {
             match event {
                 AnswerEvent::Delta(delta) => {
@@ -52,7 +58,7 @@ impl HubGather {
                     if self.bytes > LARGEST_ANSWER {
                         return Err(ProviderError::new(Class::TooLarge, "the provider's answer is too large"));
                     }
-                    self.put(&delta.frame)?;
+                    self.pending.push(delta.frame.clone());
                     out.push(AnswerEvent::Delta(Delta { frame: Bytes::new(), ..delta }));
                 }
                 AnswerEvent::Usage(usage) => {
@@ -61,6 +67,7 @@ impl HubGather {
                 }
                 AnswerEvent::End(_) => {
                     self.done = true;
+                    self.settle()?;
                     out.push(AnswerEvent::End(self.read(false)?));
                 }
             }
@@ -68,11 +75,14 @@ impl HubGather {
         Ok(())
     }
 
-    fn put(&mut self, frame: &Bytes) -> Result<(), ProviderError> {
-        let (mut reader, mut events) = (SseReader::default(), Vec::new());
-        reader.feed(frame, &mut events)?;
-        reader.finish(&mut events);
-        events.iter().for_each(|event| self.assembly.event(event));
+    /// What is pending belongs to the answer.
+    fn settle(&mut self) -> Result<(), ProviderError> {
+        for frame in std::mem::take(&mut self.pending) {
+            let (mut reader, mut events) = (SseReader::default(), Vec::new());
+            reader.feed(&frame, &mut events)?;
+            reader.finish(&mut events);
+            events.iter().for_each(|event| self.assembly.event(event));
+        }
         Ok(())
     }
 
@@ -118,7 +128,12 @@ impl Decoder for HubGather {
         self.stream.is_whole()
     }
 
+    fn event_end(&self, rest: &[u8]) -> usize {
+        self.stream.event_end(rest)
+    }
+
     fn cut(&mut self, note: &str) -> Option<End> {
+        self.pending.clear();
         self.done = true;
         let end = self.read(true).ok()?;
         let (shape, note) = (self.request.shape(), note.to_owned());

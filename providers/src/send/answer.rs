@@ -108,7 +108,8 @@ impl Answer {
                 return Some(Err(error));
             }
             if !self.rest.is_empty() {
-                let event = next_event(&mut self.rest);
+                let end = self.decoder.event_end(&self.rest).clamp(1, self.rest.len());
+                let event = self.rest.split_to(end);
                 self.decode(&event).await;
                 continue;
             }
@@ -166,16 +167,6 @@ impl Answer {
             self.source.linger().await;
         }
     }
-}
-
-/// Takes the bytes up to the end of the first event, if one ends here.
-fn next_event(rest: &mut Bytes) -> Bytes {
-    // The line before may have come with the piece before: then this ends an event already.
-    if matches!(rest.first(), Some(b'\n' | b'\r')) {
-        return rest.split_to(1);
-    }
-    let end = rest.windows(2).position(|it| matches!(it, b"\n\n" | b"\n\r" | b"\r\r"));
-    rest.split_to(end.map_or(rest.len(), |at| at + 2))
 }
 
 impl Source {

@@ -29,6 +29,8 @@ const HOMES: &[(&str, &[&str])] = &[
     ("ed25519-dalek", &["ledger"]),
     ("regorus", &["policies"]),
     ("tiktoken-rs", &["providers"]),
+    ("aws-sigv4", &["providers"]),
+    ("aws-credential-types", &["providers"]),
     ("vaultrs", &["providers"]),
     ("hyper-rustls", &["providers"]),
     ("aws-lc-rs", &["providers"]),
