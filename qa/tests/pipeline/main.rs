@@ -6,6 +6,7 @@ mod bedrock;
 mod budget;
 mod cache;
 mod failover;
+mod gemini;
 mod growth;
 mod headers;
 mod holds;
