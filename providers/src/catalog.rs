@@ -61,6 +61,7 @@ pub(crate) enum DialectName {
     Anthropic,
     Bedrock,
     Cohere,
+    Gemini,
     Sim,
 }
 
@@ -120,6 +121,8 @@ pub enum Auth {
     XApiKey,
     /// `api-key: …`
     ApiKey,
+    /// `x-goog-api-key: …`
+    XGoogApiKey,
 }
 
 impl Auth {
@@ -129,6 +132,9 @@ impl Auth {
             Auth::Bearer => (http::header::AUTHORIZATION, zeroize::Zeroizing::new(format!("Bearer {}", key.expose()))),
             Auth::XApiKey => (HeaderName::from_static("x-api-key"), zeroize::Zeroizing::new(key.expose().to_owned())),
             Auth::ApiKey => (HeaderName::from_static("api-key"), zeroize::Zeroizing::new(key.expose().to_owned())),
+            Auth::XGoogApiKey => {
+                (HeaderName::from_static("x-goog-api-key"), zeroize::Zeroizing::new(key.expose().to_owned()))
+            }
         };
         let mut value = HeaderValue::from_str(&text).ok()?;
         value.set_sensitive(true);

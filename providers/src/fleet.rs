@@ -17,6 +17,7 @@ use crate::credentials::token::TokenSource;
 use crate::credentials::{self, AwsKeys, Secret};
 use crate::dialect::{Aim, Dialect};
 use crate::gather;
+use crate::gemini::GeminiDialect;
 use crate::openai::{AzureDialect, OpenAiDialect};
 use crate::request::{ModelRequest, Task};
 
@@ -335,6 +336,7 @@ fn configure(
         DialectName::Anthropic => Box::new(AnthropicDialect),
         DialectName::Bedrock => Box::new(BedrockDialect),
         DialectName::Cohere => Box::new(CohereDialect),
+        DialectName::Gemini => Box::new(GeminiDialect),
     };
     Ok(Configured {
         id: id.clone(),

@@ -159,6 +159,7 @@ mod tests {
     use crate::splice;
 
     const ALL: Quirks = Quirks {
+        serves_responses: false,
         needs_max_completion_tokens: false,
         needs_max_tokens: false,
         no_stream_options: false,

@@ -15,13 +15,15 @@ pub(crate) fn spliced(request: &ModelRequest, _aim: &Aim<'_>, cap: u64) -> Bytes
     splice.remove("fallbacks");
     splice.remove("model");
     let told = format!("\"maxOutputTokens\":{cap}");
-    match (&view.cap, request.member("generationConfig")) {
+    // Google reads both spellings; the reader has refused a body that has both.
+    let name = if request.member("generation_config").is_some() { "generation_config" } else { "generationConfig" };
+    match (&view.cap, request.member(name)) {
         (Some(span), _) => splice.inside(span.clone(), &cap.to_string()),
-        (None, None) => splice.set("generationConfig", &format!("{{{told}}}")),
+        (None, None) => splice.set(name, &format!("{{{told}}}")),
         (None, Some(object)) => {
             let rest = object[1..].trim_start();
             let comma = if rest.starts_with('}') { "" } else { "," };
-            splice.set("generationConfig", &format!("{{{told}{comma}{}", &object[1..]));
+            splice.set(name, &format!("{{{told}{comma}{}", &object[1..]));
         }
     }
     for span in &view.signatures {
