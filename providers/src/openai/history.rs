@@ -167,7 +167,6 @@ mod tests {
         seed_is_random_seed: false,
         no_developer_role: true,
         no_reasoning_history: true,
-        serves_responses: false,
         short_call_ids: true,
     };
 
