@@ -60,9 +60,17 @@ pub(crate) enum DialectName {
     Azure,
     Anthropic,
     Bedrock,
+    Responses,
     Cohere,
     Gemini,
     Sim,
+}
+
+/// What a model is asked in, where its provider's other models are asked in chat completions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum ModelDialect {
+    Responses,
 }
 
 /// One model.
@@ -70,6 +78,9 @@ pub(crate) enum DialectName {
 #[serde(deny_unknown_fields)]
 pub(crate) struct Model {
     pub id: String,
+    /// It is served in another dialect than its provider's other models.
+    #[serde(default)]
+    pub dialect: Option<ModelDialect>,
     #[serde(default)]
     pub context: Option<u64>,
     #[serde(default)]
@@ -152,6 +163,8 @@ pub struct Quirks {
     pub needs_max_tokens: bool,
     /// It refuses `stream_options`.
     pub no_stream_options: bool,
+    /// It refuses to be asked for encrypted reasoning, as models that do not reason do.
+    pub no_encrypted_reasoning: bool,
     /// It takes OpenAI's Responses as they are, at `/responses`.
     pub serves_responses: bool,
     /// It refuses OpenAI's hints: `user`, `safety_identifier`, `prompt_cache_key`…

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use crate::abilities::Ability;
-use crate::catalog::Tokenizer;
+use crate::catalog::{ModelDialect, Tokenizer};
 use crate::request::Task;
 
 /// One configured provider.
@@ -79,6 +79,9 @@ pub struct EntraConfig {
 pub struct ConfiguredModel {
     /// The provider's own name of it.
     pub id: String,
+    /// It is served in another dialect than its provider's other models: `responses`.
+    #[serde(default)]
+    pub(crate) dialect: Option<ModelDialect>,
     /// What it is asked as, where that is another name: Azure's deployment, an inference profile.
     #[serde(default, alias = "deployment")]
     pub upstream_id: Option<String>,

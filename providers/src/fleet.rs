@@ -10,7 +10,7 @@ use url::Url;
 use crate::abilities::Ability;
 use crate::anthropic::AnthropicDialect;
 use crate::bedrock::{self, BedrockDialect};
-use crate::catalog::{self, Auth, CatalogPrice, DialectName, Gap, Model, Provider, Quirks, Tokenizer};
+use crate::catalog::{self, Auth, CatalogPrice, DialectName, Gap, Model, ModelDialect, Provider, Quirks, Tokenizer};
 use crate::cohere::CohereDialect;
 use crate::config::{ConfiguredModel, Fault, ProviderConfig};
 use crate::credentials::token::TokenSource;
@@ -20,6 +20,7 @@ use crate::gather;
 use crate::gemini::GeminiDialect;
 use crate::openai::{AzureDialect, OpenAiDialect};
 use crate::request::{ModelRequest, Task};
+use crate::responses::outbound::{AzureResponsesDialect, ResponsesDialect};
 
 /// All configured providers.
 pub struct Fleet {
@@ -69,6 +70,8 @@ pub struct Target {
     pub quirks: Quirks,
     /// What it can be asked for; nothing said is a conversation.
     pub tasks: Vec<Task>,
+    /// What is spoken to it, where that is not what is spoken to its provider.
+    spoken: Option<&'static dyn Dialect>,
     pub(crate) wire: Arc<Wire>,
 }
 
@@ -218,6 +221,10 @@ impl Configured {
                 ..quirks
             },
             tasks: model.tasks.clone(),
+            spoken: model
+                .dialect
+                .or((!described && family_wants_it).then(|| answers_only(&model.id)).flatten())
+                .map(|it| spoken(it, self.entry.dialect)),
             wire: Arc::clone(&self.wire),
         }
     }
@@ -238,6 +245,20 @@ fn no_kind(kind: &str) -> String {
 fn openai_reasoning(model: &str) -> bool {
     let o_series = model.strip_prefix('o').is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
     o_series || model.starts_with("gpt-5") || model.starts_with("gpt-6")
+}
+
+/// OpenAI's families that are served at `/responses` alone, should the catalogue not list one yet.
+fn answers_only(model: &str) -> Option<ModelDialect> {
+    let pro = model.ends_with("-pro") || model.contains("-pro-20");
+    (pro || model.contains("-codex")).then_some(ModelDialect::Responses)
+}
+
+/// The code that speaks to a model in another dialect than its provider's.
+fn spoken(model: ModelDialect, provider: DialectName) -> &'static dyn Dialect {
+    match (model, provider) {
+        (ModelDialect::Responses, DialectName::Azure) => &AzureResponsesDialect,
+        (ModelDialect::Responses, _) => &ResponsesDialect,
+    }
 }
 
 fn configure(
@@ -335,6 +356,7 @@ fn configure(
         DialectName::Azure => Box::new(AzureDialect),
         DialectName::Anthropic => Box::new(AnthropicDialect),
         DialectName::Bedrock => Box::new(BedrockDialect),
+        DialectName::Responses => Box::new(ResponsesDialect),
         DialectName::Cohere => Box::new(CohereDialect),
         DialectName::Gemini => Box::new(GeminiDialect),
     };
@@ -363,6 +385,7 @@ impl Model {
     fn unknown(id: &str) -> Model {
         Model {
             id: id.to_owned(),
+            dialect: None,
             context: None,
             max_output: None,
             tokenizer: None,
@@ -378,6 +401,7 @@ impl Model {
     }
 
     fn correct(&mut self, given: &ConfiguredModel) {
+        self.dialect = given.dialect.or(self.dialect);
         self.context = given.context.or(self.context);
         self.max_output = given.max_output.or(self.max_output);
         if !given.tasks.is_empty() {
@@ -394,9 +418,9 @@ impl Model {
 }
 
 impl Target {
-    /// What its provider speaks.
+    /// What is spoken to it.
     pub fn dialect(&self) -> &dyn Dialect {
-        &*self.wire.dialect
+        self.spoken.unwrap_or(&*self.wire.dialect)
     }
 
     /// Where a request with this cap goes; none for the built-in provider.
@@ -442,6 +466,7 @@ impl std::fmt::Debug for Target {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::request::Shape;
 
     fn build(configs: &[&str]) -> Result<Fleet, Vec<Fault>> {
         let configs: Vec<ProviderConfig> = configs.iter().map(|it| serde_yaml_ng::from_str(it).unwrap()).collect();
@@ -571,6 +596,23 @@ mod tests {
             assert_eq!(faults.iter().map(|it| &*it.path).collect::<Vec<_>>(), [path]);
             assert!(!faults[0].to_string().contains("sk-secret"), "{faults:?}");
         }
+    }
+
+    #[test]
+    fn a_model_may_be_asked_in_another_dialect_than_its_providers_others() {
+        let azure = "{ id: az, kind: azure, base_url: \"https://n.openai.azure.com/openai/v1\", api_key: { env: K } }";
+        let local = "{ id: local, kind: ollama, models: [{ id: mine, dialect: responses }] }";
+        let fleet = build(&[OPENAI, azure, local]).unwrap();
+        let check = |name: &str, expected: Shape| {
+            assert_eq!(fleet.target(name).unwrap().dialect().own_shape(), Some(expected), "{name}");
+        };
+        check("openai/gpt-5-pro", Shape::Responses);
+        check("openai/gpt-5", Shape::OpenAi);
+        check("az/gpt-5-codex", Shape::Responses);
+        check("local/mine", Shape::Responses);
+        check("local/other-codex-pro", Shape::OpenAi);
+        check("openai/gpt-6.9-pro-2027-01-01", Shape::Responses);
+        check("openai/gpt-6.9", Shape::OpenAi);
     }
 
     #[test]

@@ -2,8 +2,8 @@
 //! OpenAI.
 //!
 //! Usage comes with the closing `message_delta`, `alfred_cost_usd` beside it; `message_start` cannot know it and says 0.
-//! Reasoning of another provider has no signature. It is shown as a thinking block, with an empty one, only to a
-//! caller who asked for thinking; to anyone else it is left out, as a block nobody asked for breaks clients.
+//! Reasoning is shown as a thinking block only to a caller who asked for thinking; to anyone else it is left out, as a block
+//! nobody asked for breaks clients. Its signature is that of the provider, which only that one can read; some give none.
 //! A block that has ended may still get late pieces of a tool call; they go out under its index, as clients sum by index.
 
 use std::borrow::Cow;
@@ -87,6 +87,23 @@ impl AnthropicOutlet {
         write_delta(out, index, delta);
     }
 
+    /// What a block of thinking says once it is whole: its signature, or all of it if it is sealed.
+    fn sign(&mut self, thought: &Thought<'_>, out: &mut String) {
+        if let Some(data) = &thought.data {
+            self.open(Kind::Thinking, json!({"type": "redacted_thinking", "data": data}), out);
+            return self.close(out);
+        }
+        if thought.signature.is_empty() {
+            return;
+        }
+        if self.open.is_none_or(|open| open.kind != Kind::Thinking) {
+            self.say(Kind::Thinking, &thought.thinking, out);
+        }
+        let index = self.open.map_or(0, |open| open.index);
+        write_delta(out, index, json!({"type": "signature_delta", "signature": thought.signature}));
+        self.close(out);
+    }
+
     fn call(&mut self, call: &ToolCall<'_>, out: &mut String) {
         let known = self.tools.get(&call.index).copied();
         let index = known.unwrap_or_else(|| {
@@ -132,6 +149,8 @@ impl Outlet for AnthropicOutlet {
             if let Some(text) = delta.reasoning().filter(|_| self.wants_thinking) {
                 self.say(Kind::Thinking, text, &mut out);
             }
+            let thoughts = if self.wants_thinking { delta.thoughts() } else { Vec::new() };
+            thoughts.iter().for_each(|thought| self.sign(thought, &mut out));
             for text in [&delta.content, &delta.refusal].into_iter().flatten().filter(|text| !text.is_empty()) {
                 self.say(Kind::Text, text, &mut out);
             }
@@ -169,7 +188,17 @@ impl Outlet for AnthropicOutlet {
         let id = message_id(&completion.id);
 
         let mut blocks = Vec::new();
-        if let Some(text) = answer.reasoning().filter(|_| self.wants_thinking) {
+        let thoughts = answer.thoughts();
+        for thought in thoughts.iter().filter(|_| self.wants_thinking) {
+            blocks.push(match &thought.data {
+                Some(data) => block(&json!({"type": "redacted_thinking", "data": data})),
+                None => {
+                    block(&json!({"type": "thinking", "thinking": thought.thinking, "signature": thought.signature}))
+                }
+            });
+        }
+        let unsigned = self.wants_thinking && thoughts.iter().all(|thought| thought.data.is_some());
+        if let Some(text) = answer.reasoning().filter(|_| unsigned) {
             blocks.push(block(&json!({"type": "thinking", "thinking": text, "signature": ""})));
         }
         for text in [&answer.content, &answer.refusal].into_iter().flatten().filter(|text| !text.is_empty()) {
@@ -275,6 +304,20 @@ struct Said<'a> {
     reasoning: Option<Cow<'a, str>>,
     #[serde(borrow)]
     tool_calls: Option<Vec<ToolCall<'a>>>,
+    #[serde(borrow)]
+    thinking_blocks: Option<&'a RawValue>,
+}
+
+/// A finished block of thinking.
+#[derive(Deserialize)]
+struct Thought<'a> {
+    #[serde(borrow, default, deserialize_with = "or_empty")]
+    thinking: Cow<'a, str>,
+    #[serde(borrow, default, deserialize_with = "or_empty")]
+    signature: Cow<'a, str>,
+    /// Of one that is sealed.
+    #[serde(borrow)]
+    data: Option<Cow<'a, str>>,
 }
 
 #[derive(Deserialize)]
@@ -296,6 +339,11 @@ struct Function<'a> {
 }
 
 impl Said<'_> {
+    /// Blocks as our own decoders write them; what a server may mean otherwise by the name is passed by.
+    fn thoughts(&self) -> Vec<Thought<'_>> {
+        self.thinking_blocks.and_then(|raw| serde_json::from_str(raw.get()).ok()).unwrap_or_default()
+    }
+
     fn reasoning(&self) -> Option<&str> {
         let said = self.reasoning_content.as_deref().or(self.reasoning.as_deref());
         said.filter(|text| !text.is_empty())

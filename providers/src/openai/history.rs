@@ -160,6 +160,7 @@ mod tests {
 
     const ALL: Quirks = Quirks {
         serves_responses: false,
+        no_encrypted_reasoning: false,
         needs_max_completion_tokens: false,
         needs_max_tokens: false,
         no_stream_options: false,

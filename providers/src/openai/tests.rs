@@ -36,6 +36,7 @@ const PLAIN: Quirks = Quirks {
     no_developer_role: false,
     no_reasoning_history: false,
     short_call_ids: false,
+    no_encrypted_reasoning: false,
 };
 const NEWER: Quirks = Quirks { needs_max_completion_tokens: true, ..PLAIN };
 const OLDER: Quirks = Quirks { needs_max_tokens: true, no_stream_options: true, ..PLAIN };

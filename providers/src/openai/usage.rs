@@ -72,23 +72,26 @@ pub(super) fn read(raw: &str) -> Option<Usage> {
     })
 }
 
-/// Writes a usage object.
+/// Writes a usage object. The classes that are not told are those of which there is nothing.
 pub(crate) fn write(usage: &Usage) -> String {
     let prompt = usage.all_input();
-    // Said only where there is something to say, as most servers do.
-    let written = match usage.cache_write.saturating_add(usage.cache_write_1h) {
-        0 => String::new(),
-        written => format!(",\"cache_write_tokens\":{written}"),
-    };
-    let thought = match usage.reasoning {
-        0 => String::new(),
-        thought => format!(",\"completion_tokens_details\":{{\"reasoning_tokens\":{thought}}}"),
+    let some = |name: &str, count: u64| if count > 0 { format!(",\"{name}\":{count}") } else { String::new() };
+    let input = [
+        some("cache_write_tokens", usage.cache_write.saturating_add(usage.cache_write_1h)),
+        some("audio_tokens", usage.audio_input),
+        some("image_tokens", usage.image_input),
+    ];
+    let output = some("reasoning_tokens", usage.reasoning) + &some("audio_tokens", usage.audio_output);
+    let output = match output.strip_prefix(',') {
+        Some(told) => format!(",\"completion_tokens_details\":{{{told}}}"),
+        None => String::new(),
     };
     format!(
-        "{{\"prompt_tokens\":{prompt},\"completion_tokens\":{},\"total_tokens\":{},\"prompt_tokens_details\":{{\"cached_tokens\":{}{written}}}{thought}}}",
+        "{{\"prompt_tokens\":{prompt},\"completion_tokens\":{},\"total_tokens\":{},\"prompt_tokens_details\":{{\"cached_tokens\":{}{}}}{output}}}",
         usage.output,
         prompt.saturating_add(usage.output),
         usage.cached_input,
+        input.concat(),
     )
 }
 
@@ -153,7 +156,8 @@ mod tests {
     #[test]
     fn what_is_written_reads_the_same() {
         let plain = Usage { input: 6, cached_input: 4, output: 5, ..Usage::default() };
-        for usage in [plain, Usage { cache_write: 3, ..plain }, Usage { reasoning: 2, ..plain }] {
+        let all = Usage { cache_write: 3, audio_input: 2, image_input: 1, reasoning: 2, audio_output: 1, ..plain };
+        for usage in [plain, all, Usage { reasoning: 5, ..plain }, Usage { audio_output: 5, ..plain }] {
             assert_eq!(read(&write(&usage)), Some(usage));
         }
     }

@@ -1,4 +1,4 @@
-//! OpenAI's Responses, for callers who speak them (`POST /v1/responses`).
+//! OpenAI's Responses, for callers who speak them (`POST /v1/responses`); [`outbound`] asks models that are served there alone.
 //!
 //! | caller | target | request | answer |
 //! |---|---|---|---|
@@ -20,6 +20,7 @@
 
 mod assembly;
 mod native;
+pub(crate) mod outbound;
 mod outlet;
 mod passage;
 mod pen;

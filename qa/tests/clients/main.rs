@@ -183,3 +183,9 @@ async fn the_sdks_try_again_by_themselves_where_it_helps() {
     assert_eq!(world.first.count(), 4);
     world.assert_balanced(&tenant).await;
 }
+
+#[tokio::test]
+async fn what_is_sent_to_and_read_from_the_responses_api_is_of_the_openai_sdks_own_types() {
+    let pairs = tools::repository().join("providers/src/responses/outbound/testdata");
+    python("python/responses_types.py", &[pairs.to_str().expect("a path of ours")]).await;
+}

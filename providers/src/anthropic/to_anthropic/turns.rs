@@ -9,6 +9,7 @@ use super::shorten;
 use crate::anthropic::content::{self, Block};
 use crate::dialect::Unsupported;
 use crate::members::{Members, elements, unsupported};
+use crate::responses::outbound::unseal;
 use crate::translate::ECHOES;
 
 #[derive(Serialize)]
@@ -105,7 +106,7 @@ fn assistant<'a>(message: &mut Members<'a>) -> Result<Vec<Block<'a>>, Unsupporte
     let reasoning = message.text("reasoning_content")?.or(message.text("reasoning")?).unwrap_or_default();
     if let Some(thinking) = message.raw("thinking_blocks") {
         for (place, raw) in elements(thinking, &message.at("thinking_blocks"))? {
-            blocks.push(thinking_block(raw, place, &reasoning)?);
+            blocks.extend(thinking_block(raw, place, &reasoning)?);
         }
     }
     message.ignore(&ECHOES);
@@ -122,8 +123,8 @@ fn assistant<'a>(message: &mut Members<'a>) -> Result<Vec<Block<'a>>, Unsupporte
 }
 
 /// The guards have read `reasoning_content`, not this block; so it may say nothing that is not said there, and what is
-/// opaque must look it.
-fn thinking_block<'a>(raw: &'a RawValue, place: String, reasoning: &str) -> Result<Block<'a>, Unsupported> {
+/// opaque must look it. None for thinking that another API sealed, which Anthropic could not read.
+fn thinking_block<'a>(raw: &'a RawValue, place: String, reasoning: &str) -> Result<Option<Block<'a>>, Unsupported> {
     let mut block = Members::read(raw, place)?;
     let opaque = |text: &str| text.bytes().all(|b| b.is_ascii_alphanumeric() || b"+/=_-".contains(&b));
     let told = match block.required_text("type")?.as_ref() {
@@ -133,6 +134,9 @@ fn thinking_block<'a>(raw: &'a RawValue, place: String, reasoning: &str) -> Resu
                 return Err(unsupported(block.at("thinking"), "must be the same as in reasoning_content"));
             }
             let signature = block.required_text("signature")?;
+            if unseal(&signature).is_some() {
+                return Ok(None);
+            }
             if !opaque(&signature) {
                 return Err(unsupported(block.at("signature"), "is no signature"));
             }
@@ -140,6 +144,9 @@ fn thinking_block<'a>(raw: &'a RawValue, place: String, reasoning: &str) -> Resu
         }
         "redacted_thinking" => {
             let data = block.required_text("data")?;
+            if unseal(&data).is_some() {
+                return Ok(None);
+            }
             if !opaque(&data) {
                 return Err(unsupported(block.at("data"), "is no redacted thinking"));
             }
@@ -149,7 +156,7 @@ fn thinking_block<'a>(raw: &'a RawValue, place: String, reasoning: &str) -> Resu
     };
     block.ignore(&["index"]);
     block.done()?;
-    Ok(told)
+    Ok(Some(told))
 }
 
 fn tool_call<'a>(raw: &'a RawValue, place: String) -> Result<Block<'a>, Unsupported> {

@@ -1,0 +1,84 @@
+//! Pairs of files under `testdata/`, and tables for what a file would hide. `BLESS=1` writes the expected halves anew.
+//! All of them validate as the `openai` package's own types: `qa/clients/python/responses_types.py`, run by the suite of clients.
+
+mod answers;
+mod callers;
+mod requests;
+
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use serde_json::Value;
+use url::Url;
+
+use super::*;
+use crate::catalog::Quirks;
+use crate::credentials::Secret;
+use crate::request::{AnswerEvent, Usage};
+
+fn openai(body: &str) -> ModelRequest {
+    ModelRequest::parse(Shape::OpenAi, Bytes::copy_from_slice(body.as_bytes())).unwrap()
+}
+
+fn anthropic(body: &str) -> ModelRequest {
+    ModelRequest::parse(Shape::Anthropic, Bytes::copy_from_slice(body.as_bytes())).unwrap()
+}
+
+fn encode(request: &ModelRequest, quirks: Quirks) -> Result<HttpRequest, Unsupported> {
+    let base_url = Url::parse("https://api.openai.com/v1").unwrap();
+    let key = Secret::new("sk-test");
+    ResponsesDialect.encode(request, &Aim { key: Some(&key), ..Aim::at(&base_url, "gpt-5-pro", 512, &quirks) })
+}
+
+fn testdata(path: &str) -> PathBuf {
+    Path::new("src/responses/outbound/testdata").join(path)
+}
+
+fn given(path: &str) -> String {
+    std::fs::read_to_string(testdata(path)).unwrap()
+}
+
+/// Compares with the expected half of a pair: JSON by value and member order, all else by byte.
+fn check_file(path: &str, got: &str) {
+    let got = match path.ends_with(".json") {
+        true => serde_json::to_string_pretty(&serde_json::from_str::<Value>(got).unwrap()).unwrap() + "\n",
+        false => got.to_owned(),
+    };
+    if std::env::var_os("BLESS").is_some() {
+        std::fs::write(testdata(path), &got).unwrap();
+    }
+    assert_eq!(got, given(path), "{path}");
+}
+
+/// What a decoder gave: the events, with runs of the same told as one would tell them.
+#[derive(Debug, Default, PartialEq)]
+struct Told {
+    frames: String,
+    text: String,
+    usages: Vec<Usage>,
+    reason: Option<String>,
+    closing: String,
+    error: Option<ProviderError>,
+}
+
+fn tell(decoder: &mut dyn Decoder, pieces: &[&[u8]], cost: Option<&str>) -> Told {
+    let (mut told, mut events) = (Told::default(), Vec::new());
+    let fed = pieces.iter().try_for_each(|piece| decoder.feed(piece, &mut events));
+    told.error = fed.and_then(|()| decoder.finish(&mut events)).err();
+    for event in events {
+        assert!(told.closing.is_empty(), "nothing comes after the end");
+        match event {
+            AnswerEvent::Delta(delta) => {
+                told.frames.push_str(std::str::from_utf8(&delta.frame).unwrap());
+                delta.texts.iter().for_each(|(_, text)| told.text.push_str(text));
+                assert!(delta.content || delta.texts.is_empty(), "text that counts is content");
+            }
+            AnswerEvent::Usage(usage) => told.usages.push(usage),
+            AnswerEvent::End(end) => {
+                told.reason = end.finish_reason().map(str::to_owned);
+                told.closing = String::from_utf8(end.closing(cost, None).to_vec()).unwrap();
+            }
+        }
+    }
+    told
+}
