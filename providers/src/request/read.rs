@@ -2,10 +2,10 @@
 
 use std::ops::Range;
 
+use super::asked::Asked;
 use super::names::{
     GOVERNED, SETTINGS, can_hold_something, is_the_clients_tool, names_a_model, names_a_server_tool, refuse_lookalike,
 };
-use super::read_task::Asked;
 use super::{BadRequest, Features, Outside, Shape};
 use crate::json::{Key, Kind, Scanner, below, beneath, element_of, unescape};
 

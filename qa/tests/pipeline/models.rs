@@ -71,7 +71,7 @@ async fn a_model_says_what_it_is_and_what_this_caller_pays() {
     let embedding = listed("first/text-embedding-3-small").expect("a model of the catalogue");
     assert_eq!(
         (&embedding["tasks"], &embedding["output_modalities"], &embedding["context_length"]),
-        (&json!(["embeddings"]), &json!(["embeddings"]), &json!(8191))
+        (&json!(["embeddings"]), &json!(["embeddings"]), &json!(8192))
     );
     assert!(!list.to_string().contains("127.0.0.1"), "no address of a provider");
 }
