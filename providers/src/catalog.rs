@@ -181,6 +181,23 @@ pub struct Quirks {
     pub short_call_ids: bool,
 }
 
+#[cfg(test)]
+impl Quirks {
+    /// Nothing otherwise than the rest; for constants of tests.
+    pub(crate) const NONE: Quirks = Quirks {
+        needs_max_completion_tokens: false,
+        needs_max_tokens: false,
+        no_stream_options: false,
+        no_encrypted_reasoning: false,
+        serves_responses: false,
+        no_hints: false,
+        seed_is_random_seed: false,
+        no_developer_role: false,
+        no_reasoning_history: false,
+        short_call_ids: false,
+    };
+}
+
 fn yes() -> bool {
     true
 }

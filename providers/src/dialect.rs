@@ -37,6 +37,12 @@ pub trait Dialect: Send + Sync {
         Some(aim.get("models"))
     }
 
+    /// The question how many tokens a request has, where the servers answer it for nothing and in the caller's words: JSON with
+    /// `input_tokens`.
+    fn counting(&self, _request: &ModelRequest, _aim: &Aim<'_>) -> Option<Result<HttpRequest, Unsupported>> {
+        None
+    }
+
     /// A reader for one successful answer; `content_type` is the answer's own, lower case or not, parameters included.
     fn decoder(&self, request: &ModelRequest, content_type: &str) -> Box<dyn Decoder>;
 

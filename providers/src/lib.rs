@@ -15,6 +15,8 @@ mod counter;
 mod credentials;
 mod dialect;
 mod error;
+#[cfg(test)]
+mod estimates;
 mod fleet;
 mod gather;
 mod gemini;

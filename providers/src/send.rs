@@ -3,6 +3,7 @@
 
 mod answer;
 mod connect;
+mod count;
 mod list;
 mod token;
 

@@ -49,6 +49,8 @@ pub struct Outside {
     pub stream: Option<bool>,
     /// The body's content type, with its parameters.
     pub content_type: Option<String>,
+    /// Only its size is asked: what caps an answer need not be said.
+    pub counts: bool,
 }
 
 /// A file that came with a form. Its bytes are those of the call's body, not a copy.

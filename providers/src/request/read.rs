@@ -104,6 +104,9 @@ fn bounded(shape: Shape, text: &str, outside: &Outside, most_texts: usize) -> Re
         task => reader.task(task)?,
     }
     reader.scanner.finish()?;
+    if shape == Shape::Anthropic && reader.view.max_tokens.is_none() && !outside.counts {
+        return Err(missing("max_tokens"));
+    }
     Ok(reader.view)
 }
 
@@ -142,9 +145,6 @@ impl<'a> Reader<'a> {
         }
         if !messages {
             return Err(missing("messages"));
-        }
-        if self.shape == Shape::Anthropic && self.view.max_tokens.is_none() {
-            return Err(missing("max_tokens"));
         }
         Ok(())
     }

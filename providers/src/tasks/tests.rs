@@ -228,6 +228,7 @@ fn what_a_provider_tells_is_what_is_billed_and_the_rest_is_counted_and_marked() 
         ),
         (&embeddings, json!({"data": [], "usage": {"total_tokens": 7}}), Some(Usage { input: 7, ..none })),
         (&embeddings, json!({"data": []}), None),
+        (&embeddings, json!({"data": {}, "usage": "none", "type": 3, "text": []}), None),
         (
             &images,
             json!({"data": [{}, {}], "usage": {"input_tokens": 15, "output_tokens": 900,

@@ -11,7 +11,7 @@ pub enum Caller {
     Gemini,
 }
 
-pub const CALLERS: [Caller; 2] = [Caller::Chat, Caller::Messages];
+pub const CALLERS: [Caller; 3] = [Caller::Chat, Caller::Responses, Caller::Messages];
 
 /// One thing that is asked for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
