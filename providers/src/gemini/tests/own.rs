@@ -7,7 +7,7 @@ use crate::request::Outside;
 use crate::sse::SseEvent;
 
 fn gemini(body: &str, stream: bool) -> ModelRequest {
-    let outside = Outside { model: Some("m".to_owned()), stream: Some(stream), content_type: None };
+    let outside = Outside { model: Some("m".to_owned()), stream: Some(stream), ..Outside::default() };
     ModelRequest::parse_with(Shape::Gemini, Bytes::copy_from_slice(body.as_bytes()), outside).unwrap()
 }
 
