@@ -25,6 +25,7 @@ mod json;
 mod listing;
 mod members;
 mod merge;
+mod one_call;
 mod openai;
 mod plan;
 mod request;

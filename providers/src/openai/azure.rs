@@ -31,11 +31,6 @@ impl Dialect for AzureDialect {
         OpenAiDialect.assembly(request)
     }
 
-    fn list_models(&self, _aim: &Aim<'_>) -> Option<Result<HttpRequest, Unsupported>> {
-        // What it lists is what could be deployed, not what is.
-        None
-    }
-
     fn encode(&self, request: &ModelRequest, aim: &Aim<'_>) -> Result<HttpRequest, Unsupported> {
         // Only newer versions of the deployments have Responses; whose does says so by `settings.responses: native`.
         let serves_responses = aim.quirks.serves_responses && surface(aim) == Surface::V1;
