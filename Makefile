@@ -54,9 +54,10 @@ deny:
 	@if [ -x '$(DENY)' ]; then '$(DENY)' check bans licenses sources; \
 	else echo 'deny: SKIPPED, cargo-deny could not be installed: see $(QA_CACHE)/cargo-deny.log'; fi
 
-# What is written from the code and committed, in docs/api, must be what the code writes today.
+# What is written from the code and committed, in docs/api and docs/providers, must be what the code writes today.
 generated:
 	cargo test --workspace --quiet --test api --test policies -- document:: schema::
+	cargo test --package providers --quiet --lib docs::
 
 bench:
 	cargo build --workspace --release --bins

@@ -61,6 +61,13 @@ impl Door {
         Ok(())
     }
 
+    /// Draws one request for a question that is answered here and leaves no receipt.
+    pub fn admit_count(&self, caller: &Caller, now: Timestamp) -> Result<(), Refusal> {
+        let Some(rpm) = caller.credential.rpm else { return Ok(()) };
+        let admitted = self.keys.admit(caller.credential.key, rpm, now);
+        told(admitted, "requests per minute of this key", &mut None).map(drop)
+    }
+
     /// Draws what an answered call has used.
     pub fn spend(&self, caller: &Caller, tokens: u64, now: Timestamp) {
         if let Some(tpm) = caller.credential.tpm {

@@ -11,6 +11,7 @@ mod case;
 mod close;
 pub mod commands;
 pub mod config;
+mod count_tokens;
 mod cover;
 mod demo;
 mod door;

@@ -55,7 +55,7 @@ pub fn on_this_thread_if_small<T>(bytes: usize, work: impl FnOnce() -> T) -> T {
     if bytes < LARGE { work() } else { tokio::task::block_in_place(work) }
 }
 
-async fn receive(
+pub async fn receive(
     mut body: Body,
     announced: Option<u64>,
     limit: u64,
@@ -111,10 +111,15 @@ fn claim(app: &App, call: &Call, case: &Case, name: &str, body: &[u8]) -> Result
     if name.is_empty() || name.len() > 255 || !name.bytes().all(|b| (0x20..0x7f).contains(&b)) {
         return Err(bad("invalid_value", "The Idempotency-Key header must have 1 to 255 printable ASCII characters."));
     }
+    // What the address says is asked too: the same body to another model is another request.
+    let address = match (&call.outside.model, call.outside.stream) {
+        (None, None) => String::new(),
+        (model, stream) => format!(" {stream:?} {}", model.as_deref().unwrap_or_default()),
+    };
     let key = case.caller.as_ref().map(|caller| caller.credential.key.to_string()).unwrap_or_default();
     Ok(Claim {
         name: app.ledger.keyed_hash("idempotency-name", format!("{key}\n{name}").as_bytes()),
-        body: app.ledger.keyed_hash(&format!("idempotency-body {}", call.kind), body),
+        body: app.ledger.keyed_hash(&format!("idempotency-body {}{address}", call.kind), body),
     })
 }
 

@@ -69,7 +69,8 @@ pub fn quote(
         // An unpriced target is no target: what it cost could not be accounted for.
         let Some(listed) = snapshot.price(target, buyer) else { continue };
         let (rates, markup) = (Arc::clone(&listed.rates), snapshot.markup(target, buyer, request.model()));
-        if !names_what_is_billed(request.task(), &rates) {
+        // What does not serve it at all is set aside for that, whatever it costs.
+        if target.serves(request.task()) && !names_what_is_billed(request.task(), &rates) {
             continue;
         }
         let input_bound = target.input_bound(request);
@@ -177,6 +178,30 @@ mod tests {
         let yaml = "[{id: sim, kind: sim}, {id: local, kind: openai-compatible, base_url: 'http://127.0.0.1:9/v1'}]";
         let providers: Vec<ProviderConfig> = serde_yaml_ng::from_str(yaml).expect("providers");
         Fleet::build(&providers, &|_| None).expect("a fleet").target(name).expect("a target")
+    }
+
+    #[test]
+    fn a_price_that_names_no_class_of_a_task_is_none_and_nothing_is_a_price_where_it_is_said() {
+        let usd = |text: &str| text.parse::<Money>().expect("a price");
+        let rates = |input, output, more| Rates { more, ..Rates::new(usd(input), usd(output)) };
+        let (none, free) = (ledger::Classes::default(), Some(Money::ZERO));
+        let second = ledger::Classes { second: free, ..none };
+        for (task, rates, named) in [
+            (Task::Chat, rates("0", "0", none), true),
+            (Task::Embeddings, rates("0", "0", none), true),
+            (Task::Images, rates("5", "0", none), false),
+            (Task::Images, rates("5", "40", none), true),
+            (Task::Images, rates("0", "0", ledger::Classes { image: free, ..none }), true),
+            (Task::Speech, rates("5", "0", none), false),
+            (Task::Speech, rates("0", "0", second), true),
+            (Task::Speech, rates("0", "0", ledger::Classes { characters: free, ..none }), true),
+            (Task::Transcriptions, rates("0", "5", none), false),
+            (Task::Transcriptions, rates("0", "0", second), true),
+            (Task::Rerank, rates("0", "0", second), false),
+            (Task::Rerank, rates("1", "0", none), true),
+        ] {
+            assert_eq!(names_what_is_billed(task, &rates), named, "{task:?} {rates:?}");
+        }
     }
 
     #[test]

@@ -257,6 +257,16 @@ fn bare(case: &Case, note: &str) -> End {
                 },
                 "alfred": note,
             }),
+            Shape::Gemini => json!({
+                "candidates": [{
+                    "content": {"parts": [{"text": ""}], "role": "model"}, "finishReason": "MAX_TOKENS", "index": 0,
+                }],
+                "modelVersion": model, "responseId": id,
+                "usageMetadata": {
+                    "promptTokenCount": input, "candidatesTokenCount": output, "totalTokenCount": input.saturating_add(output),
+                },
+                "alfred": note,
+            }),
             _ => json!({
                 "id": id, "object": "chat.completion", "created": created, "model": model,
                 "choices": [{

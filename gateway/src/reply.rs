@@ -113,6 +113,14 @@ impl Head {
     }
 }
 
+impl Head {
+    /// One header more.
+    pub fn with(mut self, name: &'static str, value: &'static str) -> Head {
+        self.headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
+        self
+    }
+}
+
 impl Answered {
     /// The whole HTTP answer.
     pub fn into_response(self, shape: providers::Shape) -> Response<Body> {

@@ -10,6 +10,8 @@ use crate::request::Task;
 
 mod address;
 mod check;
+#[cfg(test)]
+mod docs;
 mod price;
 
 use address::fill;
@@ -182,6 +184,23 @@ pub struct Quirks {
     pub short_call_ids: bool,
 }
 
+#[cfg(test)]
+impl Quirks {
+    /// Nothing otherwise than the rest; for constants of tests.
+    pub(crate) const NONE: Quirks = Quirks {
+        needs_max_completion_tokens: false,
+        needs_max_tokens: false,
+        no_stream_options: false,
+        no_encrypted_reasoning: false,
+        serves_responses: false,
+        no_hints: false,
+        seed_is_random_seed: false,
+        no_developer_role: false,
+        no_reasoning_history: false,
+        short_call_ids: false,
+    };
+}
+
 fn yes() -> bool {
     true
 }
@@ -218,15 +237,15 @@ pub fn check_catalog() -> Vec<Fault> {
     kinds().filter_map(|kind| find(kind).err()).flatten().collect()
 }
 
-/// The kinds that someone who wrote this may have meant.
+/// The kinds that someone who wrote this may have meant: the nearest by letters, else those that hold the word.
 pub(crate) fn meant(kind: &str) -> Vec<&'static str> {
     let bare = |text: &str| text.to_ascii_lowercase().replace(|c: char| !c.is_ascii_alphanumeric(), "");
     let wanted = bare(kind);
-    let near = |known: &str| {
-        let known = bare(known);
-        distance(&known, &wanted) <= 2 || (wanted.len() > 2 && known.contains(&wanted)) || wanted.contains(&known)
-    };
-    kinds().filter(|it| near(it)).collect()
+    let far = |known: &&str| distance(&bare(known), &wanted);
+    match kinds().map(|it| far(&it)).min() {
+        Some(least) if least * 3 <= wanted.len() => kinds().filter(|it| far(it) == least).collect(),
+        _ => kinds().filter(|it| wanted.len() > 2 && bare(it).contains(&wanted)).collect(),
+    }
 }
 
 /// How many letters must be put in, left out or changed.

@@ -16,6 +16,7 @@ use crate::catalog::{Auth, Quirks};
 use crate::credentials::{AwsKeys, Secret};
 use crate::error::{Class, ProviderError};
 use crate::gather::Assembly;
+use crate::one_call::{self, OneCall};
 use crate::request::{AnswerEvent, End, ModelRequest, Shape, Usage};
 
 /// What one family of servers speaks.
@@ -35,6 +36,12 @@ pub trait Dialect: Send + Sync {
     /// The question for the provider's own list of models; none where it keeps none that can be asked with this key.
     fn list_models(&self, aim: &Aim<'_>) -> Option<Result<HttpRequest, Unsupported>> {
         Some(aim.get("models"))
+    }
+
+    /// The question how many tokens a request has, where the servers answer it for nothing and in the caller's words: JSON with
+    /// `input_tokens`.
+    fn counting(&self, _request: &ModelRequest, _aim: &Aim<'_>) -> Option<Result<HttpRequest, Unsupported>> {
+        None
     }
 
     /// A reader for one successful answer; `content_type` is the answer's own, lower case or not, parameters included.
@@ -236,10 +243,11 @@ impl From<Unsupported> for ProviderError {
 
 /// The outlet for this caller.
 pub(crate) fn outlet(request: &ModelRequest) -> Box<dyn Outlet> {
-    match request.shape() {
+    let outlet: Box<dyn Outlet> = match request.shape() {
         Shape::Anthropic => crate::anthropic::outlet(request),
         Shape::Responses => crate::responses::outlet(request),
         Shape::Gemini => crate::gemini::outlet(request),
         _ => Box::new(crate::openai::OpenAiOutlet::new(request.wants_usage())),
-    }
+    };
+    if one_call::wanted(request) { Box::new(OneCall(outlet)) } else { outlet }
 }

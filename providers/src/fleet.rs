@@ -538,6 +538,29 @@ mod tests {
     }
 
     #[test]
+    fn a_gap_of_an_address_is_filled_from_the_settings_or_told() {
+        let cloudflare = |settings: &str| {
+            build(&[&format!("{{ id: cf, kind: cloudflare, api_key: {{ env: K }}, settings: {settings} }}")])
+        };
+        let target = cloudflare("{ account: 0a1b }").unwrap().target("cf/@cf/openai/gpt-oss-120b").unwrap();
+        let url = target.wire.base_url.as_ref().map(Url::as_str);
+        assert_eq!(url, Some("https://api.cloudflare.com/client/v4/accounts/0a1b/ai/v1"));
+        assert!(target.price.is_some() && target.can(Ability::Reasoning));
+        for settings in ["{}", "{ account: a/../../b }", "{ account: '' }"] {
+            let faults = cloudflare(settings).err().expect("a fault");
+            assert_eq!(faults.iter().map(|it| &*it.path).collect::<Vec<_>>(), ["providers[0].settings.account"]);
+        }
+    }
+
+    #[test]
+    fn a_kind_that_is_misspelt_is_understood_and_one_that_is_unknown_is_pointed_on() {
+        for (kind, part) in [("opnai", "did you mean openai?"), ("telepathy", "there is openai-compatible")] {
+            let faults = build(&[&format!("{{ id: a, kind: {kind} }}")]).err().expect("a fault");
+            assert!(faults[0].message.contains(part), "{}", faults[0].message);
+        }
+    }
+
+    #[test]
     fn a_model_that_nobody_describes_is_a_target_without_a_price() {
         let fleet = build(&[OPENAI, "{ id: local, kind: ollama }"]).unwrap();
         let target = fleet.target("local/tiny:1b").unwrap();

@@ -16,6 +16,8 @@ mod counter;
 mod credentials;
 mod dialect;
 mod error;
+#[cfg(test)]
+mod estimates;
 mod fleet;
 mod gather;
 mod gemini;
@@ -24,6 +26,7 @@ mod json;
 mod listing;
 mod members;
 mod merge;
+mod one_call;
 mod openai;
 mod plan;
 mod request;

@@ -94,6 +94,9 @@ pub fn compare(known: &[&Arc<Target>], listed: &[ListedModel]) -> Comparison {
 mod tests {
     use super::*;
     use crate::anthropic::AnthropicDialect;
+    use crate::bedrock::BedrockDialect;
+    use crate::cohere::CohereDialect;
+    use crate::gemini::GeminiDialect;
     use crate::openai::OpenAiDialect;
     use crate::{Aim, Dialect, Fleet, ProviderConfig, Quirks};
 
@@ -137,6 +140,22 @@ mod tests {
         let anthropic = AnthropicDialect.list_models(&aim).unwrap().unwrap();
         assert_eq!(anthropic.url.query(), Some("x=1&limit=1000"), "all on one page");
         assert!(anthropic.headers.contains_key("anthropic-version"));
+        let asked = |dialect: &dyn Dialect, url: &str| {
+            let url = url::Url::parse(url).unwrap();
+            let request = dialect.list_models(&Aim::at(&url, "", 0, &quirks))?.unwrap();
+            Some(request.url.to_string())
+        };
+        for (dialect, base_url, expected) in [
+            (
+                &GeminiDialect as &dyn Dialect,
+                "https://g.test/v1beta",
+                Some("https://g.test/v1beta/models?pageSize=1000"),
+            ),
+            (&CohereDialect, "https://c.test/v2", Some("https://c.test/v1/models?page_size=1000")),
+            (&BedrockDialect, "https://b.test", None),
+        ] {
+            assert_eq!(asked(dialect, base_url).as_deref(), expected);
+        }
     }
 
     #[test]

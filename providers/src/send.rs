@@ -4,6 +4,7 @@
 mod answer;
 mod batches;
 mod connect;
+mod count;
 mod list;
 mod token;
 

@@ -434,6 +434,13 @@ fn polite(path: &str, body: &[u8]) -> Script {
             anthropic::message("Hello there", 10, 5)
         };
     }
+    if path.ends_with("/responses") {
+        return if stream {
+            responses::stream(&["Hello", " there"], 10, 5)
+        } else {
+            Script::json(200, &responses::body("Hello there", 10, 5))
+        };
+    }
     if !path.ends_with("/chat/completions") {
         return Script::error(404, "not_found");
     }
@@ -442,6 +449,77 @@ fn polite(path: &str, body: &[u8]) -> Script {
     }
     let usage = request["stream_options"]["include_usage"] == json!(true);
     openai::stream(&["Hello", " there"], usage.then_some((10, 5)))
+}
+
+/// Answers in the words of OpenAI's Responses.
+pub mod responses {
+    use super::*;
+
+    /// A whole answer's body.
+    pub fn body(text: &str, input: u64, output: u64) -> Value {
+        let part = json!({"type": "output_text", "annotations": [], "logprobs": [], "text": text});
+        let item =
+            json!({"id": "msg_1", "type": "message", "status": "completed", "role": "assistant", "content": [part]});
+        let mut body = head("completed");
+        body["output"] = json!([item]);
+        body["usage"] = json!({
+            "input_tokens": input, "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
+            "output_tokens": output, "output_tokens_details": {"reasoning_tokens": 0}, "total_tokens": input + output,
+        });
+        body
+    }
+
+    fn head(status: &str) -> Value {
+        json!({
+            "id": "resp_1", "object": "response", "created_at": 1_700_000_000, "status": status, "error": null,
+            "incomplete_details": null, "model": "test-chat-2026", "output": [], "parallel_tool_calls": true,
+            "tool_choice": "auto", "tools": [], "usage": null,
+        })
+    }
+
+    /// One event of a stream.
+    pub fn event(number: usize, kind: &str, members: Value) -> Bytes {
+        let mut data = json!({"type": kind, "sequence_number": number});
+        data.as_object_mut().expect("an object").extend(members.as_object().cloned().unwrap_or_default());
+        Bytes::from(format!("event: {kind}\ndata: {data}\n\n"))
+    }
+
+    /// The events up to, and without, the last.
+    pub fn begin(words: &[&str]) -> Vec<Bytes> {
+        let item =
+            json!({"id": "msg_1", "type": "message", "status": "in_progress", "role": "assistant", "content": []});
+        let part = json!({"type": "output_text", "annotations": [], "logprobs": [], "text": ""});
+        let at = |more: Value| {
+            let mut members = json!({"item_id": "msg_1", "output_index": 0, "content_index": 0});
+            members.as_object_mut().expect("an object").extend(more.as_object().cloned().unwrap_or_default());
+            members
+        };
+        let mut told = vec![
+            ("response.created", json!({"response": head("in_progress")})),
+            ("response.output_item.added", json!({"output_index": 0, "item": item})),
+            ("response.content_part.added", at(json!({"part": part}))),
+        ];
+        told.extend(
+            words.iter().map(|word| ("response.output_text.delta", at(json!({"delta": word, "logprobs": []})))),
+        );
+        told.into_iter().enumerate().map(|(number, (kind, members))| event(number, kind, members)).collect()
+    }
+
+    /// A whole stream.
+    pub fn stream(words: &[&str], input: u64, output: u64) -> Script {
+        let text = words.concat();
+        let mut events = begin(words);
+        let whole = body(&text, input, output);
+        let place = json!({"item_id": "msg_1", "output_index": 0, "content_index": 0, "text": text, "logprobs": []});
+        for (kind, members) in [
+            ("response.output_text.done", place),
+            ("response.output_item.done", json!({"output_index": 0, "item": whole["output"][0]})),
+            ("response.completed", json!({"response": whole})),
+        ] {
+            events.push(event(events.len(), kind, members));
+        }
+        Script::stream(events)
+    }
 }
 
 /// Answers in OpenAI's words.

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::{presented, refused};
 use crate::app::App;
 use crate::case::{Call, Case};
+use crate::count_tokens;
 use crate::pipeline;
 use crate::refusal::Refusal;
 
@@ -26,6 +27,16 @@ pub async fn chat_completions(
 
 pub async fn messages(State(app): State<Arc<App>>, peer: ConnectInfo<SocketAddr>, request: Request) -> Response<Body> {
     take(app, Shape::Anthropic, "messages", peer, request).await
+}
+
+/// How many tokens a message would have. Nothing is generated, held or billed.
+pub async fn count_tokens(
+    State(app): State<Arc<App>>,
+    peer: ConnectInfo<SocketAddr>,
+    request: Request,
+) -> Response<Body> {
+    let outside = Outside { counts: true, ..Outside::default() };
+    take_with(app, Shape::Anthropic, "messages.count_tokens", outside, peer, request).await
 }
 
 /// A path of one-shot tasks: its shape, and what receipts call it.
@@ -55,11 +66,23 @@ pub async fn responses(State(app): State<Arc<App>>, peer: ConnectInfo<SocketAddr
     take(app, Shape::Responses, "responses", peer, request).await
 }
 
-/// Runs the call in a task of its own, so that a client that leaves cannot cancel it between reserve and close.
+/// A call that says everything in its body.
 async fn take(
     app: Arc<App>,
     shape: Shape,
     kind: &'static str,
+    peer: ConnectInfo<SocketAddr>,
+    request: Request,
+) -> Response<Body> {
+    take_with(app, shape, kind, Outside::default(), peer, request).await
+}
+
+/// Runs the call in a task of its own, so that a client that leaves cannot cancel it between reserve and close.
+pub(super) async fn take_with(
+    app: Arc<App>,
+    shape: Shape,
+    kind: &'static str,
+    outside: Outside,
     peer: ConnectInfo<SocketAddr>,
     request: Request,
 ) -> Response<Body> {
@@ -83,13 +106,19 @@ async fn take(
         idempotency_key: idempotency_key(&head.headers),
         tags: tags(&head.headers),
         content_length: head.headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse().ok()),
-        outside: Outside { content_type: content_type(&head.headers), ..Outside::default() },
+        outside: Outside { content_type: content_type(&head.headers), ..outside },
         body,
         gone,
     };
     let case = Case::open(&call, place);
     let worker = Arc::clone(&app);
-    let answered = app.tasks.spawn(async move { pipeline::answer(&worker, call, case).await }).await;
+    let answered = app.tasks.spawn(async move {
+        match call.outside.counts {
+            true => count_tokens::answer(&worker, call, case).await,
+            false => pipeline::answer(&worker, call, case).await,
+        }
+    });
+    let answered = answered.await;
     match answered {
         Ok(answered) => answered.into_response(shape),
         Err(_) => {

@@ -1,6 +1,8 @@
 //! Routes and extractors; no decisions.
 
 mod calls;
+mod count;
+mod gemini;
 mod models;
 mod operations;
 
@@ -27,6 +29,7 @@ pub fn router(app: Arc<App>, admin: Router) -> Router {
     Router::new()
         .route("/v1/chat/completions", post(calls::chat_completions).fallback(wrong_method))
         .route("/v1/messages", post(calls::messages).fallback(wrong_method))
+        .route("/v1/messages/count_tokens", post(calls::count_tokens).fallback(wrong_method))
         .route("/v1/completions", post(calls::completions).fallback(wrong_method))
         .route("/v1/embeddings", post(calls::embeddings).fallback(wrong_method))
         .route("/v1/moderations", post(calls::moderations).fallback(wrong_method))
@@ -40,11 +43,16 @@ pub fn router(app: Arc<App>, admin: Router) -> Router {
         .route("/v1/responses", post(calls::responses).fallback(wrong_method))
         .route("/v1/responses/{*rest}", any(stored_response))
         .route("/v1/models", get(models::list).fallback(wrong_method))
-        .route("/v1/models/{*id}", get(models::one).fallback(wrong_method))
+        // Google's newer clients ask under /v1, its older ones and its documents under /v1beta.
+        .route("/v1/models/{*id}", get(models::one).post(gemini::call).fallback(wrong_method))
+        .route("/v1beta/models", get(gemini::list).fallback(wrong_method))
+        .route("/v1beta/models/{*rest}", get(gemini::one).post(gemini::call).fallback(wrong_method))
         // Whatever else begins like a provider's path is refused, never forwarded: it could not be metered.
         .route("/v1/{*rest}", any(unknown_route))
         .route("/v1/", any(unknown_route))
         .route("/v1", any(unknown_route))
+        .route("/v1beta/{*rest}", any(unknown_route))
+        .route("/v1beta", any(unknown_route))
         .route("/healthz", get(operations::healthz))
         .route("/readyz", get(operations::readyz))
         .route("/metrics", get(operations::metrics))
@@ -76,7 +84,8 @@ fn shape_of(request: &Request) -> Shape {
     match request.uri().path() {
         path if path.starts_with("/v1/messages") => Shape::Anthropic,
         path if path.starts_with("/v1/responses") => Shape::Responses,
-        path if path.starts_with("/v1beta/") => Shape::Gemini,
+        path if path.starts_with("/v1beta") => Shape::Gemini,
+        path if path.starts_with("/v1/models") && request.headers().contains_key("x-goog-api-key") => Shape::Gemini,
         _ => Shape::OpenAi,
     }
 }

@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::{ConnectInfo, Path, State};
-use axum::http::{HeaderMap, HeaderValue, Response, header};
-use providers::Shape;
+use axum::http::{HeaderMap, HeaderValue, Response, Uri, header};
+use providers::{Shape, Target};
 use serde_json::{Value, json};
 
-use super::{presented, refused};
+use super::{gemini, presented, refused};
 use crate::app::App;
 use crate::authenticate::authenticate;
 use crate::card::Card;
@@ -19,9 +19,17 @@ use crate::refusal::Refusal;
 use crate::snapshot::Snapshot;
 
 /// Every model that the key may use: the aliases first, in the order of the configuration.
-pub async fn list(State(app): State<Arc<App>>, peer: ConnectInfo<SocketAddr>, headers: HeaderMap) -> Response<Body> {
+pub async fn list(
+    State(app): State<Arc<App>>,
+    peer: ConnectInfo<SocketAddr>,
+    headers: HeaderMap,
+    uri: Uri,
+) -> Response<Body> {
     let shape = shape(&headers);
-    match known(&app, peer, &headers) {
+    if shape == Shape::Gemini {
+        return gemini::list(State(app), peer, headers, uri).await;
+    }
+    match known(&app, peer, &headers, Shape::Anthropic) {
         Ok((snapshot, caller)) => {
             let buyer = Buyer::new(&caller, app.clock().now());
             let cards = names(&snapshot, &caller).into_iter().map(|name| Card::of(&snapshot, &buyer, &name));
@@ -40,12 +48,12 @@ pub async fn one(
     headers: HeaderMap,
 ) -> Response<Body> {
     let shape = shape(&headers);
-    let found = known(&app, peer, &headers).and_then(|(snapshot, caller)| {
-        let allowed = caller.credential.models.as_ref().is_none_or(|models| models.contains(&id));
-        match allowed && snapshot.resolve(&id).is_some() {
-            true => Ok(Card::of(&snapshot, &Buyer::new(&caller, app.clock().now()), &id)),
-            false => Err(Refusal::UnknownModel { model: id }),
-        }
+    if shape == Shape::Gemini {
+        return gemini::one(State(app), peer, Path(id), headers).await;
+    }
+    let found = known(&app, peer, &headers, Shape::Anthropic).and_then(|(snapshot, caller)| {
+        allowed(&snapshot, &caller, &id)?;
+        Ok(Card::of(&snapshot, &Buyer::new(&caller, app.clock().now()), &id))
     });
     match found {
         Ok(card) => answer(&app, &written(&card, shape)),
@@ -53,9 +61,14 @@ pub async fn one(
     }
 }
 
-/// Anthropic's clients ask at the same path; they tell themselves by the version that they always send.
+/// Anthropic's and Google's clients ask at the same path. The former tell themselves by the version that they always send, the
+/// latter by how they show their key.
 fn shape(headers: &HeaderMap) -> Shape {
-    if headers.contains_key("anthropic-version") { Shape::Anthropic } else { Shape::OpenAi }
+    match (headers.contains_key("anthropic-version"), headers.contains_key("x-goog-api-key")) {
+        (true, _) => Shape::Anthropic,
+        (_, true) => Shape::Gemini,
+        _ => Shape::OpenAi,
+    }
 }
 
 fn written(card: &Card, shape: Shape) -> Value {
@@ -75,9 +88,15 @@ fn page(data: Vec<Value>, shape: Shape) -> Value {
     json!({"data": data, "has_more": false, "first_id": first_id, "last_id": last_id})
 }
 
-fn known(app: &App, peer: ConnectInfo<SocketAddr>, headers: &HeaderMap) -> Result<(Arc<Snapshot>, Caller), Refusal> {
+/// Who asks, by the headers in which clients of this shape show their keys.
+pub(super) fn known(
+    app: &App,
+    peer: ConnectInfo<SocketAddr>,
+    headers: &HeaderMap,
+    shape: Shape,
+) -> Result<(Arc<Snapshot>, Caller), Refusal> {
     let snapshot = app.snapshot()?;
-    let presented = presented(app, headers, peer, Shape::Anthropic);
+    let presented = presented(app, headers, peer, shape);
     match authenticate(app, &snapshot, &presented) {
         Ok(caller) => Ok((snapshot, caller)),
         Err(refusal) => {
@@ -87,7 +106,14 @@ fn known(app: &App, peer: ConnectInfo<SocketAddr>, headers: &HeaderMap) -> Resul
     }
 }
 
-fn names(snapshot: &Snapshot, caller: &Caller) -> Vec<String> {
+/// The targets of a model that this key may ask for.
+pub(super) fn allowed(snapshot: &Snapshot, caller: &Caller, model: &str) -> Result<Vec<Arc<Target>>, Refusal> {
+    let listed = caller.credential.models.as_ref().is_none_or(|models| models.iter().any(|it| it == model));
+    let found = snapshot.resolve(model).filter(|_| listed);
+    found.map(|found| found.targets).ok_or_else(|| Refusal::UnknownModel { model: model.to_owned() })
+}
+
+pub(super) fn names(snapshot: &Snapshot, caller: &Caller) -> Vec<String> {
     let aliases = snapshot.routes.aliases.iter().map(|(alias, _)| alias.clone());
     let all = aliases.chain(snapshot.routes.fleet.models().iter().map(|target| target.name.clone()));
     match &caller.credential.models {
@@ -102,7 +128,7 @@ fn names(snapshot: &Snapshot, caller: &Caller) -> Vec<String> {
     }
 }
 
-fn answer(app: &App, body: &Value) -> Response<Body> {
+pub(super) fn answer(app: &App, body: &Value) -> Response<Body> {
     let mut response = Response::new(Body::from(body.to_string()));
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     crate::reply::identify(&mut response, app.ledger.new_id());

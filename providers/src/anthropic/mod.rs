@@ -75,6 +75,15 @@ impl Dialect for AnthropicDialect {
         }))
     }
 
+    fn counting(&self, request: &ModelRequest, aim: &Aim<'_>) -> Option<Result<HttpRequest, Unsupported>> {
+        (request.shape() == Shape::Anthropic).then(|| {
+            let mut headers = aim.header_map()?;
+            headers.entry(VERSION_HEADER).or_insert(VERSION);
+            let url = aim.url("messages/count_tokens");
+            Ok(HttpRequest { method: Method::POST, url, headers, body: to_count(request, aim) })
+        })
+    }
+
     fn decoder(&self, request: &ModelRequest, _content_type: &str) -> Box<dyn Decoder> {
         decoder::decoder(request)
     }
@@ -101,6 +110,16 @@ fn spliced(request: &ModelRequest, aim: &Aim<'_>, cap: u64) -> Bytes {
             Some(user) => splice.set("metadata", &format!(r#"{{"user_id":{}}}"#, json::quote(user))),
             None => splice.remove("metadata"),
         }
+    }
+    splice.finish()
+}
+
+/// What is to be counted: without what would cap, stream or attribute an answer, which that path does not take.
+fn to_count(request: &ModelRequest, aim: &Aim<'_>) -> Bytes {
+    let mut splice = Splice::new(request);
+    splice.set("model", &json::quote(aim.model));
+    for name in ["max_tokens", "stream", "metadata", "fallbacks"] {
+        splice.remove(name);
     }
     splice.finish()
 }

@@ -1,9 +1,10 @@
-//! AWS Bedrock: Converse and ConverseStream for every conversation, signed or with a Bedrock API key.
+//! AWS Bedrock: Converse and ConverseStream for every conversation, InvokeModel for embeddings, signed or with a Bedrock API key.
 //!
 //! | direction | file |
 //! |---|---|
 //! | the hub's chat → Converse | [`encode`] |
 //! | frames of a stream, or a body → the hub's chunks | [`frames`], [`decoder`], [`chunks`] |
+//! | embeddings → each maker's own words, and back | [`embeddings`] |
 //! | signature, address, region | [`sign`], [`place`] |
 //!
 //! No caller speaks Converse, so nothing is spliced. A translation refuses what it cannot tell, by name; [`encode`] lists what it
@@ -11,6 +12,7 @@
 
 mod chunks;
 mod decoder;
+mod embeddings;
 mod encode;
 mod explain;
 mod frames;
@@ -25,7 +27,10 @@ use http::header::{ACCEPT, HeaderMap, HeaderValue};
 use crate::dialect::{Aim, Decoder, Dialect, HttpRequest, Unsupported};
 use crate::error::ProviderError;
 use crate::request::{ModelRequest, Shape};
-use crate::translate::as_chat;
+use crate::translate::{as_chat, unserved};
+
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const EVENTS: HeaderValue = HeaderValue::from_static("application/vnd.amazon.eventstream");
 
 /// Amazon's runtime for models.
 pub struct BedrockDialect;
@@ -40,15 +45,19 @@ impl Dialect for BedrockDialect {
         if let Some(name) = request.features().surcharge {
             return Err(Unsupported::at(name, format!("{name} is billed at a rate that the gateway has no price for")));
         }
-        let cap = request.max_output().map_or(aim.cap, |asked| asked.min(aim.cap));
-        let body = encode::from_hub(as_chat(request)?.body(), aim.model, cap)?;
-        let (verb, accepted) = match request.stream() {
-            true => ("converse-stream", "application/vnd.amazon.eventstream"),
-            false => ("converse", "application/json"),
+        let (verb, accepted, body) = match request.shape() {
+            Shape::Embeddings => ("invoke", JSON, embeddings::from_openai(request.body(), aim.model)?),
+            shape if !shape.is_chat() => return Err(unserved(shape)),
+            _ => {
+                let cap = request.max_output().map_or(aim.cap, |asked| asked.min(aim.cap));
+                let body = encode::from_hub(as_chat(request)?.body(), aim.model, cap)?;
+                let (verb, accepted) = if request.stream() { ("converse-stream", EVENTS) } else { ("converse", JSON) };
+                (verb, accepted, body)
+            }
         };
         let url = aim.url(&format!("model/{}/{verb}", place::segment(aim.model)));
         let mut headers = aim.header_map()?;
-        headers.entry(ACCEPT).or_insert(HeaderValue::from_static(accepted));
+        headers.entry(ACCEPT).or_insert(accepted);
         let mut encoded = HttpRequest { method: Method::POST, url, headers, body };
         if let Some(keys) = aim.aws {
             let region = place::signing_region(aim.settings, aim.base_url);
@@ -63,7 +72,10 @@ impl Dialect for BedrockDialect {
     }
 
     fn decoder(&self, request: &ModelRequest, _content_type: &str) -> Box<dyn Decoder> {
-        decoder::decoder(request)
+        match request.shape() {
+            Shape::Embeddings => Box::new(embeddings::EmbeddingsDecoder::new(request)),
+            _ => decoder::decoder(request),
+        }
     }
 
     fn explain(&self, status: u16, headers: &HeaderMap, body: &[u8]) -> ProviderError {

@@ -106,7 +106,7 @@ impl Decoder for EmbedDecoder {
         let list = told(&self.model, &answer.embeddings.float, usage.as_ref());
         out.push(AnswerEvent::Delta(Delta::one(Bytes::new(), String::new(), true)));
         out.extend(usage.map(AnswerEvent::Usage));
-        out.push(AnswerEvent::End(End::new(Some("stop".to_owned()), move |_, _| list.clone())));
+        out.push(AnswerEvent::End(End::new(None, move |_, _| list.clone())));
         Ok(())
     }
 

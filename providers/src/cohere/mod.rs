@@ -11,17 +11,19 @@
 mod chunks;
 mod decoder;
 mod embed;
-mod rerank;
 mod to_cohere;
 mod usage;
 mod wire;
 
+use bytes::Bytes;
 use http::{HeaderMap, Method};
 
 use crate::dialect::{Aim, Decoder, Dialect, HttpRequest, Unsupported};
 use crate::error::{Class, ProviderError};
+use crate::json;
 use crate::openai::OpenAiDialect;
 use crate::request::{ModelRequest, Shape};
+use crate::splice::Splice;
 use crate::translate::{as_chat, unserved};
 
 /// Servers that speak Cohere's v2 API.
@@ -38,7 +40,7 @@ impl Dialect for CohereDialect {
         }
         let (path, body) = match request.shape() {
             Shape::Embeddings => ("embed", embed::to_cohere(request.body(), aim.model)?),
-            Shape::Rerank => ("rerank", rerank::spliced(request, aim.model)),
+            Shape::Rerank => ("rerank", reranked(request, aim.model)),
             shape if shape.is_chat() => {
                 let cap = request.max_output().map_or(aim.cap, |asked| asked.min(aim.cap));
                 ("chat", to_cohere::from_openai(as_chat(request)?.body(), aim.model, cap)?)
@@ -48,10 +50,20 @@ impl Dialect for CohereDialect {
         Ok(HttpRequest { method: Method::POST, url: aim.url(path), headers: aim.header_map()?, body })
     }
 
-    fn decoder(&self, request: &ModelRequest, _content_type: &str) -> Box<dyn Decoder> {
+    /// The list is still where the first version had it.
+    fn list_models(&self, aim: &Aim<'_>) -> Option<Result<HttpRequest, Unsupported>> {
+        let mut base_url = aim.base_url.clone();
+        if let Some(base) = aim.base_url.path().trim_end_matches('/').strip_suffix("/v2") {
+            base_url.set_path(&format!("{base}/v1"));
+        }
+        base_url.set_query(Some("page_size=1000"));
+        Some(Aim { base_url: &base_url, ..*aim }.get("models"))
+    }
+
+    fn decoder(&self, request: &ModelRequest, content_type: &str) -> Box<dyn Decoder> {
         match request.shape() {
             Shape::Embeddings => Box::new(embed::EmbedDecoder::new(request)),
-            Shape::Rerank => Box::new(rerank::RerankDecoder::default()),
+            Shape::Rerank => crate::tasks::decoder(request, content_type),
             _ => Box::new(decoder::ChatDecoder::new(request)),
         }
     }
@@ -60,6 +72,14 @@ impl Dialect for CohereDialect {
     fn explain(&self, status: u16, headers: &HeaderMap, body: &[u8]) -> ProviderError {
         OpenAiDialect.explain(status, headers, body)
     }
+}
+
+/// Rerank: the caller speaks Cohere's words already, so all passes but what is the gateway's own.
+fn reranked(request: &ModelRequest, model: &str) -> Bytes {
+    let mut splice = Splice::new(request);
+    splice.set("model", &json::quote(model));
+    ["fallbacks", "metadata", "user"].iter().for_each(|name| splice.remove(name));
+    splice.finish()
 }
 
 /// A body that is made whole, and is not a stream.

@@ -72,11 +72,10 @@ pub(crate) fn tokens(
     env: &dyn Fn(&str) -> Option<String>,
 ) -> Result<Option<TokenSource>, Fault> {
     let id = &config.id;
+    let one_of = || Fault::new(path, format!("provider {id}: give exactly one of api_key, aws, google, entra"));
     let grant = match (&config.google, &config.entra) {
         (None, None) => return Ok(None),
-        _ if config.api_key.is_some() => {
-            return Err(Fault::new(path, format!("provider {id}: give exactly one of api_key, google, entra")));
-        }
+        _ if config.api_key.is_some() || config.aws.is_some() => return Err(one_of()),
         (Some(google), None) => {
             let path = format!("{path}.google.service_account");
             let file = read_text(id, &path, &google.service_account, env)?;
@@ -89,7 +88,7 @@ pub(crate) fn tokens(
                 entra::Client::new(entra, secret).map_err(|(name, why)| Fault::new(format!("{path}.{name}"), why))?,
             )
         }
-        _ => return Err(Fault::new(path, format!("provider {id}: give exactly one of api_key, google, entra"))),
+        _ => return Err(one_of()),
     };
     Ok(Some(TokenSource::new(grant)))
 }

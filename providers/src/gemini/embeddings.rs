@@ -1,6 +1,10 @@
-//! OpenAI's embeddings, from Gemini: `:batchEmbedContents` at AI Studio, `:predict` at Vertex.
+//! OpenAI's embeddings, from Gemini.
 //!
-//! AI Studio tells no usage for most models, so the gateway's count stands; Vertex tells it text by text.
+//! | where | method | how long the vectors are | usage |
+//! |---|---|---|---|
+//! | AI Studio | `:batchEmbedContents` | said with each text | none for most models: the gateway's count stands |
+//! | Vertex, Gemini's models | `:embedContent`, of several texts `:batchEmbedContents` | in `embedContentConfig` | told |
+//! | Vertex, other models | `:predict` | in `parameters` | told text by text |
 
 use std::borrow::Cow;
 
@@ -32,10 +36,13 @@ struct Batch<'a> {
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct One<'a> {
-    model: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    model: Option<String>,
     content: Content<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
     output_dimensionality: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    embed_content_config: Option<Parameters>,
 }
 
 #[derive(Serialize)]
@@ -59,7 +66,7 @@ struct Instance<'a> {
     content: Cow<'a, str>,
 }
 
-#[derive(Serialize)]
+#[derive(Clone, Copy, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Parameters {
     /// A text that is too long is refused, not cut in silence.
@@ -89,15 +96,33 @@ pub(super) fn encode(body: &[u8], model: &str, vertex: bool) -> Result<(&'static
     let output_dimensionality = members.take("dimensions")?;
     members.only("encoding_format", &["\"float\"", "\"base64\""], "must be float or base64")?;
     members.done()?;
-    let (method, body) = if vertex {
-        let instances = texts.into_iter().map(|content| Instance { content }).collect();
-        let parameters = Parameters { auto_truncate: false, output_dimensionality };
-        ("predict", serde_json::to_vec(&Predict { instances, parameters }))
-    } else {
-        let model = format!("models/{}", model.strip_prefix("models/").unwrap_or(model));
-        let one =
-            |text| One { model: model.clone(), content: Content { parts: [Text { text }] }, output_dimensionality };
+    let model = model.strip_prefix("models/").unwrap_or(model);
+    let parameters = Parameters { auto_truncate: false, output_dimensionality };
+    let content = |text| Content { parts: [Text { text }] };
+    let (method, body) = if !vertex {
+        let name = Some(format!("models/{model}"));
+        let one = |text| One {
+            model: name.clone(),
+            content: content(text),
+            output_dimensionality,
+            embed_content_config: None,
+        };
         ("batchEmbedContents", serde_json::to_vec(&Batch { requests: texts.into_iter().map(one).collect() }))
+    } else if model.starts_with("gemini") {
+        let one = |text| One {
+            model: None,
+            content: content(text),
+            output_dimensionality: None,
+            embed_content_config: Some(parameters),
+        };
+        let mut requests: Vec<_> = texts.into_iter().map(one).collect();
+        match requests.as_mut_slice() {
+            [one] => ("embedContent", serde_json::to_vec(one)),
+            _ => ("batchEmbedContents", serde_json::to_vec(&Batch { requests })),
+        }
+    } else {
+        let instances = texts.into_iter().map(|content| Instance { content }).collect();
+        ("predict", serde_json::to_vec(&Predict { instances, parameters }))
     };
     Ok((method, Bytes::from(body.expect("texts and numbers always serialize"))))
 }
@@ -116,6 +141,8 @@ pub(super) struct Embeddings {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Answer<'a> {
+    #[serde(default)]
+    embedding: Option<Vector>,
     #[serde(default)]
     embeddings: Option<Vec<Vector>>,
     #[serde(default)]
@@ -170,11 +197,9 @@ impl Decoder for Embeddings {
             return Err(explain::failure(error));
         }
         let told = answer.usage_metadata.and_then(|usage| usage.prompt_token_count);
-        let vectors = match (answer.embeddings, answer.predictions) {
-            (Some(vectors), _) => vectors,
-            (None, Some(predictions)) => predictions.into_iter().map(|it| it.embeddings).collect(),
-            (None, None) => return Err(unreadable()),
-        };
+        let predicted = |all: Vec<Prediction>| all.into_iter().map(|it| it.embeddings).collect();
+        let vectors = answer.embeddings.or_else(|| answer.embedding.map(|one| vec![one]));
+        let vectors = vectors.or_else(|| answer.predictions.map(predicted)).ok_or_else(unreadable)?;
         let usage = told.or_else(|| counted(&vectors)).map(|input| Usage { input, ..Usage::default() });
         let list = self.list(&vectors);
 

@@ -2,9 +2,11 @@
 //!
 //! | caller | request | answer |
 //! |---|---|---|
-//! | Gemini | [`spliced`](splice): cap, gateway's own members | [`passage`]: as it came |
+//! | Gemini | [`spliced`](inbound::spliced): cap, gateway's own members | [`passage`]: as it came |
 //! | every other conversation | [`encode`](encode::from_openai) | [`chunks`], then the caller's outlet |
 //! | embeddings | [`embeddings`] | OpenAI's list |
+//!
+//! Callers who speak it, whatever the target, are [`inbound`]'s.
 //!
 //! A translation refuses what it cannot tell, by name; [`encode`] lists what it lets go.
 
@@ -63,6 +65,15 @@ impl Dialect for GeminiDialect {
         };
         let url = address::address(aim, method)?;
         Ok(HttpRequest { method: Method::POST, url, headers: aim.header_map()?, body })
+    }
+
+    fn list_models(&self, aim: &Aim<'_>) -> Option<Result<HttpRequest, Unsupported>> {
+        // Vertex lists what a project has tuned, not what it may call.
+        let mut list = (!address::is_vertex(aim)).then(|| aim.get("models"));
+        if let Some(Ok(list)) = &mut list {
+            list.url.query_pairs_mut().append_pair("pageSize", "1000");
+        }
+        list
     }
 
     fn decoder(&self, request: &ModelRequest, _content_type: &str) -> Box<dyn Decoder> {

@@ -8,7 +8,8 @@ use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
 use super::decoder::{broke_off, read, tell_usage};
-use super::usage::{self, Tally};
+use super::usage::Tally;
+use super::usage_object;
 use super::wire::{Ending, Response, ending};
 use crate::dialect::Decoder;
 use crate::error::ProviderError;
@@ -192,10 +193,10 @@ fn with_cost(last: &SseEvent, cost: Option<&str>, counted: Option<&Usage>) -> Ss
     }
     let Ok(mut data) = serde_json::from_str::<Map<String, Value>>(&last.data) else { return last.clone() };
     if let Some(counted) = counted {
-        data.insert("usageMetadata".to_owned(), usage::gemini(counted));
+        data.insert("usageMetadata".to_owned(), usage_object(counted));
     }
     if let (Some(cost), Some(told)) = (cost, data.entry("usageMetadata").or_insert_with(|| json!({})).as_object_mut()) {
-        told.insert("alfredCostUsd".to_owned(), Value::String(cost.to_owned()));
+        told.insert("alfred_cost_usd".to_owned(), Value::String(cost.to_owned()));
     }
     SseEvent { event: last.event.clone(), data: Value::Object(data).to_string() }
 }

@@ -90,6 +90,7 @@ impl Tally {
             output: self.said.saturating_add(reasoning),
             reasoning,
             audio_output: self.audio_output.min(self.said),
+            image_output: self.image_output.min(self.said),
             ..Usage::default()
         })
     }
@@ -109,7 +110,7 @@ impl Tally {
             ("prompt_tokens_details", "audio_tokens", usage.audio_input),
             ("prompt_tokens_details", "image_tokens", usage.image_input),
             ("completion_tokens_details", "audio_tokens", usage.audio_output),
-            ("completion_tokens_details", "image_tokens", self.image_output.min(self.said)),
+            ("completion_tokens_details", "image_tokens", usage.image_output),
         ] {
             if count > 0 {
                 told[place][name] = json!(count);
@@ -117,18 +118,6 @@ impl Tally {
         }
         told
     }
-}
-
-/// Usage as Gemini writes it.
-pub(crate) fn gemini(usage: &Usage) -> Value {
-    let prompt = usage.all_input();
-    json!({
-        "promptTokenCount": prompt,
-        "candidatesTokenCount": usage.output.saturating_sub(usage.reasoning),
-        "thoughtsTokenCount": usage.reasoning,
-        "cachedContentTokenCount": usage.cached_input,
-        "totalTokenCount": prompt.saturating_add(usage.output),
-    })
 }
 
 #[cfg(test)]

@@ -101,9 +101,8 @@ pub(super) struct CitationMetadata {
     pub citations: Vec<Citation>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, Default)]
 #[serde(rename_all = "camelCase", default)]
-#[derive(Default)]
 pub(super) struct Citation {
     pub start_index: u64,
     pub end_index: u64,
@@ -116,7 +115,6 @@ pub(super) struct Citation {
 pub(super) struct GroundingMetadata {
     pub grounding_chunks: Vec<GroundingChunk>,
     pub grounding_supports: Vec<GroundingSupport>,
-    pub web_search_queries: Vec<String>,
 }
 
 #[derive(Deserialize, Default)]

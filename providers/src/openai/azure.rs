@@ -17,6 +17,7 @@ use crate::dialect::{Aim, Decoder, Dialect, HttpRequest, Unsupported};
 use crate::error::ProviderError;
 use crate::gather::Assembly;
 use crate::request::{ModelRequest, Shape};
+use crate::responses;
 
 /// Azure OpenAI.
 pub struct AzureDialect;
@@ -31,11 +32,14 @@ impl Dialect for AzureDialect {
     }
 
     fn encode(&self, request: &ModelRequest, aim: &Aim<'_>) -> Result<HttpRequest, Unsupported> {
-        let base_url = address(aim);
-        // Deployments of a dated version have no Responses; the v1 surface has.
-        let serves_responses = aim.quirks.serves_responses && base_url.path().ends_with("/v1");
+        // Only newer versions of the deployments have Responses; whose does says so by `settings.responses: native`.
+        let serves_responses = aim.quirks.serves_responses && surface(aim) == Surface::V1;
         let quirks = Quirks { serves_responses, ..*aim.quirks };
-        OpenAiDialect.encode(request, &Aim { base_url: &base_url, quirks: &quirks, ..*aim })
+        let aim = Aim { quirks: &quirks, ..*aim };
+        // Responses name the deployment in the body alone.
+        let in_body = request.shape() == Shape::Responses && responses::is_native(&aim);
+        let base_url = address(&aim, !in_body);
+        OpenAiDialect.encode(request, &Aim { base_url: &base_url, ..aim })
     }
 
     fn decoder(&self, request: &ModelRequest, content_type: &str) -> Box<dyn Decoder> {
@@ -47,22 +51,32 @@ impl Dialect for AzureDialect {
     }
 }
 
-/// Where this model's paths begin, with the version as a query.
-fn address(aim: &Aim<'_>) -> Url {
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Surface {
+    V1,
+    Deployments,
+}
+
+fn surface(aim: &Aim<'_>) -> Surface {
+    let is_v1 = aim.base_url.path().trim_end_matches('/').ends_with("/v1");
+    if is_v1 || !aim.settings.contains_key("api_version") { Surface::V1 } else { Surface::Deployments }
+}
+
+/// Where this model's paths begin, or those of no model, with the version as a query.
+fn address(aim: &Aim<'_>, of_model: bool) -> Url {
     let mut url = aim.base_url.clone();
-    let version = aim.settings.get("api_version");
     if let Ok(mut path) = url.path_segments_mut() {
         path.pop_if_empty();
     }
-    if !url.path().ends_with("/v1")
-        && let Ok(mut path) = url.path_segments_mut()
-    {
-        match version {
-            Some(_) => path.extend(["openai", "deployments", aim.model]),
-            None => path.extend(["openai", "v1"]),
+    let is_whole = url.path().ends_with("/v1");
+    if let (false, Ok(mut path)) = (is_whole, url.path_segments_mut()) {
+        match surface(aim) {
+            Surface::V1 => path.extend(["openai", "v1"]),
+            Surface::Deployments if of_model => path.extend(["openai", "deployments", aim.model]),
+            Surface::Deployments => path.push("openai"),
         };
     }
-    if let Some(version) = version {
+    if let Some(version) = aim.settings.get("api_version") {
         url.query_pairs_mut().append_pair("api-version", version);
     }
     url
@@ -107,6 +121,36 @@ mod tests {
             "https://n.openai.azure.com/openai/deployments/my%20gpt%2F4o/chat/completions?api-version=2024-10-21";
         check("https://n.openai.azure.com", Some("2024-10-21"), deployed);
         check("https://n.openai.azure.com/", Some("2024-10-21"), deployed);
+    }
+
+    #[test]
+    fn responses_go_where_they_are_served_and_are_translated_elsewhere() {
+        let check = |settings: &[(&str, &str)], expected: &str| {
+            let (base_url, key) = (Url::parse("https://n.openai.azure.com").unwrap(), Secret::new("k"));
+            let quirks = Quirks { serves_responses: true, ..Quirks::default() };
+            let settings: BTreeMap<String, String> =
+                settings.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
+            let request = ModelRequest::parse(Shape::Responses, r#"{"model":"a","input":"hi"}"#.into()).unwrap();
+            let aim = Aim { key: Some(&key), settings: &settings, ..Aim::at(&base_url, "d", 9, &quirks) };
+            assert_eq!(AzureDialect.encode(&request, &aim).unwrap().url.path(), expected);
+        };
+        check(&[], "/openai/v1/responses");
+        check(&[("responses", "translated")], "/openai/v1/chat/completions");
+        check(&[("api_version", "2024-10-21")], "/openai/deployments/d/chat/completions");
+        check(&[("api_version", "2025-04-01-preview"), ("responses", "native")], "/openai/responses");
+    }
+
+    #[test]
+    fn the_list_of_models_is_no_deployments() {
+        let check = |settings: &[(&str, &str)], expected: &str| {
+            let (base_url, quirks) = (Url::parse("https://n.openai.azure.com/").unwrap(), Quirks::default());
+            let settings: BTreeMap<String, String> =
+                settings.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
+            let aim = Aim { settings: &settings, ..Aim::at(&base_url, "d", 9, &quirks) };
+            assert_eq!(AzureDialect.list_models(&aim).unwrap().unwrap().url.as_str(), expected);
+        };
+        check(&[], "https://n.openai.azure.com/openai/v1/models");
+        check(&[("api_version", "2024-10-21")], "https://n.openai.azure.com/openai/models?api-version=2024-10-21");
     }
 
     #[test]

@@ -158,18 +158,9 @@ mod tests {
     use super::*;
     use crate::splice;
 
-    const ALL: Quirks = Quirks {
-        serves_responses: false,
-        no_encrypted_reasoning: false,
-        needs_max_completion_tokens: false,
-        needs_max_tokens: false,
-        no_stream_options: false,
-        no_hints: false,
-        seed_is_random_seed: false,
-        no_developer_role: true,
-        no_reasoning_history: true,
-        short_call_ids: true,
-    };
+    const ALL: Quirks =
+        Quirks { no_developer_role: true, no_reasoning_history: true, short_call_ids: true, ..Quirks::NONE };
+    const NONE: Quirks = Quirks::NONE;
 
     fn edited(messages: &str, quirks: &Quirks) -> String {
         let body = format!("{{\"messages\":{messages}}}");
@@ -182,8 +173,6 @@ mod tests {
     fn check(quirks: Quirks, messages: &str, expected: &str) {
         assert_eq!(edited(messages, &quirks), expected);
     }
-
-    const NONE: Quirks = Quirks { no_developer_role: false, no_reasoning_history: false, short_call_ids: false, ..ALL };
 
     #[test]
     fn a_developer_is_the_system_where_nobody_knows_developers() {

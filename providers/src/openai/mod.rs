@@ -27,7 +27,7 @@ pub(crate) use azure::AzureDialect;
 pub(crate) use explain::in_answer as failure_in_answer;
 pub(crate) use outlet::{OpenAiOutlet, cut};
 pub(crate) use usage::write as usage_object;
-pub(crate) use wire::{member as member_of, with as with_member, without as without_member};
+pub(crate) use wire::{member as member_of, with as with_member};
 
 /// Servers that speak OpenAI's chat completions.
 pub struct OpenAiDialect;

@@ -26,18 +26,7 @@ fn check_encode(quirks: Quirks, body: &str, expected: &str) {
     assert_eq!(std::str::from_utf8(&encode(body, quirks).body).unwrap(), expected);
 }
 
-const PLAIN: Quirks = Quirks {
-    needs_max_completion_tokens: false,
-    needs_max_tokens: false,
-    no_stream_options: false,
-    serves_responses: false,
-    no_hints: false,
-    seed_is_random_seed: false,
-    no_developer_role: false,
-    no_reasoning_history: false,
-    short_call_ids: false,
-    no_encrypted_reasoning: false,
-};
+const PLAIN: Quirks = Quirks::NONE;
 const NEWER: Quirks = Quirks { needs_max_completion_tokens: true, ..PLAIN };
 const OLDER: Quirks = Quirks { needs_max_tokens: true, no_stream_options: true, ..PLAIN };
 

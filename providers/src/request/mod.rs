@@ -4,6 +4,7 @@
 //! survive byte for byte. The view is strict where a second parser could read something else than the guards did:
 //! a repeated member, or one that differs from a governed one only in case, is refused.
 
+mod asked;
 mod content;
 mod event;
 mod form;
@@ -21,9 +22,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+pub(crate) use asked::sides;
 pub use event::{AnswerEvent, Delta, End, Usage};
 pub use form::FileForm;
-pub(crate) use read_task::sides;
 pub use shape::{Family, Shape, Task};
 
 use crate::canonical;
@@ -50,6 +51,8 @@ pub struct Outside {
     pub stream: Option<bool>,
     /// The body's content type, with its parameters.
     pub content_type: Option<String>,
+    /// Only its size is asked: what caps an answer need not be said.
+    pub counts: bool,
 }
 
 /// A file that came with a form. Its bytes are those of the call's body, not a copy.
@@ -136,7 +139,7 @@ impl ModelRequest {
         if let Some(boundary) = boundary {
             let form::Form { body, files } = form::read(&body, boundary)?;
             let mut view = read::view(shape, &body, &outside)?;
-            read_task::files(shape, &files, &mut view)?;
+            asked::files(shape, &files, &mut view)?;
             let (view, outside, files) = (Arc::new(view), Arc::new(outside), Arc::from(files));
             return Ok(ModelRequest { shape, body: body.into(), view, outside, files });
         }

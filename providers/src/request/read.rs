@@ -2,10 +2,10 @@
 
 use std::ops::Range;
 
+use super::asked::Asked;
 use super::names::{
     GOVERNED, SETTINGS, can_hold_something, is_the_clients_tool, names_a_model, names_a_server_tool, refuse_lookalike,
 };
-use super::read_task::Asked;
 use super::{BadRequest, Features, Outside, Shape};
 use crate::json::{Key, Kind, Scanner, below, beneath, element_of, unescape};
 
@@ -104,6 +104,9 @@ fn bounded(shape: Shape, text: &str, outside: &Outside, most_texts: usize) -> Re
         task => reader.task(task)?,
     }
     reader.scanner.finish()?;
+    if shape == Shape::Anthropic && reader.view.max_tokens.is_none() && !outside.counts {
+        return Err(missing("max_tokens"));
+    }
     Ok(reader.view)
 }
 
@@ -142,9 +145,6 @@ impl<'a> Reader<'a> {
         }
         if !messages {
             return Err(missing("messages"));
-        }
-        if self.shape == Shape::Anthropic && self.view.max_tokens.is_none() {
-            return Err(missing("max_tokens"));
         }
         Ok(())
     }

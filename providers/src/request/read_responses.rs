@@ -7,7 +7,7 @@ use super::{BadRequest, Shape};
 use crate::json::{Kind, below, beneath, element_of};
 
 /// Outermost members that are read here.
-const GOVERNED: [&str; 33] = [
+const GOVERNED: [&str; 37] = [
     "model",
     "input",
     "instructions",
@@ -37,6 +37,10 @@ const GOVERNED: [&str; 33] = [
     "store",
     "include",
     "truncation",
+    "web_search_options",
+    "search_parameters",
+    "enable_search",
+    "data_sources",
     "models",
     "route",
     "provider",
@@ -179,7 +183,11 @@ impl Reader<'_> {
             // Runs a model of its own now and then, and judges with another: neither is in the price of tokens.
             "context_management" => self.surcharge_if_given("context_management")?,
             "moderation" => self.surcharge_if_given("moderation")?,
-            // Routing on the provider's side, past our prices and policy.
+            // Searches of other servers, and routing on their side, past our prices and policy.
+            "web_search_options" => self.surcharge_if_given("web_search_options")?,
+            "search_parameters" => self.surcharge_if_given("search_parameters")?,
+            "enable_search" => self.surcharge_if_given("enable_search")?,
+            "data_sources" => self.surcharge_if_given("data_sources")?,
             "models" => self.surcharge_if_given("models")?,
             "route" => self.surcharge_if_given("route")?,
             "provider" => self.surcharge_if_given("provider")?,

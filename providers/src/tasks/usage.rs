@@ -1,8 +1,8 @@
 //! What an answer to a one-shot task is billed as. Whatever unit a price may name is filled in: the provider's word where it gives
 //! one, else what is known of the request, so that no answer is free because its provider counts in other units.
 
-use serde::Deserialize;
-use serde::de::IgnoredAny;
+use serde::de::{DeserializeOwned, IgnoredAny};
+use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use super::bound;
@@ -16,14 +16,26 @@ use crate::tokens;
 pub(super) struct Answer<'a> {
     #[serde(borrow)]
     pub error: Option<&'a RawValue>,
-    #[serde(rename = "type")]
+    #[serde(rename = "type", deserialize_with = "lenient")]
     pub kind: Option<String>,
+    #[serde(deserialize_with = "lenient")]
     pub usage: Option<Counts>,
+    #[serde(deserialize_with = "lenient")]
     pub data: Option<Vec<IgnoredAny>>,
+    #[serde(deserialize_with = "lenient")]
     pub duration: Option<serde_json::Value>,
+    #[serde(deserialize_with = "lenient")]
     pub meta: Option<Meta>,
+    #[serde(deserialize_with = "lenient")]
     pub text: Option<String>,
+    #[serde(deserialize_with = "lenient")]
     pub delta: Option<serde_json::Value>,
+}
+
+/// A member that is of another kind than expected tells nothing; the answer, which is billed already, passes all the same.
+fn lenient<'de, D: Deserializer<'de>, T: DeserializeOwned>(deserializer: D) -> Result<Option<T>, D::Error> {
+    let raw = <&RawValue>::deserialize(deserializer)?;
+    Ok(serde_json::from_str(raw.get()).ok())
 }
 
 impl Answer<'_> {

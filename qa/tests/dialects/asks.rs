@@ -11,7 +11,7 @@ pub enum Caller {
     Gemini,
 }
 
-pub const CALLERS: [Caller; 2] = [Caller::Chat, Caller::Messages];
+pub const CALLERS: [Caller; 4] = [Caller::Chat, Caller::Responses, Caller::Messages, Caller::Gemini];
 
 /// One thing that is asked for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

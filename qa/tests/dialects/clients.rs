@@ -7,7 +7,7 @@ use qa::tools;
 use crate::house::{House, model};
 
 /// The dialects that every client is sent to.
-const THREE: [&str; 2] = ["openai", "anthropic"];
+const THREE: [&str; 3] = ["openai", "anthropic", "gemini"];
 
 async fn run(mut command: Command, script: &str, arguments: &[&str]) {
     command.arg(tools::repository().join("qa/clients").join(script)).args(arguments).env_remove("PYTHONPATH");

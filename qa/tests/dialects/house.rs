@@ -5,7 +5,7 @@ use qa::world::{Setup, Tenant, World};
 use serde_json::{Value, json};
 
 /// The dialects of targets, by the names of their providers.
-pub const TARGETS: [&str; 2] = ["openai", "anthropic"];
+pub const TARGETS: [&str; 8] = ["openai", "responses", "anthropic", "gemini", "vertex", "bedrock", "azure", "cohere"];
 
 pub struct House {
     /// Ends with the house.
@@ -40,8 +40,25 @@ fn providers(aimock: &Aimock) -> Value {
     let key = json!({"env": "FIRST_KEY"});
     json!([
         {"id": "openai", "kind": "openai", "base_url": aimock.at("/v1"), "api_key": key, "models": [all("m")]},
-        {"id": "anthropic", "kind": "anthropic", "base_url": aimock.at("/v1"), "api_key": key, "models": [all("m")]}
+        {"id": "responses", "kind": "openai", "base_url": aimock.at("/v1"), "api_key": key,
+         "models": [responses("m")]},
+        {"id": "anthropic", "kind": "anthropic", "base_url": aimock.at("/v1"), "api_key": key, "models": [all("m")]},
+        {"id": "gemini", "kind": "gemini", "base_url": aimock.at("/v1beta"), "api_key": key, "models": [all("m")]},
+        {"id": "vertex", "kind": "vertex", "base_url": aimock.at("/v1"), "api_key": key, "models": [all("m")],
+         "settings": {"project": "p", "location": "europe-west1"}},
+        {"id": "bedrock", "kind": "bedrock", "base_url": aimock.at(""), "api_key": key, "models": [all("m")],
+         "settings": {"aws_region": "eu-west-1"}},
+        {"id": "azure", "kind": "azure", "base_url": aimock.at(""), "api_key": key, "models": [all("m")],
+         "settings": {"api_version": "2024-10-21"}},
+        {"id": "cohere", "kind": "cohere", "base_url": aimock.at("/v2"), "api_key": key, "models": [all("m")]},
     ])
+}
+
+/// A model that is served at `/responses` alone.
+fn responses(id: &str) -> Value {
+    let mut model = all(id);
+    model["dialect"] = json!("responses");
+    model
 }
 
 /// A model that can do everything that its dialect can say.

@@ -57,9 +57,12 @@ async fn both_doors_get_streams_and_whole_answers_in_their_own_words_at_the_true
     let rock = Upstream::start();
     let world = world(&rock).await;
     let tenant = world.rich().await;
-    for script in [stream(), whole()] {
+    // A provider may answer JSON where a stream was asked for.
+    for (script, bodies) in
+        [(stream(), vec![hello_stream("rock")]), (whole(), vec![hello("rock"), hello_stream("rock")])]
+    {
         rock.always(script);
-        for body in [hello("rock"), hello_stream("rock")] {
+        for body in bodies {
             let answer = world.chat(&tenant.key, &body).await.expect(200);
             assert_eq!(answer.said(), SAID);
             assert_eq!(answer.must("x-alfred-model"), format!("rock/{MODEL}"));
@@ -102,9 +105,9 @@ async fn requests_are_signed_and_the_keys_that_sign_are_found_nowhere() {
     assert!(!format!("{sent:?}").contains(secret));
     let receipts = json!(world.list(&format!("/requests?org_id={}", tenant.org)).await).to_string();
     let log = world.stop().await;
-    assert!(log.contains("aws_sigv4") || !log.is_empty());
+    assert!(log.contains("call closed"), "the log was looked at: {log}");
     for (place, text) in [("the receipts", receipts), ("the log", log)] {
-        assert!(!text.contains(secret), "the secret is in {place}");
+        assert!(!text.contains(secret) && !text.contains(id), "a key is in {place}");
         assert!(!text.contains("Say hello"), "the prompt is in {place}");
     }
 }
@@ -123,7 +126,7 @@ async fn what_amazon_refuses_is_told_in_our_words() {
         (refusal(400, "ValidationException", "Input is too long for requested model."), 400, "context_length_exceeded"),
         (refusal(400, "ValidationException", "odd"), 400, "provider_rejected"),
         (refusal(403, "AccessDeniedException", "no"), 502, "provider_error"),
-        (refusal(503, "ServiceUnavailableException", "no"), 503, "provider_unavailable"),
+        (refusal(503, "ServiceUnavailableException", "no"), 502, "provider_error"),
     ] {
         rock.next(script);
         let answer = world.chat(&tenant.key, &hello("rock")).await.expect(status);

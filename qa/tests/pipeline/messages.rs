@@ -15,6 +15,12 @@ async fn ask(world: &World, key: &str, body: &Value) -> qa::http::Answer {
     world.http.send("POST", &url, &headers, body.to_string()).await.expect("an answer")
 }
 
+async fn count(world: &World, key: &str, body: &Value) -> qa::http::Answer {
+    let url = format!("{}/v1/messages/count_tokens", world.url());
+    let headers = [("x-api-key", key), ("anthropic-version", "2023-06-01"), ("content-type", "application/json")];
+    world.http.send("POST", &url, &headers, body.to_string()).await.expect("an answer")
+}
+
 /// The types of the events of an Anthropic stream, pings left out.
 fn types(answer: &qa::http::Answer) -> Vec<String> {
     let types = answer.chunks().iter().map(|c| c["type"].as_str().unwrap_or_default().to_owned()).collect::<Vec<_>>();
@@ -231,4 +237,67 @@ fn broken() -> Script {
     let delta =
         json!({"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "Some words"}});
     Script::stream([start, block, delta].iter().map(anthropic::event)).then(qa::upstream::Step::Cut)
+}
+
+fn question(model: &str) -> Value {
+    json!({"model": model, "system": "Be kind", "messages": [{"role": "user", "content": "Say hello"}]})
+}
+
+#[tokio::test]
+async fn tokens_are_counted_by_the_provider_where_it_does_so_for_nothing() {
+    let world = World::start().await;
+    let tenant = world.rich().await;
+    world.claude.next(Script::json(200, &json!({"input_tokens": 4_242})));
+    let mut body = question("claude");
+    body["fallbacks"] = json!(["chat"]);
+    let answer = count(&world, &tenant.key, &body).await.expect(200);
+    assert_eq!(answer.json(), json!({"input_tokens": 4_242}));
+    assert_eq!(answer.header("x-alfred-estimated"), None);
+    assert_eq!(answer.must("x-alfred-model"), "claude/test-claude");
+    let sent = world.claude.last();
+    assert!(sent.path.ends_with("/messages/count_tokens"), "{}", sent.path);
+    assert_eq!(sent.json(), question("test-claude"));
+    assert!(world.list("/requests").await.is_empty(), "a question is no call");
+    assert_eq!(usd(&world.wallet(&tenant.wallet).await, "held_usd"), 0);
+    world.assert_balanced(&tenant).await;
+}
+
+#[tokio::test]
+async fn what_no_provider_counts_is_counted_here_and_said_so() {
+    let world = World::start().await;
+    let tenant = world.rich().await;
+    let of_openai = count(&world, &tenant.key, &question("chat")).await.expect(200);
+    assert_eq!(world.first.count(), 0, "there is nothing to ask it");
+    world.claude.next(Script::error(500, "api_error"));
+    let of_claude = count(&world, &tenant.key, &question("claude")).await.expect(200);
+    for answer in [of_openai, of_claude] {
+        let tokens = answer.json()["input_tokens"].as_u64().expect("a number");
+        assert!((4..40).contains(&tokens), "{tokens}");
+        assert_eq!(answer.must("x-alfred-estimated"), "true");
+    }
+    world.claude.next(Script::error(529, "overloaded_error"));
+    let whole = message("claude");
+    assert_eq!(count(&world, &tenant.key, &whole).await.expect(200).must("x-alfred-estimated"), "true");
+}
+
+#[tokio::test]
+async fn a_question_needs_a_key_a_model_it_may_use_and_its_rate() {
+    let world = World::start().await;
+    let tenant = world.rich().await;
+    let bound = world.key(&tenant.wallet, json!({"models": ["free"]})).await.1;
+    let limited = world.key(&tenant.wallet, json!({"rpm": 1})).await.1;
+    let unknown = "sk-alf-nobody";
+    for (key, body, status, code) in [
+        (unknown, question("claude"), 401, "authentication_error"),
+        (bound.as_str(), question("claude"), 403, "permission_error"),
+        (tenant.key.as_str(), question("nonesuch"), 404, "not_found_error"),
+        (tenant.key.as_str(), json!({"model": "claude"}), 400, "invalid_request_error"),
+    ] {
+        let refused = count(&world, key, &body).await.expect(status).json();
+        assert_eq!((&refused["type"], &refused["error"]["type"]), (&json!("error"), &json!(code)), "{status}");
+    }
+    count(&world, &limited, &question("chat")).await.expect(200);
+    let refused = count(&world, &limited, &question("chat")).await.expect(429);
+    assert!(refused.header("retry-after").is_some());
+    assert_eq!(world.claude.count(), 0, "nothing was forwarded");
 }

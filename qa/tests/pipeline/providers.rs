@@ -69,6 +69,16 @@ async fn a_providers_own_list_is_compared_with_the_catalogue() {
 }
 
 #[tokio::test]
+async fn the_catalogue_that_is_built_in_knows_a_hundred_providers() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = configured(folder.path(), "openai", "http://127.0.0.1:9/v1", &json!({}));
+    let (code, out, err) = run_alfred(&["config", "check", "--config", file.to_str().expect("UTF-8")]);
+    assert_eq!(code, 0, "{out}{err}");
+    let known = out.split("the catalogue knows ").nth(1).and_then(|rest| rest.split(' ').next()?.parse::<u32>().ok());
+    assert!(known.is_some_and(|it| it >= 100), "{out}");
+}
+
+#[tokio::test]
 async fn who_cannot_be_asked_is_named_with_the_reason() {
     let (folder, upstream) = (tempfile::tempdir().expect("a folder"), Upstream::start());
     let file = configured(folder.path(), "openai", &upstream.v1(), &json!({}));

@@ -65,6 +65,29 @@ fn anthropics_own_shape_is_only_spliced() {
 }
 
 #[test]
+fn a_count_is_asked_with_what_would_be_sent_and_nothing_about_the_answer() {
+    let outside = crate::request::Outside { counts: true, ..Default::default() };
+    let parse = |body: &'static str| ModelRequest::parse_with(Shape::Anthropic, body.into(), outside.clone());
+    let (base_url, quirks) = (Url::parse("https://api.anthropic.com/v1").unwrap(), Quirks::default());
+    let aim = Aim::at(&base_url, "claude-sonnet-4-5", 0, &quirks);
+    for (body, sent) in [
+        (r#"{"model":"a", "messages":[ ],"x":1.0}"#, r#"{"model":"claude-sonnet-4-5", "messages":[ ],"x":1.0}"#),
+        (
+            r#"{"model":"a","max_tokens":9,"stream":true,"fallbacks":["b"],"metadata":{"user_id":"u"},"messages":[]}"#,
+            r#"{"model":"claude-sonnet-4-5","messages":[]}"#,
+        ),
+    ] {
+        let encoded = AnthropicDialect.counting(&parse(body).unwrap(), &aim).unwrap().unwrap();
+        assert_eq!(std::str::from_utf8(&encoded.body).unwrap(), sent);
+        assert_eq!(encoded.url.as_str(), "https://api.anthropic.com/v1/messages/count_tokens");
+        assert_eq!(encoded.headers["anthropic-version"], "2023-06-01");
+    }
+    assert!(AnthropicDialect.counting(&openai(r#"{"model":"a","messages":[]}"#), &aim).is_none());
+    assert!(parse(r#"{"model":"a"}"#).is_err(), "messages are needed all the same");
+    assert!(ModelRequest::parse(Shape::Anthropic, r#"{"model":"a","messages":[]}"#.into()).is_err());
+}
+
+#[test]
 fn what_is_billed_at_another_rate_is_refused_by_name() {
     fn check(body: Value, place: Option<&str>) {
         let refused = encode(&anthropic(&body.to_string()), &[]).err();

@@ -2,6 +2,7 @@
 //! the signatures were made by other people's code: see `testdata/README.md`.
 
 mod answers;
+mod embeddings;
 mod errors;
 mod gathered;
 mod requests;

@@ -44,6 +44,10 @@ fn the_address_holds_the_model_and_the_kind_of_answer() {
     let nova = "/model/us.amazon.nova-2-lite-v1%3A0/converse";
     check(Shape::OpenAi, whole.clone(), NOVA, nova, "application/json");
     check(Shape::Anthropic, whole, NOVA, nova, "application/json");
+    let titan = "/model/amazon.titan-embed-text-v2%3A0/invoke";
+    let text = json!({"model": "m", "input": "a"});
+    check(Shape::Embeddings, text.clone(), "amazon.titan-embed-text-v2:0", titan, "application/json");
+    assert!(encoded(Shape::Moderations, &text.to_string(), NOVA).unwrap_err().message.contains("moderations"));
     check(Shape::OpenAi, streamed.clone(), NOVA, &format!("{nova}-stream"), STREAM);
     check(Shape::Anthropic, streamed, NOVA, &format!("{nova}-stream"), STREAM);
 }
@@ -147,7 +151,6 @@ fn what_converse_cannot_be_asked_is_refused_by_name() {
         ("service_tier", json!("priority")),
         ("store", json!(true)),
         ("verbosity", json!("low")),
-        ("parallel_tool_calls", json!(false)),
         ("modalities", json!(["text", "audio"])),
         ("guardrailConfig", json!({"guardrailIdentifier": "g"})),
         ("audio", json!({"voice": "v"})),

@@ -14,12 +14,16 @@ use crate::catalog::Quirks;
 use crate::credentials::Secret;
 use crate::request::AnswerEvent;
 
+fn parse(shape: Shape, body: &str) -> ModelRequest {
+    ModelRequest::parse(shape, Bytes::copy_from_slice(body.as_bytes())).unwrap()
+}
+
 fn openai(body: &str) -> ModelRequest {
-    ModelRequest::parse(Shape::OpenAi, Bytes::copy_from_slice(body.as_bytes())).unwrap()
+    parse(Shape::OpenAi, body)
 }
 
 fn anthropic(body: &str) -> ModelRequest {
-    ModelRequest::parse(Shape::Anthropic, Bytes::copy_from_slice(body.as_bytes())).unwrap()
+    parse(Shape::Anthropic, body)
 }
 
 fn encode(request: &ModelRequest) -> Result<HttpRequest, Unsupported> {

@@ -40,7 +40,6 @@ fn what_cohere_cannot_do_is_refused_by_name() {
     check(json!({"store": true}), "store");
     check(json!({"service_tier": "flex"}), "service_tier");
     check(json!({"web_search_options": {}}), "web_search_options");
-    check(json!({"parallel_tool_calls": false}), "parallel_tool_calls");
     check(json!({"modalities": ["audio"]}), "modalities");
     check(json!({"verbosity": "low"}), "verbosity");
     check(json!({"presence_penalty": -1}), "presence_penalty");
@@ -109,4 +108,22 @@ fn texts_are_embedded_to_be_looked_for_unless_the_caller_says_otherwise() {
     assert_eq!(refused(json!({"model": "m", "input": vec!["a"; 97]})), "input");
     assert_eq!(refused(json!({"model": "m", "input": "a", "encoding_format": "int8"})), "encoding_format");
     assert_eq!(refused(json!({"model": "m", "input": "a", "new": 1})), "new");
+}
+
+#[test]
+fn each_task_goes_to_its_own_path_and_what_is_not_served_is_refused() {
+    let asked = |shape, body: &str| encode(&parse(shape, body));
+    let order = r#"{"model":"m","user":"u", "query":"q","documents":["a","b"],"top_n":1,"max_tokens_per_doc":64,"metadata":{}}"#;
+    let encoded = asked(Shape::Rerank, order).unwrap();
+    assert_eq!(encoded.url.path(), "/v2/rerank");
+    let expected =
+        r#"{"model":"command-a-03-2025","query":"q","documents":["a","b"],"top_n":1,"max_tokens_per_doc":64}"#;
+    assert_eq!(std::str::from_utf8(&encoded.body).unwrap(), expected);
+    assert_eq!(asked(Shape::Embeddings, r#"{"model":"m","input":"a"}"#).unwrap().url.path(), "/v2/embed");
+    assert_eq!(asked(Shape::Responses, r#"{"model":"m","input":"a"}"#).unwrap().url.path(), "/v2/chat");
+    let (base_url, quirks) = (Url::parse("https://api.cohere.com/v2/").unwrap(), Quirks::default());
+    let list = CohereDialect.list_models(&Aim::at(&base_url, "m", 1, &quirks)).unwrap().unwrap();
+    assert_eq!(list.url.as_str(), "https://api.cohere.com/v1/models?page_size=1000");
+    assert!(asked(Shape::Moderations, r#"{"model":"m","input":"a"}"#).is_err());
+    assert!(asked(Shape::Images, r#"{"model":"m","prompt":"a"}"#).is_err());
 }

@@ -81,7 +81,7 @@ pub(super) fn config<'a>(
         return Err(unsupported("response_format", "cannot be combined with tools at this model"));
     }
     let (response_logprobs, logprobs) = logprobs(members)?;
-    let response_modalities = modalities(members)?;
+    let response_modalities = modalities(members, model)?;
     let candidate_count = members.take::<u64>("n")?;
     if candidate_count.is_some_and(|count| count > MOST_CANDIDATES) {
         return Err(unsupported("n", "must be at most 8 at this target"));
@@ -172,15 +172,16 @@ fn stop_sequences<'a>(members: &mut Members<'a>) -> Result<Vec<Cow<'a, str>>, Un
     }
 }
 
-/// Text alone is what happens anyway.
-fn modalities(members: &mut Members<'_>) -> Result<Vec<&'static str>, Unsupported> {
+/// Text alone is what happens anyway. Which models paint or speak, and are priced for it, their names say.
+fn modalities(members: &mut Members<'_>, model: &str) -> Result<Vec<&'static str>, Unsupported> {
     let Some(raw) = members.raw("modalities") else { return Ok(Vec::new()) };
     let mut told = Vec::new();
     for (place, raw) in elements(raw, "modalities")? {
         told.push(match as_text(raw).as_deref() {
             Some("text") => "TEXT",
-            Some("image") => "IMAGE",
-            Some("audio") => "AUDIO",
+            Some("image") if model.contains("image") => "IMAGE",
+            Some("audio") if model.contains("tts") || model.contains("audio") => "AUDIO",
+            Some("image" | "audio") => return Err(unsupported(place, "is not what this model can give")),
             _ => return Err(unsupported(place, "must be text, image or audio")),
         });
     }

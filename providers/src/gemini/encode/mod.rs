@@ -4,7 +4,7 @@
 //! - it is translated (messages, tools, stop, reasoning_effort, response_format, n, logprobs, …);
 //! - it is a hint whose loss breaks no promise of the API, and is let go: [`HINTS`], `cache_control` (Gemini caches by itself),
 //!   `detail` of an image, names of files and schemas, `reasoning_content` of an earlier answer and thoughts that another provider
-//!   signed, `annotations` of an earlier answer, and members that say what would happen anyway;
+//!   signed, [`ECHOES`](crate::translate::ECHOES) of an earlier answer but its pictures, and members that say what would happen anyway;
 //! - it is refused by name, known or not, because the answer would silently be another one.
 //!
 //! `top_k`, `thinking` and `extra_body.google.thinking_config` (Google's own OpenAI-compatible surface has that one) are taken in an

@@ -3,7 +3,6 @@
 //! Budgets and levels of an effort are those of Google's own OpenAI-compatible surface (ai.google.dev/gemini-api/docs/openai).
 
 use serde::Serialize;
-use serde_json::value::RawValue;
 
 use super::{generation, shorten};
 use crate::dialect::Unsupported;
@@ -25,16 +24,24 @@ pub(super) fn thinking(members: &mut Members<'_>, model: &str) -> Result<Option<
     let effort = members.text("reasoning_effort")?;
     let thinking = members.raw("thinking");
     let own = extra_body(members)?;
-    let told = [effort.is_some(), thinking.is_some(), own.is_some()];
-    if told.iter().filter(|told| **told).count() > 1 {
-        let name = if own.is_some() { "extra_body" } else { "thinking" };
-        return Err(unsupported(name, "says how much to think beside another member that does"));
+    if own.is_some() && (effort.is_some() || thinking.is_some()) {
+        return Err(unsupported("extra_body", "says how much to think beside another member that does"));
     }
-    match (effort, thinking) {
-        (Some(effort), _) => by_effort(&effort, model).map(Some),
-        (None, Some(thinking)) => by_budget(thinking, model).map(Some),
-        (None, None) => Ok(own),
-    }
+    let Some(thinking) = thinking else {
+        return effort.map_or(Ok(own), |effort| by_effort(&effort, model).map(Some));
+    };
+    let mut thinking = Members::read(thinking, "thinking")?;
+    let (kind, budget) = (thinking.required_text("type")?, thinking.take("budget_tokens")?);
+    thinking.done()?;
+    // A budget is the plainer word; without one the effort says how much.
+    let config = match (kind.as_ref(), budget, &effort) {
+        ("disabled", ..) => off(model, "thinking")?,
+        ("enabled", Some(_), _) => ThinkingConfig { thinking_budget: budget, ..shown() },
+        ("enabled" | "adaptive", _, Some(effort)) => by_effort(effort, model)?,
+        ("enabled" | "adaptive", _, None) => shown(),
+        _ => return Err(unsupported("thinking.type", "must be enabled, adaptive or disabled")),
+    };
+    Ok(Some(config))
 }
 
 fn by_effort(effort: &str, model: &str) -> Result<ThinkingConfig, Unsupported> {
@@ -63,18 +70,6 @@ fn by_effort(effort: &str, model: &str) -> Result<ThinkingConfig, Unsupported> {
         _ => return Err(unknown()),
     };
     Ok(ThinkingConfig { thinking_level: Some(level.to_owned()), ..shown() })
-}
-
-fn by_budget(raw: &RawValue, model: &str) -> Result<ThinkingConfig, Unsupported> {
-    let mut thinking = Members::read(raw, "thinking")?;
-    let config = match thinking.required_text("type")?.as_ref() {
-        "disabled" => off(model, "thinking")?,
-        "adaptive" => shown(),
-        "enabled" => ThinkingConfig { thinking_budget: thinking.take("budget_tokens")?, ..shown() },
-        _ => return Err(unsupported("thinking.type", "must be enabled, adaptive or disabled")),
-    };
-    thinking.done()?;
-    Ok(config)
 }
 
 /// Some models always think, and bill it.

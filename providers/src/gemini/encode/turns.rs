@@ -11,6 +11,7 @@ use super::shorten;
 use crate::dialect::Unsupported;
 use crate::gemini::chunks::MARK;
 use crate::members::{Members, elements, unsupported};
+use crate::translate::ECHOES;
 
 /// Since its third generation Gemini refuses the calls of an answer whose first one is not signed. For calls that it did not make
 /// itself, or whose client lost the signature, Google documents this word in its place.
@@ -88,8 +89,6 @@ impl<'a> Conversation<'a> {
                 parts.extend(thought(raw, place, &reasoning)?);
             }
         }
-        // Where an earlier answer came from says nothing to the model.
-        message.ignore(&["annotations"]);
         let before = parts.len();
         parts.extend(parts::from_openai(message.raw("content"), &message.at("content"))?);
         if let Some(refusal) = message.text("refusal")?.filter(|refusal| !refusal.is_empty()) {
@@ -111,6 +110,8 @@ impl<'a> Conversation<'a> {
                 image.done()?;
             }
         }
+        // Pictures were taken above.
+        message.ignore(&ECHOES);
         let before = parts.len();
         if let Some(calls) = message.raw("tool_calls") {
             for (place, raw) in elements(calls, &message.at("tool_calls"))? {

@@ -1,6 +1,7 @@
 //! Pairs of files under `testdata/`, and tables for what a file would hide. `BLESS=1` writes the expected halves anew.
 
 mod answers;
+mod cost;
 mod errors;
 mod own;
 mod refusals;

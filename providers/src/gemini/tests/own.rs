@@ -3,15 +3,54 @@
 use serde_json::json;
 
 use super::*;
+use crate::request::Outside;
 use crate::sse::SseEvent;
 
+fn gemini(body: &str, stream: bool) -> ModelRequest {
+    let outside = Outside { model: Some("m".to_owned()), stream: Some(stream), ..Outside::default() };
+    ModelRequest::parse_with(Shape::Gemini, Bytes::copy_from_slice(body.as_bytes()), outside).unwrap()
+}
+
+const ASK: &str = r#"{"contents":[{"parts":[{"text":"hi"}]}]}"#;
 const STREAMS: [&str; 6] = ["text", "tools", "thinking", "candidates", "blocked", "media"];
+
+#[test]
+fn a_body_is_only_spliced() {
+    let asked = r#"{ "contents": [{"parts": [{"text": "h\u0069"}]}],  "generationConfig": {"topK": 1.00, "maxOutputTokens": 9999}, "fallbacks": ["x"], "newMember": {"b": 1.00} }"#;
+    let encoded = encode(&gemini(asked, true), "gemini-2.5-pro").unwrap();
+    let sent = r#"{ "contents": [{"parts": [{"text": "h\u0069"}]}],  "generationConfig": {"topK": 1.00, "maxOutputTokens": 512}, "newMember": {"b": 1.00} }"#;
+    assert_eq!(std::str::from_utf8(&encoded.body).unwrap(), sent);
+    assert!(encoded.url.as_str().ends_with("/models/gemini-2.5-pro:streamGenerateContent?alt=sse"), "{}", encoded.url);
+    let encoded = encode(&gemini(ASK, false), "gemini-2.5-pro").unwrap();
+    assert_eq!(body(&encoded)["generationConfig"], json!({"maxOutputTokens": 512}));
+    assert!(encoded.url.as_str().ends_with("/models/gemini-2.5-pro:generateContent"), "{}", encoded.url);
+}
+
+#[test]
+fn what_google_bills_beside_its_tokens_is_refused() {
+    for more in [r#""tools":[{"googleSearch":{}}]"#, r#""serviceTier":"priority""#] {
+        let asked = ASK.replacen('{', &format!("{{{more},"), 1);
+        assert!(encode(&gemini(&asked, false), "gemini-2.5-pro").is_err(), "{more}");
+    }
+}
+
+#[test]
+fn a_whole_answer_passes_as_it_came_or_as_one_event() {
+    for name in ["everything", "blocked", "speech"] {
+        let given = given(&format!("whole_to_openai/{name}.in.json"));
+        let answer = told(&gemini(ASK, false), &given, Some("1"));
+        assert_eq!((answer.error, answer.closing), (None, given.clone()));
+        let answer = told(&gemini(ASK, true), &given, None);
+        let event: Value = serde_json::from_str(answer.closing.trim_start_matches("data: ")).unwrap();
+        assert_eq!(event, serde_json::from_str::<Value>(&given).unwrap());
+    }
+}
 
 #[test]
 fn every_event_passes_as_it_came() {
     for name in STREAMS {
         let stream = given(&format!("stream_to_openai/{name}.in.sse"));
-        let answer = tell(&mut passage::Passage::default(), &[stream.as_bytes()], None);
+        let answer = told(&gemini(ASK, true), &stream, None);
         assert_eq!(answer.error, None);
         assert_eq!(answer.frames + &answer.closing, stream.replace("\r\n", "\n"), "{name}");
     }
@@ -38,7 +77,7 @@ fn the_cost_stands_in_the_last_usage() {
     let stream = given("stream_to_openai/text.in.sse");
     let answer = tell(&mut passage::Passage::default(), &[stream.as_bytes()], Some("0.0012"));
     let last: Value = serde_json::from_str(answer.closing.trim_start_matches("data: ")).unwrap();
-    assert_eq!(last["usageMetadata"]["alfredCostUsd"], "0.0012");
+    assert_eq!(last["usageMetadata"]["alfred_cost_usd"], "0.0012");
     assert_eq!(last["usageMetadata"]["candidatesTokenCount"], 15);
 }
 
@@ -84,5 +123,11 @@ fn a_gathered_stream_is_told_like_a_whole_answer() {
         let completion: Value = serde_json::from_str(&answer.closing).unwrap();
         assert!(completion["choices"][0]["finish_reason"].is_string(), "{name}");
         check_file(&format!("stream_to_openai/{name}.whole.json"), &answer.closing);
+
+        let mut gather = crate::gather::gather(&GeminiDialect, &gemini(ASK, false), &gemini(ASK, true), SSE).unwrap();
+        let own = tell(&mut *gather, &[stream.as_bytes()], None);
+        assert_eq!((own.error, own.usages.last()), (None, answer.usages.last()));
+        let mut whole = GeminiDialect.decoder(&ask, "application/json");
+        assert_eq!(tell(&mut *whole, &[own.closing.as_bytes()], None).closing, answer.closing, "{name}");
     }
 }

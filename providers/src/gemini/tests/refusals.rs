@@ -20,7 +20,8 @@ fn what_gemini_cannot_do_is_refused_by_name() {
     check("service_tier", json!("flex"), "service_tier");
     check("verbosity", json!("low"), "verbosity");
     check("modalities", json!(["text", "video"]), "modalities[1]");
-    check("modalities", json!(["text", "audio"]), "audio");
+    check("modalities", json!(["text", "audio"]), "modalities[1]");
+    check("modalities", json!(["image"]), "modalities[0]");
     check("audio", json!({"voice": "alloy", "format": "wav"}), "audio");
     check("functions", json!([{"name": "f"}]), "functions");
     check("stop", json!(["a", "b", "c", "d", "e", "f"]), "stop");
@@ -93,12 +94,14 @@ fn members_are_refused_together_that_only_go_apart() {
         let refused = encode(&openai(&request.to_string()), model).err();
         assert_eq!(refused.and_then(|it| it.param).as_deref(), place, "{model} {more}");
     };
-    check("gemini-2.5-pro", json!({"parallel_tool_calls": false}), Some("parallel_tool_calls"));
-    check("gemini-2.5-pro", json!({"parallel_tool_calls": false, "tool_choice": "none"}), None);
-    check("gemini-2.5-pro", json!({"parallel_tool_calls": false, "tools": []}), None);
+    check("gemini-2.5-pro", json!({"parallel_tool_calls": false}), None);
     check("gemini-2.5-pro", json!({"response_format": {"type": "json_object"}}), Some("response_format"));
     check("gemini-3-pro-preview", json!({"response_format": {"type": "json_object"}}), None);
-    check("gemini-2.5-pro", json!({"reasoning_effort": "low", "thinking": {"type": "adaptive"}}), Some("thinking"));
+    check("gemini-2.5-flash-preview-tts", json!({"modalities": ["audio"]}), Some("audio"));
+    let voice = json!({"voice": "Kore", "format": "mp3"});
+    check("gemini-2.5-flash-preview-tts", json!({"modalities": ["audio"], "audio": voice}), Some("audio.format"));
+    let own = json!({"google": {"thinking_config": {"thinking_budget": 9}}});
+    check("gemini-2.5-pro", json!({"reasoning_effort": "low", "extra_body": own}), Some("extra_body"));
 }
 
 #[test]

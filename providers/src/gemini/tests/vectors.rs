@@ -6,7 +6,11 @@ use crate::error::Class;
 const BATCH: &str = r#"{"embeddings":[{"values":[0.013168523,-0.5,1]},{"values":[0.25,2e-05,0]}]}"#;
 
 fn asked(body: Value, vertex: bool) -> Result<(&'static str, Value), Option<String>> {
-    let encoded = embeddings::encode(body.to_string().as_bytes(), "gemini-embedding-001", vertex);
+    asked_of("gemini-embedding-001", body, vertex)
+}
+
+fn asked_of(model: &str, body: Value, vertex: bool) -> Result<(&'static str, Value), Option<String>> {
+    let encoded = embeddings::encode(body.to_string().as_bytes(), model, vertex);
     encoded.map(|(method, body)| (method, serde_json::from_slice(&body).unwrap())).map_err(|it| it.param)
 }
 
@@ -29,9 +33,28 @@ fn texts_are_asked_in_one_batch() {
     let size = json!({"outputDimensionality": 256});
     let requests = json!([one("a", size.clone()), one("b", size)]);
     assert_eq!(asked(body.clone(), false), Ok(("batchEmbedContents", json!({"requests": requests}))));
-    let instances = json!({"instances": [{"content": "a"}, {"content": "b"}],
-        "parameters": {"autoTruncate": false, "outputDimensionality": 256}});
-    assert_eq!(asked(body, true), Ok(("predict", instances)));
+    let config = json!({"autoTruncate": false, "outputDimensionality": 256});
+    let instances = json!({"instances": [{"content": "a"}, {"content": "b"}], "parameters": config});
+    assert_eq!(asked_of("text-embedding-005", body.clone(), true), Ok(("predict", instances)));
+    let one = |text: &str| json!({"content": {"parts": [{"text": text}]}, "embedContentConfig": config});
+    assert_eq!(asked(body, true), Ok(("batchEmbedContents", json!({"requests": [one("a"), one("b")]}))));
+    let body = json!({"model": "m", "input": ["a"], "dimensions": 256});
+    assert_eq!(asked(body, true), Ok(("embedContent", one("a"))));
+}
+
+#[test]
+fn a_caller_of_embeddings_is_served_at_either_place() {
+    let asked = json!({"model": "gemini/e", "input": "hi", "encoding_format": "base64"}).to_string();
+    let request = ModelRequest::parse(Shape::Embeddings, Bytes::from(asked)).unwrap();
+    let url = encode(&request, "gemini-embedding-001").unwrap().url;
+    assert!(url.as_str().ends_with("/v1beta/models/gemini-embedding-001:batchEmbedContents"), "{url}");
+    let url = encode_at_vertex(&request, &[("project", "p"), ("location", "us-east1")]).unwrap().url;
+    assert!(
+        url.as_str().ends_with("/p/locations/us-east1/publishers/google/models/gemini-2.5-flash:embedContent"),
+        "{url}"
+    );
+    let told = told(&request, BATCH, None);
+    assert!(told.error.is_none() && told.closing.contains(r#""embedding":"AACAPqzFpzcAAAAA""#), "{}", told.closing);
 }
 
 #[test]
@@ -66,6 +89,8 @@ fn vectors_are_told_as_openais_list() {
 fn usage_is_what_the_provider_tells_if_it_does() {
     let metered = BATCH.replacen('{', r#"{"usageMetadata":{"promptTokenCount":7},"#, 1);
     assert_eq!(list(&metered, false).0.usages, [Usage { input: 7, ..Usage::default() }]);
+    let lone = r#"{"embedding":{"values":[1]},"usageMetadata":{"promptTokenCount":3}}"#;
+    assert_eq!(list(lone, false).0.usages, [Usage { input: 3, ..Usage::default() }]);
     let vertex = r#"{"predictions":[{"embeddings":{"values":[1],"statistics":{"token_count":4,"truncated":false}}},{"embeddings":{"values":[2],"statistics":{"token_count":5}}}]}"#;
     let (told, got) = list(vertex, false);
     assert_eq!(told.usages, [Usage { input: 9, ..Usage::default() }]);

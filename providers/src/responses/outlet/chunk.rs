@@ -14,13 +14,13 @@ pub(super) struct Chunk<'a> {
     #[serde(borrow, default)]
     pub created: Option<&'a RawValue>,
     #[serde(borrow, default)]
-    pub choices: Vec<Choice<'a>>,
+    choices: Option<Vec<Choice<'a>>>,
 }
 
 #[derive(Deserialize)]
 pub(super) struct Choice<'a> {
     #[serde(default)]
-    pub index: u64,
+    index: Option<u64>,
     #[serde(borrow, default, alias = "message")]
     pub delta: Option<Said<'a>>,
     #[serde(borrow, default)]
@@ -51,7 +51,7 @@ pub(super) struct Said<'a> {
 pub(super) struct Thought<'a> {
     #[serde(borrow, rename = "type", default)]
     pub kind: Cow<'a, str>,
-    #[serde(borrow, default)]
+    #[serde(borrow, default, deserialize_with = "or_empty")]
     pub thinking: Cow<'a, str>,
     #[serde(borrow, default, deserialize_with = "or_empty")]
     pub signature: Cow<'a, str>,
@@ -97,6 +97,13 @@ pub(super) struct Logprob<'a> {
     bytes: Option<&'a RawValue>,
     #[serde(borrow, default)]
     top_logprobs: Option<Vec<Logprob<'a>>>,
+}
+
+impl<'a> Chunk<'a> {
+    /// The first choice, which is the only one that Responses have.
+    pub(super) fn first(&self) -> Option<&Choice<'a>> {
+        self.choices.iter().flatten().find(|choice| choice.index.unwrap_or(0) == 0)
+    }
 }
 
 impl Said<'_> {

@@ -30,7 +30,7 @@ impl ResponsesOutlet {
 
     fn take(&mut self, chunk: &Chunk<'_>) {
         self.story.begin(&chunk.id, chunk.created.map(|it| it.get()), &chunk.model);
-        for choice in chunk.choices.iter().filter(|choice| choice.index == 0) {
+        if let Some(choice) = chunk.first() {
             self.story.choice(choice);
         }
     }
@@ -72,7 +72,7 @@ impl Outlet for ResponsesOutlet {
     fn whole(mut self: Box<Self>, body: Bytes, finish: Finish) -> Result<End, ProviderError> {
         let unreadable = || ProviderError::broken("the answer cannot be read");
         let completion: Chunk<'_> = serde_json::from_slice(&body).map_err(|_| unreadable())?;
-        let choice = completion.choices.iter().find(|choice| choice.index == 0).ok_or_else(unreadable)?;
+        let choice = completion.first().ok_or_else(unreadable)?;
         if choice.delta.is_none() {
             return Err(unreadable());
         }

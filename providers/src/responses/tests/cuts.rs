@@ -75,7 +75,7 @@ fn a_gathered_answer_can_be_ended_too() {
         let request = responses(r#"{"model":"m","input":"hi"}"#);
         let mut gathered = gather(&OpenAiDialect, &request, &responses(ASK), "text/event-stream").unwrap();
         let mut out = Vec::new();
-        gathered.feed(whole[..upto].as_bytes(), &mut out).unwrap();
+        gathered.feed(&whole.as_bytes()[..upto], &mut out).unwrap();
         let end = gathered.cut(r#"{"note":"n"}"#).expect("an end");
         let body: Value =
             serde_json::from_slice(&end.closing(None, Some(&Usage { input: 1, output: 2, ..Usage::default() })))

@@ -94,6 +94,7 @@ fn what_a_provider_bills_beyond_tokens_is_seen_wherever_it_stands() {
         (r#""reasoning":{"mode":"pro"}"#, Some("reasoning.mode")),
         (r#""moderation":{"model":"m"}"#, Some("moderation")),
         (r#""context_management":[{"type":"compaction"}]"#, Some("context_management")),
+        (r#""search_parameters":{"mode":"auto"}"#, Some("search_parameters")),
         (r#""plugins":[{"id":"web"}]"#, Some("plugins")),
     ] {
         let request = responses(&format!("{{\"model\":\"m\",\"input\":\"hi\",{members}}}"));

@@ -116,3 +116,20 @@ async fn a_token_server_that_fails_is_told_apart_from_one_that_refuses_and_never
     let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     assert_eq!(patient().token(&entra(1, nobody)).await.err().map(|it| it.class), Some(Class::Connect));
 }
+
+#[tokio::test]
+async fn vertex_is_shown_the_service_accounts_token() {
+    let answer = r#"{"candidates":[{"content":{"role":"model","parts":[{"text":"hi"}]},"finishReason":"STOP"}],"usageMetadata":{"promptTokenCount":1,"candidatesTokenCount":1,"totalTokenCount":2}}"#;
+    let (tokens, asked) = serve(vec![says(token("ya29.two", "3600"))]);
+    let (provider, heard) = serve(vec![says(json(answer))]);
+    let (_, file) = account(&format!("http://127.0.0.1:{tokens}/token"));
+    let config = format!(
+        "{{ id: up, kind: vertex, base_url: \"http://127.0.0.1:{provider}/v1/projects/p\", google: {{ service_account: {{ env: K }} }}, settings: {{ project: p, location: europe-west4 }} }}"
+    );
+    let answer = patient().send(&target(&config, &file), &request(false), 9).await.unwrap();
+    assert!(read_answer(answer).await.0.contains("\"content\":\"hi\""));
+    asked.join().unwrap();
+    let heard = heard.join().unwrap().remove(0);
+    assert!(heard.contains("authorization: Bearer ya29.two\r\n") && !heard.contains("x-goog-api-key"), "{heard}");
+    assert!(heard.contains("/models/m:generateContent"), "{heard}");
+}

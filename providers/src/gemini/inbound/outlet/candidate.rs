@@ -10,7 +10,7 @@ use super::wire::{Citation, Said, ToolCall};
 use crate::error::ProviderError;
 use crate::json::quote;
 
-/// What is kept of a candidate until it can be told: arguments and signed thoughts. More is no answer that anybody waits for.
+/// What is kept of a candidate until it can be told: arguments and sources. More is no answer that anybody waits for.
 const MOST_KEPT: usize = 16 << 20;
 /// So much of a text is remembered for the places of its citations.
 const LONGEST_CITED: usize = 1 << 20;
@@ -18,8 +18,6 @@ const LONGEST_CITED: usize = 1 << 20;
 #[derive(Default)]
 pub(super) struct Candidate {
     calls: BTreeMap<u64, Call>,
-    /// Signed thoughts, by the `index` that a stream gives them.
-    thoughts: Vec<String>,
     kept: usize,
     text: String,
     citations: Vec<Citation>,
@@ -31,7 +29,6 @@ struct Call {
     id: String,
     name: String,
     arguments: String,
-    signature: Option<String>,
 }
 
 impl Candidate {
@@ -40,20 +37,17 @@ impl Candidate {
         &mut self,
         said: &Said<'_>,
         wants_thoughts: bool,
+        is_whole: bool,
         parts: &mut Vec<String>,
     ) -> Result<(), ProviderError> {
-        if let Some(text) = said.reasoning().filter(|_| wants_thoughts) {
-            parts.push(format!("{{\"text\":{},\"thought\":true}}", quote(text)));
+        if wants_thoughts {
+            think(said, is_whole, parts);
         }
         for text in [&said.content, &said.refusal].into_iter().flatten().filter(|text| !text.is_empty()) {
             if self.text.len() + text.len() <= LONGEST_CITED {
                 self.text.push_str(text);
             }
             parts.push(self::text(text));
-        }
-        for block in said.thinking_blocks.iter().flatten() {
-            self.keep(block.get().len())?;
-            self.thoughts.push(without_index(block));
         }
         for (place, call) in (0..).zip(said.tool_calls.iter().flatten()) {
             self.keep(call.function.arguments.len() + call.function.name.len() + call.id.len())?;
@@ -77,20 +71,8 @@ impl Candidate {
 
     /// The calls that were kept, whole.
     pub(super) fn calls(&mut self) -> Result<Vec<String>, ProviderError> {
-        let thoughts = std::mem::take(&mut self.thoughts);
-        let mut signed = (!thoughts.is_empty()).then(|| Kept::Thinking(format!("[{}]", thoughts.join(","))).write());
         let calls = std::mem::take(&mut self.calls);
-        calls
-            .into_values()
-            .map(|call| {
-                let own = call.signature.clone().map(|signature| Kept::Google(signature).write());
-                let told = call.told()?;
-                Ok(match signed.take().or(own) {
-                    Some(signature) => format!("{{\"functionCall\":{told},\"thoughtSignature\":\"{signature}\"}}"),
-                    None => format!("{{\"functionCall\":{told}}}"),
-                })
-            })
-            .collect()
+        calls.into_values().map(|call| Ok(format!("{{\"functionCall\":{}}}", call.told()?))).collect()
     }
 
     pub(super) fn ended(&mut self, reason: &str) {
@@ -142,8 +124,6 @@ impl Call {
         }
         self.name.push_str(&piece.function.name);
         self.arguments.push_str(&piece.function.arguments);
-        let signature = piece.extra_content.as_ref().and_then(|extra| extra.google.as_ref()?.thought_signature.clone());
-        self.signature = signature.or(self.signature.take());
     }
 
     /// As JSON; the arguments stay as they were written, on one line.
@@ -163,9 +143,19 @@ pub(super) fn text(text: &str) -> String {
     format!("{{\"text\":{}}}", quote(text))
 }
 
-/// A block of signed thought as it is to be sent back: the place in the stream means nothing then.
-fn without_index(block: &RawValue) -> String {
-    crate::openai::without_member(block.get(), "index")
+/// Thoughts, and what was signed of them. A whole answer tells a thought once more with its signature, and so only there.
+fn think(said: &Said<'_>, is_whole: bool, parts: &mut Vec<String>) {
+    let blocks = said.thinking_blocks.as_deref().unwrap_or_default();
+    let told_in_blocks = is_whole && blocks.iter().any(|block| !block.thinking.is_empty());
+    if let Some(text) = said.reasoning().filter(|_| !told_in_blocks) {
+        parts.push(format!("{{\"text\":{},\"thought\":true}}", quote(text)));
+    }
+    for block in blocks {
+        let signature = block.signature.clone().filter(|it| !it.is_empty()).map(Kept::Signature);
+        let Some(kept) = signature.or_else(|| block.data.clone().map(Kept::Sealed)) else { continue };
+        let text = if told_in_blocks { quote(&block.thinking) } else { "\"\"".to_owned() };
+        parts.push(format!("{{\"text\":{text},\"thought\":true,\"thoughtSignature\":\"{}\"}}", kept.write()));
+    }
 }
 
 /// A candidate of an event.

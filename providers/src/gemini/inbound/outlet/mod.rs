@@ -2,8 +2,8 @@
 //!
 //! - Calls of functions come whole, as Gemini tells them: their pieces are kept until their choice has ended.
 //! - Every stream ends with one event of all candidates, with their finish reasons, `usageMetadata` and `alfred_cost_usd` in it.
-//! - Thoughts are shown to callers who asked for them (`includeThoughts`). What another provider signed goes with the first call, where
-//!   Gemini's own signature is: clients send it back with the answers of their functions.
+//! - Thoughts are shown to callers who asked for them (`includeThoughts`), and with them what their provider signed: clients send
+//!   both back with the answers of their functions. In a stream the signature ends its thought, in a part without text.
 
 mod candidate;
 mod wire;
@@ -78,7 +78,7 @@ impl Outlet for GeminiOutlet {
             let candidate = self.candidates.entry(choice.index).or_default();
             let mut parts = Vec::new();
             if let Some(said) = &choice.delta {
-                candidate.hear(said, self.wants_thoughts, &mut parts)?;
+                candidate.hear(said, self.wants_thoughts, false, &mut parts)?;
             }
             if let Some(reason) = choice.finish_reason.as_deref() {
                 candidate.ended(reason);
@@ -120,7 +120,7 @@ impl Outlet for GeminiOutlet {
         for choice in &completion.choices {
             let said = choice.message.as_ref().ok_or_else(unreadable)?;
             let (mut candidate, mut parts) = (Candidate::default(), Vec::new());
-            candidate.hear(said, self.wants_thoughts, &mut parts)?;
+            candidate.hear(said, self.wants_thoughts, true, &mut parts)?;
             parts.extend(candidate.calls()?);
             if parts.is_empty() {
                 parts.push(candidate::text(""));

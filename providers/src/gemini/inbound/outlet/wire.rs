@@ -3,7 +3,6 @@
 use std::borrow::Cow;
 
 use serde::{Deserialize, Deserializer};
-use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 #[derive(Deserialize)]
@@ -39,8 +38,7 @@ pub(super) struct Said<'a> {
     reasoning_content: Option<Cow<'a, str>>,
     #[serde(borrow)]
     reasoning: Option<Cow<'a, str>>,
-    #[serde(borrow)]
-    pub thinking_blocks: Option<Vec<&'a RawValue>>,
+    pub thinking_blocks: Option<Vec<Thought>>,
     #[serde(borrow)]
     pub tool_calls: Option<Vec<ToolCall<'a>>>,
     #[serde(default)]
@@ -61,7 +59,6 @@ pub(super) struct ToolCall<'a> {
     pub id: Cow<'a, str>,
     #[serde(borrow, default)]
     pub function: Function<'a>,
-    pub extra_content: Option<Extra>,
 }
 
 #[derive(Default, Deserialize)]
@@ -72,14 +69,13 @@ pub(super) struct Function<'a> {
     pub arguments: Cow<'a, str>,
 }
 
+/// A finished block of thought.
 #[derive(Deserialize)]
-pub(super) struct Extra {
-    pub google: Option<Signed>,
-}
-
-#[derive(Deserialize)]
-pub(super) struct Signed {
-    pub thought_signature: Option<String>,
+pub(super) struct Thought {
+    #[serde(default)]
+    pub thinking: String,
+    pub signature: Option<String>,
+    pub data: Option<String>,
 }
 
 #[derive(Deserialize)]

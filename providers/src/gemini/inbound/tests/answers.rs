@@ -117,17 +117,19 @@ fn signed_thoughts_of_another_provider_make_the_round_trip() {
     let tool = "event: content_block_start\ndata: {\"type\":\"content_block_start\",\"index\":9,\"content_block\":{\"type\":\"tool_use\",\"id\":\"toolu_1\",\"name\":\"f\",\"input\":{}}}\n\nevent: content_block_stop\ndata: {\"type\":\"content_block_stop\",\"index\":9}\n\n";
     let at = stream.find("event: message_delta").unwrap();
     let stream = format!("{}{tool}{}", &stream[..at], &stream[at..]);
-    let decoder = AnthropicDialect.decoder(&parse(ASK, true).unwrap(), "text/event-stream");
-    let told = tell(decoder, &[stream.as_bytes()], None);
-    let parts: Vec<Value> = events(&told.frames)
-        .iter()
-        .flat_map(|event| event["candidates"][0]["content"]["parts"].as_array().unwrap().clone())
-        .collect();
-    let back = hub(&json!({"contents": [{"role": "model", "parts": parts}]}).to_string()).unwrap();
-    let blocks = back["messages"][0]["thinking_blocks"].as_array().unwrap();
-    assert!(!blocks.is_empty() && blocks.iter().all(|block| block.get("index").is_none()), "{back}");
-    assert!(blocks.iter().any(|block| block["signature"].as_str().is_some_and(|it| !it.is_empty())), "{back}");
-    assert_eq!(back["messages"][0]["tool_calls"][0]["id"], "toolu_1");
+    let back = |ask: &str| {
+        let decoder = AnthropicDialect.decoder(&parse(ask, true).unwrap(), "text/event-stream");
+        let told = tell(decoder, &[stream.as_bytes()], None);
+        // Each event is a turn of its own in the history that Google's clients keep.
+        let turns: Vec<Value> = events(&told.frames).iter().map(|it| it["candidates"][0]["content"].clone()).collect();
+        hub(&json!({"contents": turns}).to_string()).unwrap()["messages"][0].clone()
+    };
+    let told = back(ASK_THOUGHTS);
+    let blocks = told["thinking_blocks"].as_array().unwrap();
+    assert_eq!(blocks[0]["thinking"], told["reasoning_content"], "{told}");
+    assert!(blocks[0]["signature"].as_str().is_some_and(|it| !it.is_empty()), "{told}");
+    assert_eq!(told["tool_calls"][0]["id"], "toolu_1");
+    assert!(back(ASK).get("thinking_blocks").is_none(), "who wants no thoughts keeps none");
 }
 
 #[test]

@@ -16,7 +16,7 @@ use crate::dialect::{Aim, Unsupported};
 use crate::request::{BadRequest, Outside, Shape};
 
 fn parse(body: &str, stream: bool) -> Result<ModelRequest, BadRequest> {
-    let outside = Outside { model: Some("gemini-x".to_owned()), stream: Some(stream), content_type: None };
+    let outside = Outside { model: Some("gemini-x".to_owned()), stream: Some(stream), ..Outside::default() };
     ModelRequest::parse_with(Shape::Gemini, Bytes::copy_from_slice(body.as_bytes()), outside)
 }
 

@@ -27,24 +27,30 @@ fn a_stream_is_asked_as_a_stream() {
 }
 
 #[test]
-fn what_another_provider_signed_comes_back_to_it() {
-    let blocks = r#"[{"type":"thinking","thinking":"Hm.","signature":"c2ln"}]"#;
-    let signature = Kept::Thinking(blocks.to_owned()).write().replace('+', "-").replace('/', "_");
-    let google = Kept::Google("Z29v".to_owned()).write();
+fn what_another_provider_signed_comes_back_to_it_with_its_thought() {
+    let signed = Kept::Signature("c2ln+/".to_owned()).write().replace('+', "-").replace('/', "_");
+    let sealed = Kept::Sealed("RW0=".to_owned()).write();
+    let thought = |text: &str| json!({"text": text, "thought": true});
+    let with = |text: &str, signature: &str| json!({"text": text, "thought": true, "thoughtSignature": signature});
     let body = json!({"contents": [
-        {"role": "model", "parts": [
-            {"functionCall": {"name": "f", "args": {}}, "thoughtSignature": signature},
-            {"functionCall": {"name": "g", "args": {}}, "thoughtSignature": google},
-            {"functionCall": {"name": "h", "args": {}}, "thoughtSignature": "CpYB"}]}]});
+        {"role": "model", "parts": [thought("Hm. "), thought("So.")]},
+        {"role": "model", "parts": [with("", &signed), with("", &sealed)]},
+        {"role": "model", "parts": [thought("nobody signed this"),
+            {"functionCall": {"name": "f", "args": {}}, "thoughtSignature": "CpYB"}]}]});
     let told = hub(&body.to_string()).unwrap();
-    let call =
-        |id: &str, name: &str| json!({"id": id, "type": "function", "function": {"name": name, "arguments": "{}"}});
-    let mut signed = call("call00002", "g");
-    signed["extra_content"] = json!({"google": {"thought_signature": "Z29v"}});
-    let expected = json!({"role": "assistant", "content": null,
-        "thinking_blocks": [{"type": "thinking", "thinking": "Hm.", "signature": "c2ln"}],
-        "tool_calls": [call("call00001", "f"), signed, call("call00003", "h")]});
+    let expected = json!({"role": "assistant", "content": null, "reasoning_content": "Hm. So.",
+        "thinking_blocks": [
+            {"type": "thinking", "thinking": "Hm. So.", "signature": "c2ln+/"},
+            {"type": "redacted_thinking", "data": "RW0="}],
+        "tool_calls": [{"id": "call00001", "type": "function", "function": {"name": "f", "arguments": "{}"}}]});
     assert_eq!(told["messages"][0], expected);
+    let base_url = Url::parse("https://api.anthropic.com/v1").unwrap();
+    let quirks = Quirks::default();
+    let aim = Aim::at(&base_url, "claude", 99, &quirks);
+    let sent = crate::dialect::Dialect::encode(&crate::anthropic::AnthropicDialect, &gemini(&body.to_string()), &aim);
+    let sent: Value = serde_json::from_slice(&sent.unwrap().body).unwrap();
+    let block = &sent["messages"][0]["content"][0];
+    assert_eq!(*block, json!({"type": "thinking", "thinking": "Hm. So.", "signature": "c2ln+/"}));
 }
 
 #[test]

@@ -4,8 +4,8 @@
 //! - let go: `labels`, `model` and `fallbacks` (the gateway reads them); `maxOutputTokens` (the encoder sets the cap that money was
 //!   held for); `mediaResolution` (how closely Google looks); `displayName` of an image, `partMetadata`, what a function declares of
 //!   its own answer, and the order of a schema's members;
-//! - earlier thoughts are left out, and Google's signatures with them: they are for Google's eyes. What another provider signed comes
-//!   back from the signatures that the gateway itself wrote;
+//! - earlier thoughts are left out, and Google's signatures with them: they are for Google's eyes. What another provider signed goes
+//!   back to it, with its thought: the gateway wrote that signature itself;
 //! - `safetySettings` set Google's own filter, which no other target has: refused unless they switch it off or say nothing;
 //! - `thinkingBudget` becomes the `reasoning_effort` to which Google itself holds it equal (1,024 low, 8,192 medium, more high);
 //! - an answer after a schema is strict where the schema says all that strictness needs, and as good as the target can elsewhere.

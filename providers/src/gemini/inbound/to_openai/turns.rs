@@ -24,10 +24,22 @@ pub(super) enum Message<'a> {
 #[derive(Default, Serialize)]
 pub(super) struct Answer<'a> {
     content: Option<String>,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    reasoning_content: String,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    thinking_blocks: Vec<Box<RawValue>>,
+    thinking_blocks: Vec<Thought>,
+    /// Thoughts whose signature has not come yet; without one nobody takes them.
+    #[serde(skip)]
+    unsigned: String,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     tool_calls: Vec<ToolCall<'a>>,
+}
+
+#[derive(Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+enum Thought {
+    Thinking { thinking: String, signature: String },
+    RedactedThinking { data: String },
 }
 
 #[derive(Serialize)]
@@ -69,24 +81,12 @@ pub(super) struct ToolCall<'a> {
     #[serde(rename = "type")]
     kind: &'static str,
     function: Call<'a>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    extra_content: Option<Extra>,
 }
 
 #[derive(Serialize)]
 struct Call<'a> {
     name: Cow<'a, str>,
     arguments: &'a str,
-}
-
-#[derive(Serialize)]
-struct Extra {
-    google: Signed,
-}
-
-#[derive(Serialize)]
-struct Signed {
-    thought_signature: String,
 }
 
 impl<'a> Content<'a> {
@@ -96,6 +96,22 @@ impl<'a> Content<'a> {
             [] => Content::Text(Cow::Borrowed("")),
             [Part::Text { text }] => Content::Text(std::mem::take(text)),
             _ => Content::Parts(parts),
+        }
+    }
+}
+
+impl Answer<'_> {
+    /// A thought, or a piece of one: its signature ends it.
+    fn think(&mut self, text: &str, kept: Option<Kept>) {
+        self.unsigned.push_str(text);
+        match kept {
+            Some(Kept::Signature(signature)) => {
+                let thinking = std::mem::take(&mut self.unsigned);
+                self.reasoning_content.push_str(&thinking);
+                self.thinking_blocks.push(Thought::Thinking { thinking, signature });
+            }
+            Some(Kept::Sealed(data)) => self.thinking_blocks.push(Thought::RedactedThinking { data }),
+            None => {}
         }
     }
 }
@@ -263,17 +279,12 @@ fn model_turn<'a>(
     for mut part in parts(turn)? {
         part.ignore(&["partMetadata"]);
         let kept = part.text("thoughtSignature")?.and_then(|signature| Kept::read(&signature));
-        if let Some(Kept::Thinking(blocks)) = &kept {
-            let blocks: Vec<Box<RawValue>> =
-                serde_json::from_str(blocks).map_err(|_| unsupported(part.at("thoughtSignature"), "is damaged"))?;
-            answer.thinking_blocks.extend(blocks);
-        }
         if part.take("thought")?.unwrap_or(false) {
-            part.ignore(&["text"]);
+            answer.think(part.text("text")?.as_deref().unwrap_or_default(), kept);
         } else if let Some(text) = part.text("text")? {
             answer.content.get_or_insert_default().push_str(&text);
         } else if let Some(raw) = part.raw("functionCall") {
-            answer.tool_calls.push(function_call(raw, part.at("functionCall"), calls, kept)?);
+            answer.tool_calls.push(function_call(raw, part.at("functionCall"), calls)?);
         }
         part.done()?;
     }
@@ -287,22 +298,13 @@ fn model_turn<'a>(
     Ok(())
 }
 
-fn function_call<'a>(
-    raw: &'a RawValue,
-    place: String,
-    calls: &mut Calls,
-    kept: Option<Kept>,
-) -> Result<ToolCall<'a>, Unsupported> {
+fn function_call<'a>(raw: &'a RawValue, place: String, calls: &mut Calls) -> Result<ToolCall<'a>, Unsupported> {
     let mut call = open(raw, place)?;
     let (name, id) = (call.required_text("name")?, call.text("id")?);
     let arguments = call.raw("args").map_or("{}", RawValue::get);
     call.only("partialArgs", &["[]"], "must be whole for this target")?;
     call.only("willContinue", &["false"], "must be whole for this target")?;
     call.done()?;
-    let extra_content = match kept {
-        Some(Kept::Google(thought_signature)) => Some(Extra { google: Signed { thought_signature } }),
-        _ => None,
-    };
     let id = calls.call(&name, id.as_deref());
-    Ok(ToolCall { id, kind: "function", function: Call { name, arguments }, extra_content })
+    Ok(ToolCall { id, kind: "function", function: Call { name, arguments } })
 }
