@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
-use crate::id::{Batch, BatchFile, Call, Id, Key, Org, Wallet};
+use crate::id::{Batch, BatchFile, Call, Id, Key, Org, Team, User, Wallet};
 use crate::money::Money;
 use crate::order::Claim;
 use crate::price::{Markup, Rates};
@@ -73,6 +73,10 @@ pub struct BatchTerms {
     pub rates: Rates,
     #[serde(default, skip_serializing_if = "is_default")]
     pub markup: Markup,
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub team: Option<Id<Team>>,
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub user: Option<Id<User>>,
     /// Revision of the policy that let the lines pass.
     pub policy: String,
     #[serde(default, skip_serializing_if = "is_default")]

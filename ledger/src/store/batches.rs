@@ -62,15 +62,24 @@ impl Batches<'_> {
         row.as_ref().map(read_file).transpose()
     }
 
-    /// The files of a wallet, newest first, after `after`.
+    /// The files of a wallet, newest first, after `after`; only what was asked, or what came of it, where `kind` says so.
     pub async fn files(
         &self,
         wallet: Id<Wallet>,
+        kind: Option<FileKind>,
         after: Option<Id<BatchFile>>,
         limit: u32,
     ) -> Result<Vec<BatchFileRow>, StoreError> {
-        let sql = format!("{FILE} WHERE wallet_id = $1 AND ($2 IS NULL OR id < $2) ORDER BY id DESC LIMIT $3");
-        self.db().rows(sql, values![wallet, after, i64::from(limit)]).await?.iter().map(read_file).collect()
+        let sql = format!(
+            "{FILE} WHERE wallet_id = $1 AND ($2 IS NULL OR id < $2) AND ($4 IS NULL OR (kind = 'input') = ($4 = 'input'))
+              ORDER BY id DESC LIMIT $3"
+        );
+        self.db()
+            .rows(sql, values![wallet, after, i64::from(limit), kind.map(FileKind::as_str)])
+            .await?
+            .iter()
+            .map(read_file)
+            .collect()
     }
 
     /// Forgets a file.
@@ -198,10 +207,14 @@ impl Batches<'_> {
         tx.commit().await
     }
 
-    /// What is held for a batch, in whichever process; nothing once it is resolved.
+    /// What is held for a batch, in whichever process, or was until it expired: a settlement sets that right. Nothing once it
+    /// is settled or released.
     pub async fn hold(&self, batch: &BatchRow) -> Result<Option<Hold>, StoreError> {
         let sql = "SELECT call_id, org_id, key_id, wallet_id, COALESCE(NULLIF(chain, ''), wallet_id) AS chain, amount,
-                          expires_at FROM holds WHERE call_id = $1 AND owner = $2";
+                          expires_at FROM holds WHERE call_id = $1 AND owner = $2
+                   UNION ALL
+                   SELECT call_id, org_id, key_id, wallet_id, COALESCE(NULLIF(chain, ''), wallet_id) AS chain, held AS amount,
+                          at AS expires_at FROM receipts WHERE call_id = $1 AND status = 'expired'";
         let Some(row) = self.db().row(sql, values![batch.call, Owner::Job.to_text()]).await? else { return Ok(None) };
         Ok(Some(Hold {
             call: row.id("call_id")?,

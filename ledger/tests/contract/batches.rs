@@ -30,6 +30,8 @@ fn terms() -> BatchTerms {
         price_version: "config:1".into(),
         rates,
         markup: Markup::NONE,
+        team: None,
+        user: None,
         policy: "p1".into(),
         routing: "first of the alias".into(),
         extra: Vec::new(),
@@ -124,6 +126,12 @@ async fn a_batchs_hold_past_its_own_time_is_an_orphan(world: World) {
     world.ledger.expire_orphans().await.unwrap();
     let receipt = world.ledger.receipts().get(batch.call).await.unwrap().expect("a receipt");
     assert_eq!((receipt.status.as_str(), receipt.price, receipt.review), ("expired", usd("0.4"), true));
+    // Whoever learns the truth later sets it right.
+    let held = world.ledger.batches().hold(&batch).await.unwrap().expect("what it was");
+    let receipt = world.settle(held, "0.1").await;
+    assert_eq!((receipt.status.as_str(), receipt.price, receipt.review), ("settled", usd("0.1"), false));
+    assert_eq!(world.used(who.wallet).await, ("0.1".into(), "0".into()));
+    assert!(world.ledger.batches().hold(&batch).await.unwrap().is_none());
 }
 
 async fn a_hold_that_is_resolved_already_becomes_no_batch(world: World) {
@@ -163,7 +171,7 @@ async fn one_at_a_time_works_on_a_batch(world: World) {
     batch.told.status = "completed".into();
     let output = file(&world, &who, FileKind::Output);
     batch.output = Some(output.id);
-    other.batches().end(&batch, &[output.clone()]).await.unwrap();
+    other.batches().end(&batch, std::slice::from_ref(&output)).await.unwrap();
     batch.told.status = "failed".into();
     other.batches().save(&batch).await.unwrap();
     world.clock.advance(WEEK);
@@ -201,11 +209,13 @@ async fn files_and_batches_are_a_wallets_own_and_read_back_whole(world: World) {
         files.insert(0, file(&world, &who, kind));
         batches.put_file(&files[0]).await.unwrap();
     }
-    assert_eq!(batches.files(who.wallet, None, 9).await.unwrap(), files, "newest first");
-    assert_eq!(batches.files(who.wallet, Some(files[0].id), 1).await.unwrap(), files[1..2]);
+    assert_eq!(batches.files(who.wallet, None, None, 9).await.unwrap(), files, "newest first");
+    assert_eq!(batches.files(who.wallet, Some(FileKind::Input), None, 9).await.unwrap(), files[2..]);
+    assert_eq!(batches.files(who.wallet, Some(FileKind::Output), None, 9).await.unwrap(), files[..2]);
+    assert_eq!(batches.files(who.wallet, None, Some(files[0].id), 1).await.unwrap(), files[1..2]);
     assert_eq!(batches.file(who.wallet, files[2].id).await.unwrap().as_ref(), Some(&files[2]));
     assert_eq!(batches.file(stranger.wallet, files[2].id).await.unwrap(), None);
-    assert_eq!(batches.files(stranger.wallet, None, 9).await.unwrap(), []);
+    assert_eq!(batches.files(stranger.wallet, None, None, 9).await.unwrap(), []);
     for _ in 0..2 {
         batches.delete_file(&files[2]).await.unwrap();
     }
@@ -213,7 +223,7 @@ async fn files_and_batches_are_a_wallets_own_and_read_back_whole(world: World) {
 
     let batch = begun(&world, &who, None).await;
     assert_eq!(batches.get(who.wallet, batch.id).await.unwrap(), Some(batch.clone()));
-    assert_eq!(batches.list(who.wallet, None, 9).await.unwrap(), [batch.clone()]);
+    assert_eq!(batches.list(who.wallet, None, 9).await.unwrap(), std::slice::from_ref(&batch));
     assert_eq!(batches.list(who.wallet, Some(batch.id), 9).await.unwrap(), []);
     assert_eq!(batches.get(stranger.wallet, batch.id).await.unwrap(), None);
     assert_eq!(batches.list(stranger.wallet, None, 9).await.unwrap(), []);
