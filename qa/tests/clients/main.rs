@@ -1,5 +1,6 @@
 //! Clients and a model server that nobody here wrote: the official SDKs in front, llama.cpp behind.
 
+mod batches;
 mod llama;
 
 use std::path::PathBuf;
