@@ -147,6 +147,7 @@ pub async fn give_up(app: &App, mut row: BatchRow, why: &str) {
             let release = Release { reason: why.to_owned(), cost: Money::ZERO, record: record(app, &row, why) };
             app.ledger.release(hold, release).await?;
         }
+        row.claim = None;
         close(app, &mut row, "failed");
         app.ledger.batches().end(&row, &[]).await
     };
@@ -174,6 +175,8 @@ async fn finish(app: &App, row: &mut BatchRow, target: &Arc<Target>, remote: &Re
             None => Tally::default(),
         };
         bytes = tally.bytes;
+        // What is not charged frees its Idempotency-Key.
+        row.claim = row.claim.filter(|_| tally.exact.is_some());
         charge(app, row, target, remote, hold, tally).await?;
     }
     for (id, kind) in [(&remote.output_file, FileKind::Output), (&remote.error_file, FileKind::Errors)] {

@@ -197,10 +197,11 @@ impl Batches<'_> {
     /// The same for one that is settled or released, with the files that came of it.
     pub async fn end(&self, batch: &BatchRow, files: &[BatchFileRow]) -> Result<(), StoreError> {
         let mut tx = self.db().begin().await?;
-        for file in files {
-            insert_file(&mut tx, file).await?;
-        }
+        // Whoever comes too late finds it ended, with the files of whoever came first.
         if update(&mut tx, batch).await? > 0 {
+            for file in files {
+                insert_file(&mut tx, file).await?;
+            }
             let entry = batch_entry(batch, BATCH_ENDED).with("status", &batch.told.status);
             audit::append(&mut tx, self.now(), &[entry]).await?;
         }
@@ -267,10 +268,11 @@ async fn update(tx: &mut Tx, batch: &BatchRow) -> Result<u64, StoreError> {
         batch.output,
         batch.errors,
         batch.next_at,
+        batch.claim.map(|claim| claim.name),
     ];
     let sql =
         "UPDATE batches SET upstream_id = $2, state = $3, told = $4, output_id = $5, errors_id = $6, next_at = $7,
-                      leased_until = 0 WHERE id = $1 AND state <> 'ended'";
+                      claim = $8, leased_until = 0 WHERE id = $1 AND state <> 'ended'";
     tx.execute(sql, values).await
 }
 

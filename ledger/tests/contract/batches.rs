@@ -198,6 +198,9 @@ async fn an_idempotency_key_finds_its_batch_for_a_while(world: World) {
     ] {
         assert!(world.ledger.batches().claimed(key, name, since).await.unwrap().is_none());
     }
+    world.ledger.batches().save(&BatchRow { claim: None, ..batch }).await.unwrap();
+    let freed = world.ledger.batches().claimed(who.key, claim.name, since).await.unwrap();
+    assert!(freed.is_none(), "what is not charged frees the key");
 }
 
 async fn files_and_batches_are_a_wallets_own_and_read_back_whole(world: World) {

@@ -233,6 +233,7 @@ async fn a_batch_is_held_for_whole_and_charged_what_its_lines_used_at_the_price_
     );
     assert_eq!((&receipt["input_tokens"], &receipt["output_tokens"]), (&json!(20), &json!(10)), "{receipt}");
     assert_eq!((usd(&receipt, "price_usd"), usd(&receipt, "cost_usd")), (COST, COST));
+    assert_eq!(receipt["batch"], json!({"id": batch_id, "lines": 3, "done": 2, "failed": 1, "estimated": 0}));
 
     // What came of it is read through us, under our ids.
     for (member, words) in [("output_file_id", "Hello"), ("error_file_id", "\"c\"")] {
