@@ -1,6 +1,8 @@
 """OpenAI's own Python SDK asking for responses.
 
-    openai_responses.py BASE_URL KEY MODEL
+    openai_responses.py BASE_URL KEY MODEL [noise]
+
+With `noise` the model says anything: only that it says something is looked at.
 """
 
 import asyncio
@@ -10,7 +12,7 @@ import sys
 import openai
 from pydantic import BaseModel
 
-base_url, key, model = sys.argv[1:]
+base_url, key, model, *noise = sys.argv[1:]
 client = openai.OpenAI(base_url=base_url, api_key=key, max_retries=0, timeout=60)
 weather = {
     "type": "function",
@@ -95,10 +97,23 @@ def refused():
         raise AssertionError("what cannot be metered is answered")
 
 
-talk()
-stream()
-tools()
-structured()
-asyncio.run(at_once())
+def anything():
+    asked = dict(model=model, input="Say hello", max_output_tokens=16, temperature=0)
+    answer = client.responses.create(**asked)
+    assert answer.output_text and answer.usage.output_tokens > 0, answer
+    said = ""
+    for event in client.responses.create(**asked, stream=True):
+        said += event.delta if event.type == "response.output_text.delta" else ""
+    assert said == answer.output_text, (said, answer)
+
+
+if noise:
+    anything()
+else:
+    talk()
+    stream()
+    tools()
+    structured()
+    asyncio.run(at_once())
 refused()
 print("fine")
