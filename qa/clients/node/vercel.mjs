@@ -9,11 +9,12 @@ import { createRequire } from "node:module";
 
 const require = createRequire(`${process.env.ALFRED_NODE}/package.json`);
 const { createOpenAICompatible } = require("@ai-sdk/openai-compatible");
-const { generateText, streamText, generateObject, tool, stepCountIs, APICallError } = require("ai");
+const { generateText, streamText, generateObject, embedMany, tool, stepCountIs, APICallError } = require("ai");
 const { z } = require("zod");
 const [baseURL, apiKey, name, noise] = process.argv.slice(2);
-const as = (apiKey) =>
-  createOpenAICompatible({ name: "alfred", baseURL, apiKey, includeUsage: true, supportsStructuredOutputs: true })(name);
+const provider = (apiKey) =>
+  createOpenAICompatible({ name: "alfred", baseURL, apiKey, includeUsage: true, supportsStructuredOutputs: true });
+const as = (apiKey) => provider(apiKey)(name);
 const model = as(apiKey);
 const common = { model, maxRetries: 0, maxOutputTokens: 200 };
 const weather = tool({
@@ -58,6 +59,9 @@ async function everything() {
   const schema = z.object({ city: z.string(), celsius: z.number().int() });
   const { object } = await generateObject({ ...common, prompt: "The weather as an object", schema });
   assert.deepEqual(object, { city: "Paris", celsius: 21 });
+
+  const { embeddings } = await embedMany({ model: provider(apiKey).textEmbeddingModel("openai/e"), values: ["one", "two"] });
+  assert.ok(embeddings.length === 2 && embeddings[0].length > 100);
 }
 
 await (noise ? anything() : everything());

@@ -11,7 +11,7 @@ import sys
 import openai
 from langchain_core.messages import HumanMessage, SystemMessage, ToolMessage
 from langchain_core.tools import tool
-from langchain_openai import ChatOpenAI
+from langchain_openai import ChatOpenAI, OpenAIEmbeddings
 from pydantic import BaseModel
 
 base_url, key, model, *noise = sys.argv[1:]
@@ -59,6 +59,13 @@ def structured():
     assert answer == Weather(city="Paris", celsius=21), answer
 
 
+def embeddings():
+    # Its own counting of tokens wants a file from the network.
+    embed = OpenAIEmbeddings(base_url=base_url, api_key=key, model="openai/e", check_embedding_ctx_length=False)
+    vectors = embed.embed_documents(["one", "two"])
+    assert len(vectors) == 2 and vectors[0] == embed.embed_query("one"), "not the vectors"
+
+
 async def at_once():
     answers = await chat.abatch(["Say hello"] * 8)
     assert all(answer.content == "Hello there, traveller!" for answer in answers)
@@ -87,6 +94,7 @@ else:
     stream()
     tools()
     structured()
+    embeddings()
     asyncio.run(at_once())
 refused()
 print("fine")

@@ -62,6 +62,11 @@ def tools():
     assert after.choices[0].message.content == "It is sunny in Paris.", after
 
 
+def embeddings():
+    answer = litellm.embedding(model="openai/openai/e", input=["one", "two"], api_base=base_url, api_key=key)
+    assert len(answer.data) == 2 and len(answer.data[0]["embedding"]) > 100, answer
+
+
 async def at_once():
     ask = lambda: litellm.acompletion(messages=user("Say hello"), **asked)
     answers = await asyncio.gather(*(ask() for _ in range(8)))
@@ -91,6 +96,7 @@ else:
     talk()
     stream()
     tools()
+    embeddings()
     asyncio.run(at_once())
 refused()
 print("fine")

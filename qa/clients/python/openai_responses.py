@@ -1,4 +1,4 @@
-"""OpenAI's own Python SDK asking for responses.
+"""OpenAI's own Python SDK asking for responses and embeddings.
 
     openai_responses.py BASE_URL KEY MODEL [noise]
 
@@ -76,6 +76,14 @@ def structured():
     assert answer.output_parsed == Weather(city="Paris", celsius=21), answer
 
 
+def embeddings():
+    answer = client.embeddings.create(model="openai/e", input=["one", "two"])
+    assert len(answer.data) == 2 and len(answer.data[0].embedding) > 100, answer
+    plain = client.embeddings.create(model="openai/e", input="one", encoding_format="float")
+    pairs = zip(plain.data[0].embedding, answer.data[0].embedding)
+    assert all(abs(a - b) < 1e-6 for a, b in pairs), "the same vector, however it is told"
+
+
 async def at_once():
     many = openai.AsyncOpenAI(base_url=base_url, api_key=key, max_retries=0, timeout=60)
     answers = await asyncio.gather(*(many.responses.create(model=model, input="Say hello") for _ in range(8)))
@@ -114,6 +122,7 @@ else:
     stream()
     tools()
     structured()
+    embeddings()
     asyncio.run(at_once())
 refused()
 print("fine")
