@@ -94,7 +94,8 @@ mod tests {
     #[test]
     fn of_several_calls_the_first_goes_on_whole_or_streamed() {
         let chunk = |calls: Value, reason: Value| {
-            json!({"id": "c", "choices": [{"index": 0, "delta": {"tool_calls": calls}, "finish_reason": reason}]}).to_string()
+            json!({"id": "c", "choices": [{"index": 0, "delta": {"tool_calls": calls}, "finish_reason": reason}]})
+                .to_string()
         };
         let told = |chunk: &str| String::from_utf8(outlet().chunk(chunk).unwrap().to_vec()).unwrap();
         let both = told(&chunk(json!([call(Some(0), "a"), call(Some(1), "b")]), Value::Null));
@@ -105,7 +106,8 @@ mod tests {
         let first = chunk(json!([call(Some(0), "a")]), Value::Null);
         assert_eq!(told(&first), format!("data: {first}\n\n"), "untouched");
 
-        let body = json!({"choices": [{"message": {"content": null, "tool_calls": [call(None, "a"), call(None, "b")]}}]});
+        let body =
+            json!({"choices": [{"message": {"content": null, "tool_calls": [call(None, "a"), call(None, "b")]}}]});
         let end = Box::new(outlet()).whole(body.to_string().into(), Finish::default()).unwrap();
         let whole: Value = serde_json::from_slice(&end.closing(None, None)).unwrap();
         assert_eq!(whole["choices"][0]["message"]["tool_calls"], json!([call(None, "a")]));

@@ -42,6 +42,12 @@ impl Dialect for AzureDialect {
         OpenAiDialect.encode(request, &Aim { base_url: &base_url, ..aim })
     }
 
+    /// The models that its place has, deployed here or not.
+    fn list_models(&self, aim: &Aim<'_>) -> Option<Result<HttpRequest, Unsupported>> {
+        let base_url = address(aim, false);
+        Some(Aim { base_url: &base_url, ..*aim }.get("models"))
+    }
+
     fn decoder(&self, request: &ModelRequest, content_type: &str) -> Box<dyn Decoder> {
         OpenAiDialect.decoder(request, content_type)
     }
