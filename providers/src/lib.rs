@@ -27,6 +27,7 @@ mod members;
 mod merge;
 mod openai;
 mod plan;
+mod realtime;
 mod request;
 mod responses;
 mod send;
@@ -55,6 +56,7 @@ pub use request::{
     AnswerEvent, Attachment, BadRequest, Delta, End, Family, Features, ModelRequest, Outside, Shape, Task, TextPart,
     Usage,
 };
-pub use send::{Answer, Deadlines, Outbound};
+pub use realtime::{Formats, Told as RealtimeTold, capped as realtime_capped, for_target as realtime_for_target};
+pub use send::{Answer, Deadlines, Outbound, Socket};
 pub use sse::{SseEvent, SseReader};
 pub use told::Told;
