@@ -52,11 +52,11 @@ pub use gather::Assembly;
 pub use health::{Breaker, BreakerState, Health, HealthView, Outcome};
 pub use listing::{Comparison, ListedModel, compare};
 pub use plan::{Demand, Plan, SetAside, Why, plan};
+pub use realtime::{Formats, Told as RealtimeTold, capped as realtime_capped, for_target as realtime_for_target};
 pub use request::{
     AnswerEvent, Attachment, BadRequest, Delta, End, Family, Features, ModelRequest, Outside, Shape, Task, TextPart,
     Usage,
 };
-pub use realtime::{Formats, Told as RealtimeTold, capped as realtime_capped, for_target as realtime_for_target};
 pub use send::{Answer, Deadlines, Outbound, Socket};
 pub use sse::{SseEvent, SseReader};
 pub use told::Told;

@@ -242,6 +242,11 @@ impl ModelRequest {
         self.view().session_model.as_ref().map(|(_, model)| &**model)
     }
 
+    /// The cap on output that a realtime event names; none within, where it says that there shall be none.
+    pub fn named_cap(&self) -> Option<Option<u64>> {
+        self.view().cap.as_ref().map(|_| self.view().max_tokens)
+    }
+
     /// Bytes of sound within an item of a realtime conversation.
     pub fn sound_bytes(&self) -> u64 {
         self.view().sound_bytes

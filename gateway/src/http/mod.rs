@@ -5,6 +5,7 @@ mod count;
 mod gemini;
 mod models;
 mod operations;
+mod realtime;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -42,6 +43,7 @@ pub fn router(app: Arc<App>, admin: Router) -> Router {
         .route("/v2/rerank", post(calls::rerank).fallback(wrong_method))
         .route("/v1/responses", post(calls::responses).fallback(wrong_method))
         .route("/v1/responses/{*rest}", any(stored_response))
+        .route("/v1/realtime", get(realtime::connect).fallback(wrong_method))
         .route("/v1/models", get(models::list).fallback(wrong_method))
         // Google's newer clients ask under /v1, its older ones and its documents under /v1beta.
         .route("/v1/models/{*id}", get(models::one).post(gemini::call).fallback(wrong_method))

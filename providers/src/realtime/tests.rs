@@ -10,7 +10,8 @@ fn event(text: &Value) -> ModelRequest {
 #[test]
 fn an_event_of_the_providers_is_known_by_what_it_says_of_responses() {
     let none = Usage::default();
-    let done = |usage: Value| json!({"type": "response.done", "response": {"id": "r", "status": "completed", "usage": usage}});
+    let done =
+        |usage: Value| json!({"type": "response.done", "response": {"id": "r", "status": "completed", "usage": usage}});
     let was = |usage| Told::Done { response: "r".into(), usage };
     let narrow = Formats { heard: 6_400 / 6, spoken: 3_200 };
     for (event, expected) in [
@@ -59,8 +60,10 @@ fn an_event_of_the_providers_is_known_by_what_it_says_of_responses() {
         ),
         (
             // More of a class than of all: no count runs below nothing.
-            done(json!({"input_tokens": 5, "output_tokens": 2, "input_token_details": {"audio_tokens": 900, "cached_tokens": 3},
-                "output_token_details": {"audio_tokens": 900}})),
+            done(
+                json!({"input_tokens": 5, "output_tokens": 2, "input_token_details": {"audio_tokens": 900, "cached_tokens": 3},
+                "output_token_details": {"audio_tokens": 900}}),
+            ),
             was(Some(Usage { cached_input: 3, audio_input: 2, output: 2, audio_output: 2, ..none })),
         ),
         (json!({"type": "error", "error": {"message": "no"}}), Told::Failed),
