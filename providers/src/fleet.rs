@@ -426,11 +426,16 @@ impl Target {
         self.spoken.unwrap_or(&*self.wire.dialect)
     }
 
+    /// What its provider calls the model.
+    pub fn upstream_name(&self) -> &str {
+        self.upstream_id.as_ref().unwrap_or(&self.model)
+    }
+
     /// Where a request with this cap goes; none for the built-in provider.
     pub(crate) fn aim<'a>(&'a self, base_url: &'a Url, cap: u64, now: SystemTime) -> Aim<'a> {
         Aim {
             base_url,
-            model: self.upstream_id.as_ref().unwrap_or(&self.model),
+            model: self.upstream_name(),
             cap,
             key: self.wire.key.as_ref(),
             auth: self.wire.auth,

@@ -155,7 +155,7 @@ fn idempotency_key(headers: &HeaderMap) -> Option<String> {
 }
 
 /// The client's own attribution, and the names by which other gateways know it.
-fn tags(headers: &HeaderMap) -> Vec<String> {
+pub(super) fn tags(headers: &HeaderMap) -> Vec<String> {
     ["x-alfred-tags", "x-litellm-tags", "x-portkey-metadata"]
         .iter()
         .flat_map(|name| headers.get_all(*name))

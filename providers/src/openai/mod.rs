@@ -74,6 +74,13 @@ impl Dialect for OpenAiDialect {
         if request.shape() == Shape::Responses { responses::decoder(request, chat) } else { chat }
     }
 
+    fn realtime(&self, aim: &Aim<'_>) -> Option<Result<HttpRequest, Unsupported>> {
+        Some(aim.get("realtime").map(|mut it| {
+            it.url.query_pairs_mut().append_pair("model", aim.model);
+            it
+        }))
+    }
+
     fn explain(&self, status: u16, headers: &HeaderMap, body: &[u8]) -> ProviderError {
         explain::explain(status, headers, body)
     }

@@ -11,6 +11,7 @@ mod form;
 mod names;
 mod read;
 mod read_gemini;
+mod read_realtime;
 mod read_responses;
 mod read_task;
 mod shape;

@@ -27,7 +27,7 @@ pub(crate) struct View {
     pub features: Features,
     /// The span of `stream_options.include_usage`'s value.
     pub include_usage: Option<Range<usize>>,
-    /// Gemini: the span of `generationConfig.maxOutputTokens`' value.
+    /// Gemini: the span of `generationConfig.maxOutputTokens`' value. Realtime: of `max_output_tokens`'.
     pub cap: Option<Range<usize>>,
     /// Gemini: the spans of signatures that were written here and not by Google.
     pub signatures: Vec<Range<usize>>,
@@ -43,6 +43,10 @@ pub(crate) struct View {
     pub counts: [std::sync::OnceLock<crate::tokens::Count>; 2],
     /// Responses: the first member that leans on what an earlier call left at the provider.
     pub stored: Option<String>,
+    /// Realtime: `session.model`, and its span.
+    pub session_model: Option<(Range<usize>, String)>,
+    /// Realtime: bytes of sound in an item.
+    pub sound_bytes: u64,
     /// The first member that names a file which was left at the provider.
     pub stored_file: Option<String>,
 }
@@ -101,6 +105,7 @@ fn bounded(shape: Shape, text: &str, outside: &Outside, most_texts: usize) -> Re
         Shape::OpenAi | Shape::Anthropic => reader.body()?,
         Shape::Responses => reader.responses()?,
         Shape::Gemini => reader.gemini(outside)?,
+        Shape::Realtime => reader.realtime(outside)?,
         task => reader.task(task)?,
     }
     reader.scanner.finish()?;
