@@ -359,7 +359,8 @@ impl Reader<'_> {
             let own = url.host_str().is_none_or(|host| host.trim_end_matches('.').ends_with("googleapis.com"));
             matches!(url.scheme(), "http" | "https") && !own && url.username().is_empty() && url.password().is_none()
         });
-        if public.is_none() {
+        // A mask in the place of the address names nothing, and was not written by the caller.
+        if public.is_none() && !self.again() {
             return Err(invalid(place, "names what one provider keeps; send a public http(s) address or inlineData"));
         }
         self.view.other_bytes += uri.len() as u64;

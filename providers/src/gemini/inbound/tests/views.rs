@@ -175,3 +175,11 @@ fn what_decides_the_answer_has_no_labels() {
     let canonical = |members: &str| String::from_utf8(gemini(&with(members)).canonical()).unwrap();
     assert_eq!(canonical(r#","labels":{"a":"b"},"fallbacks":["x"]"#), r#"{"contents":[]}"#);
 }
+
+#[test]
+fn an_address_that_was_masked_whole_leaves_a_request_that_can_be_read() {
+    let body =
+        r#"{"contents":[{"parts":[{"fileData":{"mimeType":"image/png","fileUri":"https://example.com/a.png"}}]}]}"#;
+    let edited = gemini(body).with_texts(&[(0, "[URL]".to_owned())]);
+    assert_eq!(edited.texts()[0].text, "[URL]");
+}
