@@ -24,6 +24,7 @@ use bytes::Bytes;
 
 pub(crate) use asked::sides;
 pub use event::{AnswerEvent, Delta, End, Usage};
+pub(crate) use read_gemini::public_address;
 pub use shape::{Family, Shape, Task};
 
 use crate::canonical;

@@ -296,6 +296,11 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
+    /// The body was good once; since then some of its texts have been replaced.
+    pub(super) fn was_read_before(&self) -> bool {
+        self.most_texts == usize::MAX
+    }
+
     pub(super) fn text(&mut self, place: &str) -> Read<()> {
         if self.expect(place, Kind::String, "a string")? {
             let span = self.scanner.string()?;
