@@ -26,6 +26,7 @@ use bytes::Bytes;
 pub(crate) use asked::sides;
 pub use event::{AnswerEvent, Delta, End, Usage};
 pub use form::FileForm;
+pub(crate) use read_gemini::public_address;
 pub use shape::{Family, Shape, Task};
 
 use crate::canonical;

@@ -105,6 +105,8 @@ fn every_text_is_found_with_its_place() {
     let edited = gemini(body).with_texts(&[(1, "[redacted]".to_owned())]);
     assert_eq!(edited.body().len(), body.len() + "[redacted]".len() - "hello".len());
     assert_eq!((edited.model(), edited.texts()[1].text.as_ref()), ("gemini-x", "[redacted]"));
+    let edited = gemini(body).with_texts(&[(3, "https://[CARD_1].com/a.png".to_owned())]);
+    assert_eq!(edited.texts()[3].text, "https://[CARD_1].com/a.png", "what stands in for a finding is no address");
 }
 
 #[test]
