@@ -3,21 +3,30 @@
 
 use std::borrow::Cow;
 
+use bytes::Bytes;
 use serde_json::value::RawValue;
 
 use crate::dialect::{Aim, Unsupported};
 use crate::members::{Members, as_text, elements, rewritten, unsupported};
 use crate::request::{BadRequest, ModelRequest, Outside, Shape};
 
-/// The conversation as a chat completion. What has no counterpart there is refused by name.
+/// The body of the conversation as a chat completion. What has no counterpart there is refused by name.
+pub(crate) fn chat_body(request: &ModelRequest) -> Result<Bytes, Unsupported> {
+    match request.shape() {
+        Shape::OpenAi => Ok(request.body().clone()),
+        Shape::Anthropic => crate::anthropic::to_openai(request),
+        Shape::Responses => crate::responses::to_openai(request),
+        Shape::Gemini => crate::gemini::to_openai(request),
+        other => Err(unserved(other)),
+    }
+}
+
+/// The same, read: for who must look into it. A translated body is one of ours, so most need not.
 pub(crate) fn as_chat(request: &ModelRequest) -> Result<Cow<'_, ModelRequest>, Unsupported> {
-    let body = match request.shape() {
-        Shape::OpenAi => return Ok(Cow::Borrowed(request)),
-        Shape::Anthropic => crate::anthropic::to_openai(request)?,
-        Shape::Responses => crate::responses::to_openai(request)?,
-        Shape::Gemini => crate::gemini::to_openai(request)?,
-        other => return Err(unserved(other)),
-    };
+    if request.shape() == Shape::OpenAi {
+        return Ok(Cow::Borrowed(request));
+    }
+    let body = chat_body(request)?;
     let outside = Outside { arrived: request.arrived(), ..Outside::default() };
     let read = ModelRequest::parse_with(Shape::OpenAi, body, outside);
     read.map(Cow::Owned).map_err(|BadRequest { param, message, .. }| Unsupported { param, message })
