@@ -49,8 +49,10 @@ fn first_only(text: &str, said: &str) -> Option<Value> {
     }
     let mut body: Value = serde_json::from_str(text).ok()?;
     let mut changed = false;
-    for choice in body["choices"].as_array_mut().into_iter().flatten() {
-        let Some(calls) = choice[said]["tool_calls"].as_array_mut() else { continue };
+    // Looked for, never indexed: a provider may answer anything, and indexing makes members or panics.
+    for choice in body.get_mut("choices").and_then(Value::as_array_mut).into_iter().flatten() {
+        let calls = choice.get_mut(said).and_then(|said| said.get_mut("tool_calls"));
+        let Some(calls) = calls.and_then(Value::as_array_mut) else { continue };
         let before = calls.len();
         let mut place = 0;
         calls.retain(|call| {
@@ -60,7 +62,7 @@ fn first_only(text: &str, said: &str) -> Option<Value> {
         });
         changed |= calls.len() < before;
         if calls.is_empty() {
-            choice[said].as_object_mut().map(|said| said.remove("tool_calls"));
+            choice.get_mut(said).and_then(Value::as_object_mut).map(|said| said.remove("tool_calls"));
         }
     }
     changed.then_some(body)
