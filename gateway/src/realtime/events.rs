@@ -107,7 +107,7 @@ impl Session {
         }
         let mut event = realtime_for_target(event, self.target.upstream_name());
         let governs = leads_to == LeadsTo::Response || named.is_some();
-        let governed = self.allowed.filter(|_| governs);
+        let governed = self.governed().filter(|_| governs);
         if let Some(allowed) = governed {
             let outside = Outside { model: Some(self.asked.model().to_owned()), ..Outside::default() };
             if let Ok(again) = ModelRequest::parse_with(Shape::Realtime, event.clone(), outside) {

@@ -123,6 +123,11 @@ impl Session {
         self.cap.unwrap_or(most).min(most).min(self.allowed.unwrap_or(u64::MAX))
     }
 
+    /// The cap that has to be sent: policy's, where it is below what the model can.
+    pub fn governed(&self) -> Option<u64> {
+        self.allowed.filter(|allowed| *allowed < self.target.max_output.unwrap_or(UNKNOWN_CAP))
+    }
+
     fn cover(&self, rates: &Arc<Rates>, markup: Markup, elastic: bool) -> Cover {
         Cover::new(Arc::clone(rates), markup, self.context.bound(&self.target), 1, self.whole(), elastic)
     }

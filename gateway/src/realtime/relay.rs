@@ -87,7 +87,7 @@ pub async fn relay(session: Session, client: WebSocket, upstream: Socket) {
 impl Relay {
     /// What policy caps answers at stands for those that no event of the client's asks for, too.
     async fn capped(&mut self) {
-        let Some(allowed) = self.session.allowed else { return };
+        let Some(allowed) = self.session.governed() else { return };
         let event =
             format!(r#"{{"type":"session.update","session":{{"type":"realtime","max_output_tokens":{allowed}}}}}"#);
         if let Err(error) = self.upstream.send(event.into()).await {

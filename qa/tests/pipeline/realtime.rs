@@ -24,6 +24,7 @@ async fn world_with(change: impl FnOnce(&mut Value)) -> (World, Provider) {
         models.push(json!({"id": "voice", "targets": ["talk/test-voice"]}));
         config["prices"]["talk/test-voice"] = json!({"input": "1.00", "output": "2.00", "audio_input": "1.00",
             "audio_output": "2.00", "bills_after_cancel": false});
+        config["prices"]["claude/voice"] = config["prices"]["talk/test-voice"].clone();
         config["prices"]["talk/text-only"] = json!({"input": "1.00", "output": "2.00"});
         change(config);
     });
@@ -63,7 +64,7 @@ async fn receipts_when(world: &World, tenant: &Tenant, so: impl Fn(&[Value]) -> 
 }
 
 fn settled(found: &[Value]) -> usize {
-    found.iter().filter(|it| it["status"] == "finished").count()
+    found.iter().filter(|it| it["ending"] == "finished").count()
 }
 
 #[tokio::test]
@@ -105,7 +106,7 @@ async fn a_conversation_is_relayed_and_each_response_is_charged_exactly() {
     assert_eq!(found.len(), 2, "{found:?}");
     for receipt in &found {
         let receipt = world.receipt(receipt["id"].as_str().expect("an id")).await;
-        assert_eq!((&receipt["status"], &receipt["target"]), (&json!("finished"), &json!("talk/test-voice")));
+        assert_eq!((&receipt["ending"], &receipt["target"]), (&json!("finished"), &json!("talk/test-voice")));
         assert_eq!((&receipt["input_tokens"], &receipt["output_tokens"]), (&json!(10), &json!(5)));
         assert_eq!(usd(&receipt, "price_usd"), COST);
         assert_eq!(receipt["attempts"].as_array().map(Vec::len), Some(1));
@@ -127,8 +128,9 @@ async fn what_cannot_be_is_refused_before_the_upgrade_in_plain_answers() {
         ("", vec![auth], 400, "missing_required_parameter"),
         ("?model=voice&intent=transcription", vec![auth], 400, "unsupported_by_target"),
         ("?model=voice", vec![auth, beta], 400, "unsupported_by_target"),
-        // Anthropic's dialect and the built-in provider have no conversations.
-        ("?model=claude", vec![auth], 400, "unsupported_by_target"),
+        // Anthropic's dialect has no conversations, and this model of the built-in provider has none.
+        ("?model=claude%2Fvoice", vec![auth], 400, "unsupported_by_target"),
+        ("?model=sim%2Fecho", vec![auth], 400, "unsupported_by_target"),
         ("?model=talk%2Ftext-only", vec![auth], 422, "unpriced_model"),
     ] {
         let refused = refused(&world, query, &headers).await;
@@ -178,7 +180,7 @@ async fn money_that_ends_in_the_middle_ends_the_conversation() {
     );
     assert_eq!(talk.closed().await, Some(1008));
     assert_eq!(provider.of("response.cancel").len(), 1, "the provider is told to stop");
-    let found = receipts_when(&world, &tenant, |it| it.iter().any(|it| it["status"] == "out_of_money")).await;
+    let found = receipts_when(&world, &tenant, |it| it.iter().any(|it| it["ending"] == "out_of_money")).await;
     assert_eq!(found.len(), 1);
     let wallet = world.at_rest(&tenant.wallet, Duration::from_secs(5)).await;
     let spent = usd(&wallet, "spent_usd");
@@ -198,7 +200,6 @@ async fn a_response_that_cannot_be_held_for_does_not_begin() {
     assert_eq!(talk.until("error").await["error"]["code"], "budget_exceeded");
     assert_eq!(talk.closed().await, Some(1008));
     assert_eq!(provider.of("response.create").len(), 1, "the second was never sent");
-    world.assert_balanced(&tenant).await;
 }
 
 #[tokio::test]
@@ -223,7 +224,7 @@ async fn whoever_leaves_or_breaks_the_response_is_settled_and_nothing_stays_held
     talk.ask("Please go on").await;
     talk.until("response.output_text.delta").await;
     talk.leave().await;
-    let found = receipts_when(&world, &tenant, |it| it.iter().any(|it| it["status"] == "client_left")).await;
+    let found = receipts_when(&world, &tenant, |it| it.iter().any(|it| it["ending"] == "client_left")).await;
     assert_eq!(found.len(), 1);
     assert_eq!(provider.of("response.cancel").len(), 1);
     let left = world.at_rest(&tenant.wallet, Duration::from_secs(5)).await;
@@ -234,14 +235,14 @@ async fn whoever_leaves_or_breaks_the_response_is_settled_and_nothing_stays_held
     talk.ask("now break").await;
     assert_eq!(talk.until("error").await["error"]["code"], "provider_error");
     assert_eq!(talk.closed().await, Some(1011));
-    let found = receipts_when(&world, &tenant, |it| it.iter().any(|it| it["status"] == "upstream_broke")).await;
+    let found = receipts_when(&world, &tenant, |it| it.iter().any(|it| it["ending"] == "upstream_broke")).await;
     assert_eq!(found.len(), 2);
     world.at_rest(&tenant.wallet, Duration::from_secs(5)).await;
 
     // Nobody said anything: nothing is charged.
     let spent = usd(&world.wallet(&tenant.wallet).await, "spent_usd");
     open(&world, &tenant.key).await.leave().await;
-    receipts_when(&world, &tenant, |it| it.iter().any(|it| it["status"] == "unused")).await;
+    receipts_when(&world, &tenant, |it| it.iter().any(|it| it["ending"] == "unused")).await;
     assert_eq!(usd(&world.at_rest(&tenant.wallet, Duration::from_secs(5)).await, "spent_usd"), spent);
 
     // The house closes.
