@@ -221,6 +221,7 @@ impl Case {
             claims: self.claims.clone(),
             team: credential.and_then(|c| c.team),
             user: credential.and_then(|c| c.user),
+            batch: None,
             charge: None,
         }
     }

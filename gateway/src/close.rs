@@ -245,6 +245,7 @@ enum Weight {
 
 fn weight(refusal: &Refusal) -> Weight {
     match refusal {
+        Refusal::InLine { refusal, .. } => weight(refusal),
         Refusal::Content { .. } | Refusal::Denied { .. } | Refusal::Unpriced { .. } | Refusal::ClientLeft => {
             Weight::Blocked
         }
@@ -260,7 +261,8 @@ fn weight(refusal: &Refusal) -> Weight {
         | Refusal::NotStored
         | Refusal::WrongMethod
         | Refusal::Internal => Weight::Nothing,
-        Refusal::BadRequest(_)
+        Refusal::NotFound { .. }
+        | Refusal::BadRequest(_)
         | Refusal::TooLarge { .. }
         | Refusal::BodyStalled
         | Refusal::InvalidKey

@@ -5,6 +5,7 @@ mod alerts;
 pub mod app;
 mod authenticate;
 mod back_door;
+mod batches;
 mod cache;
 mod card;
 mod case;

@@ -74,7 +74,8 @@ pub fn quote(
             continue;
         }
         let input_bound = target.input_bound(request);
-        let bills_on = bills_on(target, &rates);
+        // What a one-shot task makes is billed whole, whoever hangs up.
+        let bills_on = bills_on(target, &rates) || !request.shape().is_capped();
         let cover = match request.shape().is_capped() {
             true => {
                 let cap = cap(request.max_output(), permit.max_output(), target, input_bound);

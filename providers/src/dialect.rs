@@ -16,6 +16,7 @@ use crate::catalog::{Auth, Quirks};
 use crate::credentials::{AwsKeys, Secret};
 use crate::error::{Class, ProviderError};
 use crate::gather::Assembly;
+use crate::one_call::{self, OneCall};
 use crate::request::{AnswerEvent, End, ModelRequest, Shape, Usage};
 
 /// What one family of servers speaks.
@@ -247,10 +248,11 @@ impl From<Unsupported> for ProviderError {
 
 /// The outlet for this caller.
 pub(crate) fn outlet(request: &ModelRequest) -> Box<dyn Outlet> {
-    match request.shape() {
+    let outlet: Box<dyn Outlet> = match request.shape() {
         Shape::Anthropic => crate::anthropic::outlet(request),
         Shape::Responses => crate::responses::outlet(request),
         Shape::Gemini => crate::gemini::outlet(request),
         _ => Box::new(crate::openai::OpenAiOutlet::new(request.wants_usage())),
-    }
+    };
+    if one_call::wanted(request) { Box::new(OneCall(outlet)) } else { outlet }
 }

@@ -70,6 +70,8 @@ pub struct Target {
     pub quirks: Quirks,
     /// What it can be asked for; nothing said is a conversation.
     pub tasks: Vec<Task>,
+    /// It serves OpenAI's files and batches.
+    pub batches: bool,
     /// What is spoken to it, where that is not what is spoken to its provider.
     spoken: Option<&'static dyn Dialect>,
     pub(crate) wire: Arc<Wire>,
@@ -221,6 +223,7 @@ impl Configured {
                 ..quirks
             },
             tasks: model.tasks.clone(),
+            batches: self.entry.batches,
             spoken: model
                 .dialect
                 .or((!described && family_wants_it).then(|| answers_only(&model.id)).flatten())

@@ -5,6 +5,7 @@
 
 mod abilities;
 mod anthropic;
+mod batches;
 mod bedrock;
 mod calibration;
 mod canonical;
@@ -25,6 +26,7 @@ mod json;
 mod listing;
 mod members;
 mod merge;
+mod one_call;
 mod openai;
 mod plan;
 mod realtime;
@@ -40,6 +42,7 @@ mod told;
 mod translate;
 
 pub use abilities::Ability;
+pub use batches::{AnsweredLine, AskedLine, BatchEndpoint, Lines, RemoteBatch};
 pub use calibration::{Calibration, Ratio};
 pub use catalog::{Auth, CatalogPrice, CatalogTier, Quirks, Tokenizer, check_catalog, known_providers};
 pub use config::{AwsSource, ConfiguredModel, EntraConfig, Fault, GoogleConfig, KeySource, ProviderConfig};
@@ -54,9 +57,9 @@ pub use listing::{Comparison, ListedModel, compare};
 pub use plan::{Demand, Plan, SetAside, Why, plan};
 pub use realtime::{Formats, Told as RealtimeTold, capped as realtime_capped, for_target as realtime_for_target};
 pub use request::{
-    AnswerEvent, Attachment, BadRequest, Delta, End, Family, Features, ModelRequest, Outside, Shape, Task, TextPart,
-    Usage,
+    AnswerEvent, Attachment, BadRequest, Delta, End, Family, Features, FileForm, ModelRequest, Outside, Shape, Task,
+    TextPart, Usage,
 };
-pub use send::{Answer, Deadlines, Outbound, Socket};
+pub use send::{Answer, Content, Deadlines, Outbound, Socket};
 pub use sse::{SseEvent, SseReader};
 pub use told::Told;

@@ -97,7 +97,7 @@ mod tests {
     use crate::bedrock::BedrockDialect;
     use crate::cohere::CohereDialect;
     use crate::gemini::GeminiDialect;
-    use crate::openai::{AzureDialect, OpenAiDialect};
+    use crate::openai::OpenAiDialect;
     use crate::{Aim, Dialect, Fleet, ProviderConfig, Quirks};
 
     fn listed(id: &str, context: Option<u64>, max_output: Option<u64>) -> ListedModel {
@@ -152,7 +152,6 @@ mod tests {
                 Some("https://g.test/v1beta/models?pageSize=1000"),
             ),
             (&CohereDialect, "https://c.test/v2", Some("https://c.test/v1/models?page_size=1000")),
-            (&AzureDialect, "https://a.test", None),
             (&BedrockDialect, "https://b.test", None),
         ] {
             assert_eq!(asked(dialect, base_url).as_deref(), expected);

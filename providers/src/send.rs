@@ -2,6 +2,7 @@
 //! dropping an answer drops its connection, which is how a provider learns that nobody listens.
 
 mod answer;
+mod batches;
 mod connect;
 mod count;
 mod list;
@@ -21,6 +22,7 @@ use tokio::time::timeout;
 use url::Url;
 
 pub use answer::Answer;
+pub use batches::Content;
 pub use socket::Socket;
 
 use crate::error::{Class, ProviderError, Retry};

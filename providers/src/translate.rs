@@ -5,7 +5,7 @@ use std::borrow::Cow;
 
 use serde_json::value::RawValue;
 
-use crate::dialect::Unsupported;
+use crate::dialect::{Aim, Unsupported};
 use crate::members::{Members, as_text, elements, rewritten, unsupported};
 use crate::request::{BadRequest, ModelRequest, Shape};
 
@@ -102,4 +102,23 @@ pub(crate) fn effort(thinking: &RawValue) -> Result<Option<&'static str>, Unsupp
 /// The target does not do this at all.
 pub(crate) fn unserved(shape: Shape) -> Unsupported {
     Unsupported::new(format!("it does not serve {}", shape.task().as_str()))
+}
+
+/// What is kept at the provider, unless the operator says that its account has one tenant.
+pub(crate) fn refuse_what_is_stored(request: &ModelRequest, aim: &Aim<'_>) -> Result<(), Unsupported> {
+    let allows = |name: &str| aim.settings.get(name).is_some_and(|it| it == "allow");
+    let view = request.view();
+    match (&view.stored, &view.stored_file) {
+        (Some(place), _) if !allows("stored_responses") => Err(stored(place)),
+        (_, Some(place)) if !allows("stored_files") => Err(stored(place)),
+        _ => Ok(()),
+    }
+}
+
+/// The provider's account is one for all tenants.
+pub(crate) fn stored(place: &str) -> Unsupported {
+    let message = format!(
+        "{place} names something stored at the provider, and the gateway cannot know whose it is: send the content itself"
+    );
+    Unsupported::at(place, message)
 }

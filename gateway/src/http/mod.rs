@@ -1,5 +1,6 @@
 //! Routes and extractors; no decisions.
 
+mod batches;
 mod calls;
 mod count;
 mod gemini;
@@ -43,6 +44,12 @@ pub fn router(app: Arc<App>, admin: Router) -> Router {
         .route("/v2/rerank", post(calls::rerank).fallback(wrong_method))
         .route("/v1/responses", post(calls::responses).fallback(wrong_method))
         .route("/v1/responses/{*rest}", any(stored_response))
+        .route("/v1/files", get(batches::files).post(batches::upload).fallback(wrong_method))
+        .route("/v1/files/{id}", get(batches::file).delete(batches::delete_file).fallback(wrong_method))
+        .route("/v1/files/{id}/content", get(batches::content).fallback(wrong_method))
+        .route("/v1/batches", get(batches::list).post(batches::submit).fallback(wrong_method))
+        .route("/v1/batches/{id}", get(batches::one).fallback(wrong_method))
+        .route("/v1/batches/{id}/cancel", post(batches::cancel).fallback(wrong_method))
         .route("/v1/realtime", get(realtime::connect).fallback(wrong_method))
         .route("/v1/models", get(models::list).fallback(wrong_method))
         // Google's newer clients ask under /v1, its older ones and its documents under /v1beta.

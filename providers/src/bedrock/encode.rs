@@ -186,7 +186,8 @@ fn refuse_what_cannot_be_done(members: &mut Members<'_>) -> Result<(), Unsupport
     members.only("store", &["false"], "cannot be kept by this target")?;
     members.only("verbosity", &["\"medium\""], "cannot be set at this target")?;
     members.only("service_tier", &["\"auto\"", "\"default\""], "is a tier that the gateway has no price for")?;
-    members.only("parallel_tool_calls", &["true"], "cannot be turned off at this target")?;
+    // It cannot be told; the outlet sees to it.
+    members.ignore(&["parallel_tool_calls"]);
     members.only("modalities", &["[\"text\"]", "[]"], "can only be text here")
 }
 

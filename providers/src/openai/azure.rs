@@ -31,11 +31,6 @@ impl Dialect for AzureDialect {
         OpenAiDialect.assembly(request)
     }
 
-    fn list_models(&self, _aim: &Aim<'_>) -> Option<Result<HttpRequest, Unsupported>> {
-        // What it lists is what could be deployed, not what is.
-        None
-    }
-
     fn encode(&self, request: &ModelRequest, aim: &Aim<'_>) -> Result<HttpRequest, Unsupported> {
         // Only newer versions of the deployments have Responses; whose does says so by `settings.responses: native`.
         let serves_responses = aim.quirks.serves_responses && surface(aim) == Surface::V1;
@@ -45,6 +40,12 @@ impl Dialect for AzureDialect {
         let in_body = request.shape() == Shape::Responses && responses::is_native(&aim);
         let base_url = address(&aim, !in_body);
         OpenAiDialect.encode(request, &Aim { base_url: &base_url, ..aim })
+    }
+
+    /// The models that its place has, deployed here or not.
+    fn list_models(&self, aim: &Aim<'_>) -> Option<Result<HttpRequest, Unsupported>> {
+        let base_url = address(aim, false);
+        Some(Aim { base_url: &base_url, ..*aim }.get("models"))
     }
 
     fn decoder(&self, request: &ModelRequest, content_type: &str) -> Box<dyn Decoder> {

@@ -20,7 +20,7 @@ use crate::json;
 use crate::request::{ModelRequest, Shape};
 use crate::responses;
 use crate::splice::Splice;
-use crate::translate::{as_chat, plain};
+use crate::translate::{as_chat, plain, refuse_what_is_stored};
 
 pub(crate) use assembly::CompletionAssembly;
 pub(crate) use azure::AzureDialect;
@@ -57,7 +57,10 @@ impl Dialect for OpenAiDialect {
             return responses::encode(request, aim);
         }
         let body = match request.shape() {
-            Shape::OpenAi => spliced(request, aim),
+            Shape::OpenAi => {
+                refuse_what_is_stored(request, aim)?;
+                spliced(request, aim)
+            }
             _ => spliced(&plain(&*as_chat(request)?)?, aim),
         };
         Ok(HttpRequest { method: Method::POST, url: aim.url("chat/completions"), headers: aim.header_map()?, body })

@@ -4,6 +4,7 @@
 //! survive byte for byte. The view is strict where a second parser could read something else than the guards did:
 //! a repeated member, or one that differs from a governed one only in case, is refused.
 
+mod asked;
 mod content;
 mod event;
 mod form;
@@ -22,8 +23,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+pub(crate) use asked::sides;
 pub use event::{AnswerEvent, Delta, End, Usage};
-pub(crate) use read_task::sides;
+pub use form::FileForm;
 pub use shape::{Family, Shape, Task};
 
 use crate::canonical;
@@ -138,7 +140,7 @@ impl ModelRequest {
         if let Some(boundary) = boundary {
             let form::Form { body, files } = form::read(&body, boundary)?;
             let mut view = read::view(shape, &body, &outside)?;
-            read_task::files(shape, &files, &mut view)?;
+            asked::files(shape, &files, &mut view)?;
             let (view, outside, files) = (Arc::new(view), Arc::new(outside), Arc::from(files));
             return Ok(ModelRequest { shape, body: body.into(), view, outside, files });
         }

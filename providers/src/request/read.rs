@@ -2,10 +2,10 @@
 
 use std::ops::Range;
 
+use super::asked::Asked;
 use super::names::{
     GOVERNED, SETTINGS, can_hold_something, is_the_clients_tool, names_a_model, names_a_server_tool, refuse_lookalike,
 };
-use super::read_task::Asked;
 use super::{BadRequest, Features, Outside, Shape};
 use crate::json::{Key, Kind, Scanner, below, beneath, element_of, unescape};
 
@@ -224,12 +224,24 @@ impl<'a> Reader<'a> {
             "models" if openai => self.surcharge_if_given("models")?,
             "route" if openai => self.surcharge_if_given("route")?,
             "provider" if openai => self.surcharge_if_given("provider")?,
+            // The answer of a call that is put off is fetched, and billed, when this call is long settled; a preset is routing again.
+            "deferred" if openai => self.surcharge_if_given("deferred")?,
+            "preset" if openai => self.surcharge_if_given("preset")?,
+            "n_predict" | "n_cmpl" if openai => self.refuse_other_words(name)?,
             "mcp_servers" if !openai => self.surcharge_if_given("mcp_servers")?,
             _ if SETTINGS.contains(&name) => self.scanner.skip().map(drop)?,
             // Documents, say, or a user under another name: sent as given, and billed if the provider knows it.
             _ => self.unknown(&beneath("", name), name)?,
         }
         Ok(())
+    }
+
+    /// llama.cpp's own words for a cap and for `n`, which it puts before those that money is held for.
+    pub(super) fn refuse_other_words(&mut self, name: &str) -> Read<()> {
+        if self.scanner.peek()? != Kind::Null {
+            return Err(invalid(name, "is one server's own word; say 'max_tokens' or 'n'"));
+        }
+        self.scanner.skip().map(drop)
     }
 
     fn tools(&mut self, place: &str) -> Read<()> {

@@ -1,33 +1,10 @@
 //! Reads a body of one-shot tasks into its view: which texts leave, and how much of what is billed is asked for.
 
+use super::asked::sides;
 use super::names::{names_a_model, refuse_lookalike};
 use super::read::{Member, Read, Reader, Sort, View, invalid, missing, wrong};
-use super::{Attachment, BadRequest, Shape};
+use super::{BadRequest, Shape};
 use crate::json::{Kind, below, element_of, unescape};
-
-/// What a one-shot task asks for, as far as it is billed by that.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub(crate) struct Asked {
-    /// Prompts, inputs or documents.
-    pub inputs: u64,
-    /// Tokens that were given as numbers.
-    pub tokens: u64,
-    /// Characters to be spoken.
-    pub characters: u64,
-    /// Bytes of the question that every document is held against.
-    pub query_bytes: u64,
-    /// Half-made images to be shown on the way.
-    pub partial_images: u64,
-    /// `low`, `standard`, `1024x1024`…
-    pub quality: Option<String>,
-    pub size: Option<String>,
-    /// What of the usual speed is spoken at, in hundredths.
-    pub speed: Option<u64>,
-    /// Of the answer: `mp3`, `srt`, `b64_json`…
-    pub format: Option<String>,
-    /// Speech is asked for as events.
-    pub as_events: bool,
-}
 
 /// What is read here of each task.
 const READ: [&str; 30] = [
@@ -126,6 +103,7 @@ impl Reader<'_> {
                 self.view.choices = self.view.choices.max(count);
                 Ok(())
             }
+            (Shape::Completions, "n_predict" | "n_cmpl") => self.refuse_other_words(name),
             (Shape::Completions, "stop" | "logit_bias" | "echo") => self.scanner.skip().map(drop),
             (Shape::Completions, "suffix")
             | (Shape::Images | Shape::ImageEdits | Shape::Transcriptions | Shape::Translations, "prompt")
@@ -149,6 +127,13 @@ impl Reader<'_> {
             (Shape::Images | Shape::ImageEdits, "size") => {
                 self.view.asked.size = self.setting(name)?;
                 Ok(())
+            }
+            // How long it is no address tells, and whose a kept file is nobody can know.
+            (Shape::Transcriptions | Shape::Translations, "url" | "file_url" | "audio_url" | "file_id") => {
+                if self.scanner.peek()? != Kind::Null {
+                    return Err(invalid(name, "names a sound that is kept elsewhere; send the file itself"));
+                }
+                self.scanner.skip().map(drop)
             }
             (Shape::Speech, "input") => {
                 let start = self.scanner.here();
@@ -302,7 +287,7 @@ impl Reader<'_> {
         if raw == "null" {
             return Ok(());
         }
-        if raw.contains("\"file_id\"") {
+        if names_a_file(raw) {
             let place = below(place, "file_id");
             return Err(invalid(&place, "names a file that is kept elsewhere; send the image itself"));
         }
@@ -344,36 +329,19 @@ impl Reader<'_> {
     }
 }
 
-/// The sides of `1024x1536`.
-pub(crate) fn sides(size: &str) -> Option<(u64, u64)> {
-    let (width, height) = size.split_once('x')?;
-    let side = |text: &str| text.parse::<u64>().ok().filter(|it| (1..=65_536).contains(it) && !text.starts_with('+'));
-    Some((side(width)?, side(height)?))
-}
-
-/// The files that came with a form: those that the task reads, and no others.
-pub(super) fn files(shape: Shape, files: &[Attachment], view: &mut View) -> Read<()> {
-    let known = |field: &str| match shape {
-        Shape::ImageEdits => ["image", "image[]", "mask"].contains(&field),
-        _ => field == "file",
-    };
-    if let Some(odd) = files.iter().find(|it| !known(&it.field)) {
-        return Err(invalid(&odd.field, "is not a file that this takes"));
-    }
-    let named = |name: &str| files.iter().filter(|it| it.field == name).count();
-    match shape {
-        Shape::ImageEdits if named("image") + named("image[]") == 0 => return Err(missing("image")),
-        Shape::ImageEdits if named("image") > 1 || named("mask") > 1 => {
-            return Err(invalid("image", "is given more than once"));
+/// Whether a member at any depth is a `file_id`, however its name is written.
+fn names_a_file(raw: &str) -> bool {
+    fn named(value: &serde_json::Value) -> bool {
+        match value {
+            serde_json::Value::Object(members) => {
+                members.iter().any(|(name, value)| name.eq_ignore_ascii_case("file_id") || named(value))
+            }
+            serde_json::Value::Array(elements) => elements.iter().any(named),
+            _ => false,
         }
-        Shape::ImageEdits => {}
-        _ if named("file") == 0 => return Err(missing("file")),
-        _ if named("file") > 1 => return Err(invalid("file", "is given more than once")),
-        _ => {}
     }
-    if let Some(empty) = files.iter().find(|it| it.bytes.is_empty()) {
-        return Err(invalid(&empty.field, "is empty"));
-    }
-    view.features.image_count += files.iter().filter(|it| it.is_image()).count() as u64;
-    Ok(())
+    // A name is written out, or with an escape; a body with neither is spared the walk.
+    let written = || raw.as_bytes().windows(7).any(|it| it.eq_ignore_ascii_case(b"file_id"));
+    let may = raw.contains("\\u") || written();
+    may && serde_json::from_str(raw).map_or(true, |value| named(&value))
 }

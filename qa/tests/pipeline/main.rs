@@ -2,6 +2,7 @@
 
 mod admission;
 mod alerts;
+mod batches;
 mod bedrock;
 mod budget;
 mod cache;

@@ -70,9 +70,10 @@ async fn a_model_says_what_it_is_and_what_this_caller_pays() {
     assert!(listed("unpriced").expect("an alias")["pricing"].is_null());
     let embedding = listed("first/text-embedding-3-small").expect("a model of the catalogue");
     assert_eq!(
-        (&embedding["tasks"], &embedding["output_modalities"], &embedding["context_length"]),
-        (&json!(["embeddings"]), &json!(["embeddings"]), &json!(8191))
+        (&embedding["tasks"], &embedding["output_modalities"]),
+        (&json!(["embeddings"]), &json!(["embeddings"]))
     );
+    assert!(embedding["context_length"].is_u64() && embedding["pricing"]["output"] == "0", "{embedding}");
     assert!(!list.to_string().contains("127.0.0.1"), "no address of a provider");
 }
 

@@ -151,7 +151,6 @@ fn what_converse_cannot_be_asked_is_refused_by_name() {
         ("service_tier", json!("priority")),
         ("store", json!(true)),
         ("verbosity", json!("low")),
-        ("parallel_tool_calls", json!(false)),
         ("modalities", json!(["text", "audio"])),
         ("guardrailConfig", json!({"guardrailIdentifier": "g"})),
         ("audio", json!({"voice": "v"})),

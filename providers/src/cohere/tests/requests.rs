@@ -40,7 +40,6 @@ fn what_cohere_cannot_do_is_refused_by_name() {
     check(json!({"store": true}), "store");
     check(json!({"service_tier": "flex"}), "service_tier");
     check(json!({"web_search_options": {}}), "web_search_options");
-    check(json!({"parallel_tool_calls": false}), "parallel_tool_calls");
     check(json!({"modalities": ["audio"]}), "modalities");
     check(json!({"verbosity": "low"}), "verbosity");
     check(json!({"presence_penalty": -1}), "presence_penalty");

@@ -156,7 +156,8 @@ fn refuse_what_cannot_be_done(members: &mut Members<'_>) -> Result<(), Unsupport
     members.only("store", &["false"], "cannot be kept by this target")?;
     members.only("verbosity", &["\"medium\""], "cannot be set at this target")?;
     members.only("service_tier", &["\"auto\"", "\"default\""], "is a tier this target does not sell")?;
-    members.only("parallel_tool_calls", &["true"], "cannot be forbidden at this target")?;
+    // It cannot be told; the outlet sees to it.
+    members.ignore(&["parallel_tool_calls"]);
     if let Some(raw) = members.raw("modalities") {
         let modalities = serde_json::from_str::<Vec<Cow<'_, str>>>(raw.get());
         if !modalities.is_ok_and(|it| it.iter().all(|it| it == "text")) {

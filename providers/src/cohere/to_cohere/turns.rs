@@ -10,6 +10,7 @@ use serde_json::value::RawValue;
 
 use crate::dialect::Unsupported;
 use crate::members::{Members, as_text, elements, unsupported};
+use crate::translate::ECHOES;
 
 #[derive(Serialize)]
 pub(super) struct Turn<'a> {
@@ -86,7 +87,8 @@ fn turn<'a>(raw: &'a RawValue, place: String) -> Result<Turn<'a>, Unsupported> {
 }
 
 fn assistant<'a>(message: &mut Members<'a>, plain: Turn<'a>) -> Result<Turn<'a>, Unsupported> {
-    message.ignore(&["thinking_blocks", "annotations"]);
+    message.ignore(&["thinking_blocks"]);
+    message.ignore(&ECHOES);
     let reasoning = message.text("reasoning_content")?.or(message.text("reasoning")?).filter(|it| !it.is_empty());
     let mut said = content(message, false)?;
     if let Some(refusal) = message.text("refusal")?.filter(|it| !it.is_empty()) {

@@ -62,16 +62,13 @@ pub(super) fn tools<'a>(members: &mut Members<'a>) -> Result<Tools<'a>, Unsuppor
         }
     }
     let choice = members.raw("tool_choice").map(choice).transpose()?;
-    let parallel: Option<bool> = members.take("parallel_tool_calls")?;
+    // It cannot be told; the outlet sees to it.
+    members.ignore(&["parallel_tool_calls"]);
     if declarations.is_empty() {
         return match choice {
             Some(Calling { mode: Mode::Any | Mode::Validated, .. }) => Err(unsupported("tool_choice", "needs tools")),
             _ => Ok((Vec::new(), None)),
         };
-    }
-    let none = choice.as_ref().is_some_and(|choice| choice.mode == Mode::None);
-    if parallel == Some(false) && !none {
-        return Err(unsupported("parallel_tool_calls", "cannot be turned off at this target"));
     }
     let strict = declarations.iter().any(|declaration| declaration.strict);
     let choice = match choice {

@@ -114,6 +114,11 @@ fn what_a_target_must_be_able_to_do_is_told() {
     assert!(media("image/png").images && media("image/png").image_count == 1);
     assert!(media("audio/ogg").audio);
     assert!(media("application/pdf").documents && media("video/mp4").documents && media("").documents);
+    let fetched = |kind: &str, uri: &str| {
+        of(&part(&format!(r#""fileData":{{"fileUri":"{uri}","mimeType":"{kind}"}}"#))).documents
+    };
+    assert!(fetched("audio/mp3", "https://a.test/9h.mp3"), "its length is unknown");
+    assert!(fetched("image/png", "https://www.youtube.com/watch?v=x") && !fetched("image/png", "https://a.test/a.png"));
     assert!(of(&with(r#","tools":[{"functionDeclarations":[{"name":"f"}]}]"#)).tools);
     assert!(of(&with(r#","generationConfig":{"responseSchema":{"type":"OBJECT"}}"#)).json_schema);
     for (members, surcharge) in [

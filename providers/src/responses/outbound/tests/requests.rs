@@ -1,3 +1,4 @@
+use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
@@ -176,4 +177,54 @@ fn what_a_message_cannot_hold_here_is_refused_by_its_place() {
         assert_eq!(refused(json!({"messages": [message]})), place);
     }
     assert_eq!(encoded(json!({"messages": [block("Eq+Anthropics", "Else.")]}))["input"].as_array().unwrap().len(), 1);
+}
+
+/// A turn of a user, an answer with perhaps some calls, and their results.
+fn round() -> impl Strategy<Value = Vec<Value>> {
+    let text = "[a-zé\"\\\\\n ]{1,12}";
+    (text, text, prop::collection::vec(("[a-z]{1,4}", text, text), 0..3), any::<bool>()).prop_map(
+        |(asked, said, calls, silent)| {
+            let called: Vec<Value> = (0..)
+                .zip(&calls)
+                .map(|(i, (name, argument, _)): (usize, _)| {
+                    let arguments = json!({"x": argument}).to_string();
+                    json!({"type": "function", "id": format!("call_{name}_{i}"),
+                        "function": {"name": name, "arguments": arguments}})
+                })
+                .collect();
+            let mut answer = json!({"role": "assistant", "content": said});
+            if !called.is_empty() {
+                answer["tool_calls"] = json!(called);
+                if silent {
+                    answer["content"] = Value::Null;
+                }
+            }
+            let results = calls
+                .iter()
+                .zip(&called)
+                .map(|((_, _, result), call)| json!({"role": "tool", "tool_call_id": call["id"], "content": result}));
+            let mut all = vec![json!({"role": "user", "content": asked}), answer];
+            all.extend(results);
+            all
+        },
+    )
+}
+
+proptest! {
+    #[test]
+    fn a_conversation_that_is_read_back_from_what_was_sent_is_the_same(
+        system in "[a-z ]{1,8}", rounds in prop::collection::vec(round(), 1..4), effort in prop::sample::select(vec!["low", "high"]),
+    ) {
+        let mut messages = vec![json!({"role": "system", "content": system})];
+        messages.extend(rounds.into_iter().flatten());
+        messages.push(json!({"role": "user", "content": "?"}));
+        let chat = json!({"model": "m", "messages": messages, "reasoning_effort": effort, "temperature": 0.5,
+            "tools": [{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}, "strict": true}}]});
+        let sent = encode(&openai(&chat.to_string()), Quirks::default()).unwrap();
+        let read = ModelRequest::parse(Shape::Responses, sent.body).unwrap();
+        let back: Value = serde_json::from_slice(&responses::to_openai(&read).unwrap()).unwrap();
+        for name in ["messages", "reasoning_effort", "temperature", "tools"] {
+            prop_assert_eq!(&back[name], &chat[name], "{}", name);
+        }
+    }
 }
