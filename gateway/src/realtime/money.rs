@@ -265,6 +265,8 @@ impl Session {
         let Turn { mut case, growth, rates, price_version, markup, began, text, sound, spoken, .. } = turn;
         let hold = growth.into_hold().await;
         let mut meter = Meter::default();
+        // Nothing at all for what was said is no count.
+        let billed = billed.filter(|it| it.all_input() + it.output > 0 || text + sound == 0);
         if let Some(billed) = billed {
             meter.billed(billed);
         }
