@@ -296,3 +296,52 @@ async fn texts_are_redacted_and_what_cannot_be_metered_is_refused_by_name() {
     assert!(receipt["safety"].to_string().contains("payment_card"), "{receipt}");
     assert!(!world.log().contains("4111"));
 }
+
+#[tokio::test]
+async fn sound_is_held_for_before_it_is_sent_and_a_revoked_key_gets_no_more_responses() {
+    let (world, provider) = world().await;
+    let tenant = world.rich().await;
+    let mut talk = open(&world, &tenant.key).await;
+    talk.ask("Say hello").await;
+    talk.until("response.done").await;
+    assert_eq!(usd(&world.wallet(&tenant.wallet).await, "held_usd"), 0);
+    talk.say(json!({"type": "input_audio_buffer.append", "audio": "AAAA".repeat(1_000)})).await;
+    // Passed in order, so the sound has passed as well.
+    talk.item("more").await;
+    talk.until("conversation.item.added").await;
+    assert_eq!(provider.of("input_audio_buffer.append").len(), 1);
+    assert!(usd(&world.wallet(&tenant.wallet).await, "held_usd") > 0);
+    // What is held is for the response that follows; the one after it needs a hold of its own.
+    talk.say(json!({"type": "response.create"})).await;
+    talk.until("response.done").await;
+    assert_eq!(usd(&world.wallet(&tenant.wallet).await, "held_usd"), 0);
+    world.admin("DELETE", &format!("/keys/{}", tenant.key_id), Value::Null).await;
+    talk.say(json!({"type": "response.create", "event_id": "mine"})).await;
+    assert_eq!(talk.until("error").await["error"]["code"], "invalid_api_key");
+    assert_eq!(talk.closed().await, Some(1008));
+    assert_eq!(provider.of("response.create").len(), 2);
+    world.assert_balanced(&tenant).await;
+}
+
+#[tokio::test]
+async fn a_server_that_nobody_here_wrote_is_spoken_to_and_what_it_does_not_count_is_counted_here() {
+    let aimock = qa::aimock::Aimock::start().await;
+    let base_url = aimock.at("/v1");
+    let (world, _provider) = world_with(|config| {
+        config["providers"][0]["base_url"] = json!(base_url);
+    })
+    .await;
+    let tenant = world.rich().await;
+    let mut talk = open(&world, &tenant.key).await;
+    talk.until("session.created").await;
+    talk.ask("Say hello").await;
+    assert_eq!(talk.until("response.output_text.done").await["text"], "Hello there, traveller!");
+    talk.until("response.done").await;
+    let found = receipts(&world, &tenant).await;
+    assert_eq!(
+        (found.len(), &found[0]["ending"], &found[0]["tokens_estimated"]),
+        (1, &json!("finished"), &json!(true))
+    );
+    assert!(usd(&found[0], "price_usd") > 0, "{found:?}");
+    world.at_rest(&tenant.wallet, Duration::from_secs(5)).await;
+}
