@@ -220,6 +220,7 @@ impl Configured {
             quirks: Quirks {
                 needs_max_completion_tokens: quirks.needs_max_completion_tokens || family_wants_it,
                 serves_responses: quirks.serves_responses || self.entry.responses,
+                no_foreign_history: quirks.no_foreign_history || self.entry.quirks.no_foreign_history,
                 ..quirks
             },
             tasks: model.tasks.clone(),

@@ -19,6 +19,8 @@ mod error;
 #[cfg(test)]
 mod estimates;
 mod fleet;
+#[cfg(test)]
+mod fuzz;
 mod gather;
 mod gemini;
 mod health;

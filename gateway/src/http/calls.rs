@@ -121,16 +121,18 @@ where
     // The server drops this future when the client leaves.
     let gone = CancellationToken::new();
     let _here = gone.clone().drop_guard();
+    let presented = presented(&app, &head.headers, peer, shape);
+    let arrived = u64::try_from(presented.at.micros().div_euclid(1_000_000)).unwrap_or(0);
     let call = Call {
         id: app.ledger.new_id(),
         shape,
         kind,
         started,
-        presented: presented(&app, &head.headers, peer, shape),
+        presented,
         idempotency_key: idempotency_key(&head.headers),
         tags: tags(&head.headers),
         content_length: head.headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse().ok()),
-        outside: Outside { content_type: content_type(&head.headers), ..outside },
+        outside: Outside { content_type: content_type(&head.headers), arrived, ..outside },
         body,
         gone,
     };

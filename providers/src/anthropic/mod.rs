@@ -30,7 +30,7 @@ use crate::gather::Assembly;
 use crate::json;
 use crate::request::{ModelRequest, Shape};
 use crate::splice::Splice;
-use crate::translate::{as_chat, refuse_what_is_stored};
+use crate::translate::{chat_body, refuse_what_is_stored};
 
 use assembly::MessageAssembly;
 pub(crate) use outlet::{begin, cut};
@@ -61,7 +61,7 @@ impl Dialect for AnthropicDialect {
                 refuse_what_is_stored(request, aim)?;
                 spliced(request, aim, cap)
             }
-            _ => to_anthropic::from_openai(as_chat(request)?.body(), aim.model, cap)?,
+            _ => to_anthropic::from_openai(&chat_body(request)?, aim.model, cap)?,
         };
         let mut headers = aim.header_map()?;
         headers.entry(VERSION_HEADER).or_insert(VERSION);

@@ -91,8 +91,11 @@ pub(super) fn view(shape: Shape, text: &str, outside: &Outside) -> Result<View, 
 
 /// The view of a body that was read before and then edited, which may have made a few more texts of it.
 pub(super) fn view_again(shape: Shape, text: &str, outside: &Outside) -> Result<View, BadRequest> {
-    bounded(shape, text, outside, usize::MAX)
+    bounded(shape, text, outside, AGAIN)
 }
+
+/// As many texts as there may be where a body is read again.
+const AGAIN: usize = usize::MAX;
 
 fn bounded(shape: Shape, text: &str, outside: &Outside, most_texts: usize) -> Result<View, BadRequest> {
     let mut reader = Reader {
@@ -125,6 +128,11 @@ pub(super) struct Reader<'a> {
 pub(super) type Read<T> = Result<T, BadRequest>;
 
 impl<'a> Reader<'a> {
+    /// The body was read before, as the caller wrote it.
+    pub(super) fn again(&self) -> bool {
+        self.most_texts == AGAIN
+    }
+
     fn body(&mut self) -> Read<()> {
         if self.scanner.peek()? != Kind::Object {
             return Err(BadRequest {

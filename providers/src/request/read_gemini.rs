@@ -153,6 +153,14 @@ fn snake(camel: &str) -> String {
     out
 }
 
+/// An address that anybody may fetch, and none that Google reads with the gateway's own rights.
+pub(crate) fn public_address(uri: &str) -> Option<url::Url> {
+    url::Url::parse(uri).ok().filter(|url| {
+        let own = url.host_str().is_none_or(|host| host.trim_end_matches('.').ends_with("googleapis.com"));
+        matches!(url.scheme(), "http" | "https") && !own && url.username().is_empty() && url.password().is_none()
+    })
+}
+
 impl Reader<'_> {
     pub(super) fn gemini(&mut self, outside: &Outside) -> Read<()> {
         let model = outside.model.as_deref().ok_or_else(|| missing("model"))?;
@@ -355,11 +363,9 @@ impl Reader<'_> {
     fn file_uri(&mut self, place: &str) -> Read<Option<url::Url>> {
         let start = self.scanner.here();
         let Some(uri) = self.string(place)? else { return Ok(None) };
-        let public = url::Url::parse(&uri).ok().filter(|url| {
-            let own = url.host_str().is_none_or(|host| host.trim_end_matches('.').ends_with("googleapis.com"));
-            matches!(url.scheme(), "http" | "https") && !own && url.username().is_empty() && url.password().is_none()
-        });
-        if public.is_none() {
+        let public = public_address(&uri);
+        // What stands in for a finding need not be an address any more.
+        if public.is_none() && !self.again() {
             return Err(invalid(place, "names what one provider keeps; send a public http(s) address or inlineData"));
         }
         self.view.other_bytes += uri.len() as u64;

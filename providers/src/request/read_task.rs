@@ -330,7 +330,7 @@ impl Reader<'_> {
 }
 
 /// Whether a member at any depth is a `file_id`, however its name is written.
-fn names_a_file(raw: &str) -> bool {
+pub(super) fn names_a_file(raw: &str) -> bool {
     fn named(value: &serde_json::Value) -> bool {
         match value {
             serde_json::Value::Object(members) => {

@@ -105,6 +105,8 @@ fn every_text_is_found_with_its_place() {
     let edited = gemini(body).with_texts(&[(1, "[redacted]".to_owned())]);
     assert_eq!(edited.body().len(), body.len() + "[redacted]".len() - "hello".len());
     assert_eq!((edited.model(), edited.texts()[1].text.as_ref()), ("gemini-x", "[redacted]"));
+    let edited = gemini(body).with_texts(&[(3, "https://[CARD_1].com/a.png".to_owned())]);
+    assert_eq!(edited.texts()[3].text, "https://[CARD_1].com/a.png", "what stands in for a finding is no address");
 }
 
 #[test]
@@ -174,4 +176,12 @@ fn a_spliced_body_keeps_every_byte_but_cap_and_the_gateways_own() {
 fn what_decides_the_answer_has_no_labels() {
     let canonical = |members: &str| String::from_utf8(gemini(&with(members)).canonical()).unwrap();
     assert_eq!(canonical(r#","labels":{"a":"b"},"fallbacks":["x"]"#), r#"{"contents":[]}"#);
+}
+
+#[test]
+fn an_address_that_was_masked_whole_leaves_a_request_that_can_be_read() {
+    let body =
+        r#"{"contents":[{"parts":[{"fileData":{"mimeType":"image/png","fileUri":"https://example.com/a.png"}}]}]}"#;
+    let edited = gemini(body).with_texts(&[(0, "[URL]".to_owned())]);
+    assert_eq!(edited.texts()[0].text, "[URL]");
 }
