@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use bytes::Bytes;
 use serde::Deserialize;
+use serde_json::value::RawValue;
 
 use crate::json;
 use crate::request::{ModelRequest, Usage};
@@ -43,25 +44,27 @@ pub enum Told {
     Other,
 }
 
+/// Only what is needed, and each part by itself: an odd one must not hide that a response has ended.
 #[derive(Deserialize)]
-struct Event {
+struct Event<'a> {
     #[serde(default, rename = "type")]
     kind: String,
     #[serde(default)]
     response_id: Option<String>,
-    #[serde(default)]
-    delta: Option<Length>,
-    #[serde(default)]
-    response: Option<Response>,
-    #[serde(default)]
-    session: Option<Session>,
+    #[serde(borrow, default)]
+    delta: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    response: Option<Response<'a>>,
+    #[serde(borrow, default)]
+    session: Option<&'a RawValue>,
 }
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
-struct Response {
+struct Response<'a> {
     id: String,
-    usage: Option<Billed>,
+    #[serde(borrow)]
+    usage: Option<&'a RawValue>,
 }
 
 #[derive(Default, Deserialize)]
@@ -110,40 +113,25 @@ struct Details {
     cached_tokens_details: Option<Box<Details>>,
 }
 
-/// How long a text is; it is not kept.
-struct Length(u64);
-
-impl<'de> Deserialize<'de> for Length {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Length, D::Error> {
-        struct Visitor;
-        impl serde::de::Visitor<'_> for Visitor {
-            type Value = Length;
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("a text")
-            }
-            fn visit_str<E>(self, text: &str) -> Result<Length, E> {
-                Ok(Length(text.len() as u64))
-            }
-        }
-        deserializer.deserialize_str(Visitor)
-    }
-}
-
 impl Told {
     /// Reads an event. What cannot be read is of no concern, unless it says that it ends a response.
     pub fn read(event: &str) -> Told {
-        let Ok(event) = serde_json::from_str::<Event>(event) else { return Told::Other };
-        let id = |response: Option<Response>| response.unwrap_or_default();
+        let Ok(event) = serde_json::from_str::<Event<'_>>(event) else { return Told::Other };
         match &*event.kind {
-            "session.created" | "session.updated" => Told::Session(formats(event.session.and_then(|it| it.audio))),
-            "response.created" => Told::Created { response: id(event.response).id },
+            "session.created" | "session.updated" => {
+                let session = event.session.and_then(|it| serde_json::from_str::<Session>(it.get()).ok());
+                Told::Session(formats(session.and_then(|it| it.audio)))
+            }
+            "response.created" => Told::Created { response: event.response.unwrap_or_default().id },
             "response.done" => {
-                let response = id(event.response);
-                Told::Done { response: response.id, usage: response.usage.as_ref().map(usage) }
+                let response = event.response.unwrap_or_default();
+                let billed =
+                    response.usage.and_then(|it| serde_json::from_str::<Option<Billed>>(it.get()).ok().flatten());
+                Told::Done { response: response.id, usage: billed.as_ref().map(usage) }
             }
             "error" => Told::Failed,
             kind if kind.starts_with("response.") && kind.ends_with(".delta") => {
-                let length = event.delta.map_or(0, |it| it.0);
+                let length = event.delta.map_or(0, |it| it.get().len().saturating_sub(2) as u64);
                 let sounds = kind.ends_with("audio.delta");
                 let (text, sound) = if sounds { (0, length) } else { (length, 0) };
                 Told::Delta { response: event.response_id.unwrap_or_default(), text, sound }

@@ -107,7 +107,7 @@ impl Session {
         }
         let mut event = realtime_for_target(event, self.target.upstream_name());
         let governs = leads_to == LeadsTo::Response || named.is_some();
-        let governed = self.allowed.filter(|_| governs);
+        let governed = self.governed().filter(|_| governs);
         if let Some(allowed) = governed {
             let outside = Outside { model: Some(self.asked.model().to_owned()), ..Outside::default() };
             if let Ok(again) = ModelRequest::parse_with(Shape::Realtime, event.clone(), outside) {
@@ -118,10 +118,20 @@ impl Session {
     }
 }
 
-/// A refusal as an event of the conversation.
-pub fn error_event(refusal: &Refusal) -> String {
+/// A refusal as an event of the conversation; `of` is what the client calls the event that is refused.
+pub fn error_event(refusal: &Refusal, of: Option<&str>) -> String {
     let mut body = refusal.body(Shape::Realtime);
+    body["error"]["event_id"] = json!(of);
     json!({"type": "error", "error": body["error"].take()}).to_string()
+}
+
+/// What the client calls its event, so that it can tell which one an error is about.
+pub fn event_id(text: &[u8]) -> Option<String> {
+    #[derive(serde::Deserialize)]
+    struct Named {
+        event_id: Option<String>,
+    }
+    serde_json::from_slice::<Named>(text).ok()?.event_id.filter(|it| it.len() <= 512)
 }
 
 /// An error of another kind.
@@ -156,8 +166,10 @@ mod tests {
     #[test]
     fn a_refusal_is_told_as_an_event_that_names_the_place() {
         let refusal = Refusal::Unsupported { param: Some("session.tools".into()), message: "it is billed".into() };
-        let told: serde_json::Value = serde_json::from_str(&error_event(&refusal)).expect("JSON");
+        let told: serde_json::Value = serde_json::from_str(&error_event(&refusal, Some("event_7"))).expect("JSON");
         assert_eq!((&told["type"], &told["error"]["code"]), (&json!("error"), &json!("unsupported_by_target")));
-        assert_eq!(told["error"]["param"], "session.tools");
+        assert_eq!((&told["error"]["param"], &told["error"]["event_id"]), (&json!("session.tools"), &json!("event_7")));
+        assert_eq!(event_id(br#"{"type":"a","event_id":"event_7"}"#).as_deref(), Some("event_7"));
+        assert_eq!(event_id(b"[").as_deref(), None);
     }
 }

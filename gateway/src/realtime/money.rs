@@ -123,6 +123,11 @@ impl Session {
         self.cap.unwrap_or(most).min(most).min(self.allowed.unwrap_or(u64::MAX))
     }
 
+    /// The cap that has to be sent: policy's, where it is below what the model can.
+    pub fn governed(&self) -> Option<u64> {
+        self.allowed.filter(|allowed| *allowed < self.target.max_output.unwrap_or(UNKNOWN_CAP))
+    }
+
     fn cover(&self, rates: &Arc<Rates>, markup: Markup, elastic: bool) -> Cover {
         Cover::new(Arc::clone(rates), markup, self.context.bound(&self.target), 1, self.whole(), elastic)
     }
@@ -260,6 +265,8 @@ impl Session {
         let Turn { mut case, growth, rates, price_version, markup, began, text, sound, spoken, .. } = turn;
         let hold = growth.into_hold().await;
         let mut meter = Meter::default();
+        // Nothing at all for what was said is no count.
+        let billed = billed.filter(|it| it.all_input() + it.output > 0 || text + sound == 0);
         if let Some(billed) = billed {
             meter.billed(billed);
         }

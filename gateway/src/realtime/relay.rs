@@ -10,7 +10,7 @@ use providers::{ProviderError, RealtimeTold as Told, Socket};
 use tokio::time::timeout;
 
 use super::Session;
-use super::events::{Cleared, LeadsTo, cancel, error_event, error_of};
+use super::events::{Cleared, LeadsTo, cancel, error_event, error_of, event_id};
 use super::money::Turn;
 use crate::app::App;
 use crate::case::Ending;
@@ -87,7 +87,7 @@ pub async fn relay(session: Session, client: WebSocket, upstream: Socket) {
 impl Relay {
     /// What policy caps answers at stands for those that no event of the client's asks for, too.
     async fn capped(&mut self) {
-        let Some(allowed) = self.session.allowed else { return };
+        let Some(allowed) = self.session.governed() else { return };
         let event =
             format!(r#"{{"type":"session.update","session":{{"type":"realtime","max_output_tokens":{allowed}}}}}"#);
         if let Err(error) = self.upstream.send(event.into()).await {
@@ -155,9 +155,10 @@ impl Relay {
     }
 
     async fn asked(&mut self, text: Bytes) {
+        let asked = text.clone();
         let Cleared { event, leads_to } = match self.session.clear(text).await {
             Ok(cleared) => cleared,
-            Err(refusal) => return self.tell(error_event(&refusal)).await,
+            Err(refusal) => return self.tell(error_event(&refusal, event_id(&asked).as_deref())).await,
         };
         let held = match leads_to {
             LeadsTo::Nothing => Ok(()),
@@ -169,7 +170,7 @@ impl Relay {
             Ok(()) => {}
             // Asked for by name it can be asked for again.
             Err(refusal @ (Refusal::RateLimited { .. } | Refusal::Overloaded)) if leads_to == LeadsTo::Response => {
-                return self.tell(error_event(&refusal)).await;
+                return self.tell(error_event(&refusal, event_id(&asked).as_deref())).await;
             }
             Err(refusal) => return self.refused(&refusal).await,
         }
@@ -252,7 +253,7 @@ impl Relay {
 
     /// A response may not begin: no money, no key any more, or no rule that allows it.
     async fn refused(&mut self, refusal: &Refusal) {
-        self.tell(error_event(refusal)).await;
+        self.tell(error_event(refusal, None)).await;
         let ending = match refusal {
             Refusal::OverBudget(_) | Refusal::Suspended { .. } | Refusal::Closed { .. } => Ending::OutOfMoney,
             _ => Ending::Refused,

@@ -39,6 +39,8 @@ fn an_event_of_the_providers_is_known_by_what_it_says_of_responses() {
             Told::Delta { response: "r".into(), text: 2, sound: 0 },
         ),
         (done(Value::Null), was(None)),
+        // Ended all the same: it is counted here.
+        (done(json!({"input_tokens": -1, "output_tokens": 0.5})), was(None)),
         (
             done(json!({"total_tokens": 160, "input_tokens": 120, "output_tokens": 40,
                 "input_token_details": {"text_tokens": 50, "audio_tokens": 60, "image_tokens": 10, "cached_tokens": 45,

@@ -112,11 +112,11 @@ impl Reader<'_> {
                     let start = self.scanner.here();
                     match self.scanner.peek()? {
                         Kind::Number => self.view.max_tokens = self.whole(&within, 1)?,
-                        _ => drop(self.scanner.skip()?),
+                        _ => self.scanner.skip().map(drop)?,
                     }
                     self.view.cap = Some(start..self.scanner.end());
                 }
-                _ if SETTINGS.contains(&name) => drop(self.scanner.skip()?),
+                _ if SETTINGS.contains(&name) => self.scanner.skip().map(drop)?,
                 _ => self.unknown(&within, name)?,
             }
         }
@@ -157,7 +157,7 @@ impl Reader<'_> {
                 refuse_lookalike(&key, &["transcription"], &within)?;
                 match &*key.name {
                     "transcription" => self.surcharge_if_given("session.audio.input.transcription")?,
-                    _ => drop(self.scanner.skip()?),
+                    _ => self.scanner.skip().map(drop)?,
                 }
             }
         }
@@ -192,7 +192,7 @@ impl Reader<'_> {
                     }
                 }
                 "id" | "call_id" | "name" => self.id(&within)?,
-                "object" | "role" | "status" | "phase" => drop(self.scanner.skip()?),
+                "object" | "role" | "status" | "phase" => self.scanner.skip().map(drop)?,
                 "content" => self.parts(&within)?,
                 "output" | "arguments" if self.scanner.peek()? == Kind::String => self.text(&within)?,
                 _ => self.unknown(&within, name)?,
@@ -219,7 +219,7 @@ impl Reader<'_> {
                 refuse_lookalike(&key, &PART, &part)?;
                 let within = beneath(&part, &key.name);
                 match &*key.name {
-                    "type" | "detail" | "format" => drop(self.scanner.skip()?),
+                    "type" | "detail" | "format" => self.scanner.skip().map(drop)?,
                     "text" | "transcript" => self.text(&within)?,
                     "audio" => {
                         let sound = self.scanner.skip()?;

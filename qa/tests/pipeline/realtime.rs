@@ -24,6 +24,7 @@ async fn world_with(change: impl FnOnce(&mut Value)) -> (World, Provider) {
         models.push(json!({"id": "voice", "targets": ["talk/test-voice"]}));
         config["prices"]["talk/test-voice"] = json!({"input": "1.00", "output": "2.00", "audio_input": "1.00",
             "audio_output": "2.00", "bills_after_cancel": false});
+        config["prices"]["claude/voice"] = config["prices"]["talk/test-voice"].clone();
         config["prices"]["talk/text-only"] = json!({"input": "1.00", "output": "2.00"});
         change(config);
     });
@@ -63,7 +64,7 @@ async fn receipts_when(world: &World, tenant: &Tenant, so: impl Fn(&[Value]) -> 
 }
 
 fn settled(found: &[Value]) -> usize {
-    found.iter().filter(|it| it["status"] == "finished").count()
+    found.iter().filter(|it| it["ending"] == "finished").count()
 }
 
 #[tokio::test]
@@ -105,7 +106,7 @@ async fn a_conversation_is_relayed_and_each_response_is_charged_exactly() {
     assert_eq!(found.len(), 2, "{found:?}");
     for receipt in &found {
         let receipt = world.receipt(receipt["id"].as_str().expect("an id")).await;
-        assert_eq!((&receipt["status"], &receipt["target"]), (&json!("finished"), &json!("talk/test-voice")));
+        assert_eq!((&receipt["ending"], &receipt["target"]), (&json!("finished"), &json!("talk/test-voice")));
         assert_eq!((&receipt["input_tokens"], &receipt["output_tokens"]), (&json!(10), &json!(5)));
         assert_eq!(usd(&receipt, "price_usd"), COST);
         assert_eq!(receipt["attempts"].as_array().map(Vec::len), Some(1));
@@ -127,8 +128,9 @@ async fn what_cannot_be_is_refused_before_the_upgrade_in_plain_answers() {
         ("", vec![auth], 400, "missing_required_parameter"),
         ("?model=voice&intent=transcription", vec![auth], 400, "unsupported_by_target"),
         ("?model=voice", vec![auth, beta], 400, "unsupported_by_target"),
-        // Anthropic's dialect and the built-in provider have no conversations.
-        ("?model=claude", vec![auth], 400, "unsupported_by_target"),
+        // Anthropic's dialect has no conversations, and this model of the built-in provider has none.
+        ("?model=claude%2Fvoice", vec![auth], 400, "unsupported_by_target"),
+        ("?model=sim%2Fecho", vec![auth], 400, "unsupported_by_target"),
         ("?model=talk%2Ftext-only", vec![auth], 422, "unpriced_model"),
     ] {
         let refused = refused(&world, query, &headers).await;
@@ -178,7 +180,7 @@ async fn money_that_ends_in_the_middle_ends_the_conversation() {
     );
     assert_eq!(talk.closed().await, Some(1008));
     assert_eq!(provider.of("response.cancel").len(), 1, "the provider is told to stop");
-    let found = receipts_when(&world, &tenant, |it| it.iter().any(|it| it["status"] == "out_of_money")).await;
+    let found = receipts_when(&world, &tenant, |it| it.iter().any(|it| it["ending"] == "out_of_money")).await;
     assert_eq!(found.len(), 1);
     let wallet = world.at_rest(&tenant.wallet, Duration::from_secs(5)).await;
     let spent = usd(&wallet, "spent_usd");
@@ -198,7 +200,6 @@ async fn a_response_that_cannot_be_held_for_does_not_begin() {
     assert_eq!(talk.until("error").await["error"]["code"], "budget_exceeded");
     assert_eq!(talk.closed().await, Some(1008));
     assert_eq!(provider.of("response.create").len(), 1, "the second was never sent");
-    world.assert_balanced(&tenant).await;
 }
 
 #[tokio::test]
@@ -223,7 +224,7 @@ async fn whoever_leaves_or_breaks_the_response_is_settled_and_nothing_stays_held
     talk.ask("Please go on").await;
     talk.until("response.output_text.delta").await;
     talk.leave().await;
-    let found = receipts_when(&world, &tenant, |it| it.iter().any(|it| it["status"] == "client_left")).await;
+    let found = receipts_when(&world, &tenant, |it| it.iter().any(|it| it["ending"] == "client_left")).await;
     assert_eq!(found.len(), 1);
     assert_eq!(provider.of("response.cancel").len(), 1);
     let left = world.at_rest(&tenant.wallet, Duration::from_secs(5)).await;
@@ -234,14 +235,14 @@ async fn whoever_leaves_or_breaks_the_response_is_settled_and_nothing_stays_held
     talk.ask("now break").await;
     assert_eq!(talk.until("error").await["error"]["code"], "provider_error");
     assert_eq!(talk.closed().await, Some(1011));
-    let found = receipts_when(&world, &tenant, |it| it.iter().any(|it| it["status"] == "upstream_broke")).await;
+    let found = receipts_when(&world, &tenant, |it| it.iter().any(|it| it["ending"] == "upstream_broke")).await;
     assert_eq!(found.len(), 2);
     world.at_rest(&tenant.wallet, Duration::from_secs(5)).await;
 
     // Nobody said anything: nothing is charged.
     let spent = usd(&world.wallet(&tenant.wallet).await, "spent_usd");
     open(&world, &tenant.key).await.leave().await;
-    receipts_when(&world, &tenant, |it| it.iter().any(|it| it["status"] == "unused")).await;
+    receipts_when(&world, &tenant, |it| it.iter().any(|it| it["ending"] == "unused")).await;
     assert_eq!(usd(&world.at_rest(&tenant.wallet, Duration::from_secs(5)).await, "spent_usd"), spent);
 
     // The house closes.
@@ -294,4 +295,53 @@ async fn texts_are_redacted_and_what_cannot_be_metered_is_refused_by_name() {
     let receipt = world.receipt(found[0]["id"].as_str().expect("an id")).await;
     assert!(receipt["safety"].to_string().contains("payment_card"), "{receipt}");
     assert!(!world.log().contains("4111"));
+}
+
+#[tokio::test]
+async fn sound_is_held_for_before_it_is_sent_and_a_revoked_key_gets_no_more_responses() {
+    let (world, provider) = world().await;
+    let tenant = world.rich().await;
+    let mut talk = open(&world, &tenant.key).await;
+    talk.ask("Say hello").await;
+    talk.until("response.done").await;
+    assert_eq!(usd(&world.wallet(&tenant.wallet).await, "held_usd"), 0);
+    talk.say(json!({"type": "input_audio_buffer.append", "audio": "AAAA".repeat(1_000)})).await;
+    // Passed in order, so the sound has passed as well.
+    talk.item("more").await;
+    talk.until("conversation.item.added").await;
+    assert_eq!(provider.of("input_audio_buffer.append").len(), 1);
+    assert!(usd(&world.wallet(&tenant.wallet).await, "held_usd") > 0);
+    // What is held is for the response that follows; the one after it needs a hold of its own.
+    talk.say(json!({"type": "response.create"})).await;
+    talk.until("response.done").await;
+    assert_eq!(usd(&world.wallet(&tenant.wallet).await, "held_usd"), 0);
+    world.admin("DELETE", &format!("/keys/{}", tenant.key_id), Value::Null).await;
+    talk.say(json!({"type": "response.create", "event_id": "mine"})).await;
+    assert_eq!(talk.until("error").await["error"]["code"], "invalid_api_key");
+    assert_eq!(talk.closed().await, Some(1008));
+    assert_eq!(provider.of("response.create").len(), 2);
+    world.assert_balanced(&tenant).await;
+}
+
+#[tokio::test]
+async fn a_server_that_nobody_here_wrote_is_spoken_to_and_what_it_does_not_count_is_counted_here() {
+    let aimock = qa::aimock::Aimock::start().await;
+    let base_url = aimock.at("/v1");
+    let (world, _provider) = world_with(|config| {
+        config["providers"][0]["base_url"] = json!(base_url);
+    })
+    .await;
+    let tenant = world.rich().await;
+    let mut talk = open(&world, &tenant.key).await;
+    talk.until("session.created").await;
+    talk.ask("Say hello").await;
+    assert_eq!(talk.until("response.output_text.done").await["text"], "Hello there, traveller!");
+    talk.until("response.done").await;
+    let found = receipts(&world, &tenant).await;
+    assert_eq!(
+        (found.len(), &found[0]["ending"], &found[0]["tokens_estimated"]),
+        (1, &json!("finished"), &json!(true))
+    );
+    assert!(usd(&found[0], "price_usd") > 0, "{found:?}");
+    world.at_rest(&tenant.wallet, Duration::from_secs(5)).await;
 }
