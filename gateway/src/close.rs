@@ -120,7 +120,7 @@ fn charged_of_cut(upstream: &Upstream, billed: ledger::Usage, hold: &Hold) -> le
 }
 
 /// Waits for the ledger, but not for ever. The ledger owns the settlement already and makes it durable on its own.
-async fn in_time(app: &App, case: &Case, pending: ledger::Pending<Receipt>) -> Option<Receipt> {
+pub async fn in_time(app: &App, case: &Case, pending: ledger::Pending<Receipt>) -> Option<Receipt> {
     let began = std::time::Instant::now();
     let resolved = tokio::time::timeout(PATIENCE, pending).await;
     if let Some(caller) = &case.caller {

@@ -32,6 +32,7 @@ pub mod prices_command;
 mod pricing;
 pub mod providers_command;
 mod quote;
+mod realtime;
 mod recall;
 mod refusal;
 mod relay;

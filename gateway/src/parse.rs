@@ -130,7 +130,7 @@ pub fn claim(app: &App, call: &Call, case: &Case, name: &str, body: &[u8]) -> Re
 }
 
 /// What the client says of itself. It can never choose a wallet; what looks personal in it is masked before it is kept.
-fn claims(app: &App, request: &ModelRequest, headers: &[String]) -> Result<BTreeMap<String, String>, Refusal> {
+pub fn claims(app: &App, request: &ModelRequest, headers: &[String]) -> Result<BTreeMap<String, String>, Refusal> {
     let mut claims = BTreeMap::new();
     let mut keep = |name: &str, value: &str| {
         if claims.len() < MOST_CLAIMS && !name.is_empty() && name.len() <= LONGEST_CLAIM && value.len() <= LONGEST_CLAIM

@@ -46,7 +46,9 @@ fn main() {
     }
 
     let (text, many) = (long_text(), conversation(Shape::OpenAi, 2_600));
-    println!("\na megabyte, ms (median): read, and passed on in its own dialect\n\n| body | bytes | read | passed on |\n|---|---:|---:|---:|");
+    println!(
+        "\na megabyte, ms (median): read, and passed on in its own dialect\n\n| body | bytes | read | passed on |\n|---|---:|---:|---:|"
+    );
     for (name, body) in [("one text", text), ("2,600 messages", many)] {
         let read = median(50, || drop(black_box(parse(Shape::OpenAi, &body))));
         let request = parse(Shape::OpenAi, &body);
@@ -139,7 +141,8 @@ fn fleet() -> Fleet {
 
 /// So many messages in turns of four: a question, a call of a tool, its result, an answer; and ten tools.
 fn conversation(shape: Shape, messages: usize) -> Bytes {
-    let question = "What is the weather in Paris today, and should I take an umbrella? Please look it up first. ".repeat(2);
+    let question =
+        "What is the weather in Paris today, and should I take an umbrella? Please look it up first. ".repeat(2);
     let answer = "It is sunny in Paris, 21 degrees, and the sky stays clear until the evening. ".repeat(3);
     let schema = json!({"type": "object", "properties": {"city": {"type": "string", "description": "Where"},
         "days": {"type": "integer"}}, "required": ["city"]});
@@ -204,8 +207,12 @@ fn stream(target: &str) -> Vec<Bytes> {
             let event = |data: Value| format!("event: {}\ndata: {data}\n\n", data["type"].as_str().unwrap_or_default());
             pieces.push(event(json!({"type": "message_start", "message": {"id": "msg", "type": "message", "role": "assistant", "model": "m",
                 "content": [], "stop_reason": null, "usage": {"input_tokens": 5, "output_tokens": 1}}})));
-            pieces.push(event(json!({"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}})));
-            pieces.extend((0..EVENTS).map(|_| event(json!({"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": word}}))));
+            pieces.push(event(
+                json!({"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}}),
+            ));
+            pieces.extend((0..EVENTS).map(|_| {
+                event(json!({"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": word}}))
+            }));
             pieces.push(event(json!({"type": "content_block_stop", "index": 0})));
             pieces.push(event(json!({"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 1000}})));
             pieces.push(event(json!({"type": "message_stop"})));

@@ -180,6 +180,8 @@ pub struct Quirks {
     pub no_developer_role: bool,
     /// It refuses what earlier answers said beside their content: reasoning, annotations, empty members.
     pub no_reasoning_history: bool,
+    /// It refuses what answers of other providers said beside their content: thinking, signatures.
+    pub no_foreign_history: bool,
     /// Ids of tool calls must be nine letters and digits.
     pub short_call_ids: bool,
 }
@@ -197,6 +199,7 @@ impl Quirks {
         seed_is_random_seed: false,
         no_developer_role: false,
         no_reasoning_history: false,
+        no_foreign_history: false,
         short_call_ids: false,
     };
 }

@@ -220,6 +220,7 @@ impl Configured {
             quirks: Quirks {
                 needs_max_completion_tokens: quirks.needs_max_completion_tokens || family_wants_it,
                 serves_responses: quirks.serves_responses || self.entry.responses,
+                no_foreign_history: quirks.no_foreign_history || self.entry.quirks.no_foreign_history,
                 ..quirks
             },
             tasks: model.tasks.clone(),
@@ -426,11 +427,16 @@ impl Target {
         self.spoken.unwrap_or(&*self.wire.dialect)
     }
 
+    /// What its provider calls the model.
+    pub fn upstream_name(&self) -> &str {
+        self.upstream_id.as_ref().unwrap_or(&self.model)
+    }
+
     /// Where a request with this cap goes; none for the built-in provider.
     pub(crate) fn aim<'a>(&'a self, base_url: &'a Url, cap: u64, now: SystemTime) -> Aim<'a> {
         Aim {
             base_url,
-            model: self.upstream_id.as_ref().unwrap_or(&self.model),
+            model: self.upstream_name(),
             cap,
             key: self.wire.key.as_ref(),
             auth: self.wire.auth,

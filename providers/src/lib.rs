@@ -19,6 +19,8 @@ mod error;
 #[cfg(test)]
 mod estimates;
 mod fleet;
+#[cfg(test)]
+mod fuzz;
 mod gather;
 mod gemini;
 mod health;
@@ -29,6 +31,7 @@ mod merge;
 mod one_call;
 mod openai;
 mod plan;
+mod realtime;
 mod request;
 mod responses;
 mod send;
@@ -54,10 +57,11 @@ pub use gather::Assembly;
 pub use health::{Breaker, BreakerState, Health, HealthView, Outcome};
 pub use listing::{Comparison, ListedModel, compare};
 pub use plan::{Demand, Plan, SetAside, Why, plan};
+pub use realtime::{Formats, Told as RealtimeTold, capped as realtime_capped, for_target as realtime_for_target};
 pub use request::{
     AnswerEvent, Attachment, BadRequest, Delta, End, Family, Features, FileForm, ModelRequest, Outside, Shape, Task,
     TextPart, Usage,
 };
-pub use send::{Answer, Content, Deadlines, Outbound};
+pub use send::{Answer, Content, Deadlines, Outbound, Socket};
 pub use sse::{SseEvent, SseReader};
 pub use told::Told;

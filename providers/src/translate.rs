@@ -5,9 +5,9 @@ use std::borrow::Cow;
 
 use serde_json::value::RawValue;
 
-use crate::dialect::Unsupported;
+use crate::dialect::{Aim, Unsupported};
 use crate::members::{Members, as_text, elements, rewritten, unsupported};
-use crate::request::{BadRequest, ModelRequest, Shape};
+use crate::request::{BadRequest, ModelRequest, Outside, Shape};
 
 /// The conversation as a chat completion. What has no counterpart there is refused by name.
 pub(crate) fn as_chat(request: &ModelRequest) -> Result<Cow<'_, ModelRequest>, Unsupported> {
@@ -18,13 +18,21 @@ pub(crate) fn as_chat(request: &ModelRequest) -> Result<Cow<'_, ModelRequest>, U
         Shape::Gemini => crate::gemini::to_openai(request)?,
         other => return Err(unserved(other)),
     };
-    let read = ModelRequest::parse(Shape::OpenAi, body);
+    let outside = Outside { arrived: request.arrived(), ..Outside::default() };
+    let read = ModelRequest::parse_with(Shape::OpenAi, body, outside);
     read.map(Cow::Owned).map_err(|BadRequest { param, message, .. }| Unsupported { param, message })
 }
 
 /// What clients send back of an earlier answer though it only describes that answer. A target loses nothing without it.
-pub(crate) const ECHOES: [&str; 6] =
-    ["provider_specific_fields", "annotations", "reasoning_details", "images", "finish_reason", "index"];
+pub(crate) const ECHOES: [&str; 7] = [
+    "provider_specific_fields",
+    "annotations",
+    "reasoning_details",
+    "images",
+    "extra_content",
+    "finish_reason",
+    "index",
+];
 
 /// The hub's conversation as a server of OpenAI's own shape takes it: earlier thinking, which is signed for others, and marks of
 /// what to cache are left out; a budget for thinking becomes the nearest effort; what a tool gave back may only be text.
@@ -60,7 +68,7 @@ pub(crate) fn plain(chat: &ModelRequest) -> Result<ModelRequest, Unsupported> {
 }
 
 fn plain_message(raw: &RawValue, place: &str) -> Result<String, Unsupported> {
-    const SIGNED: [&str; 4] = ["thinking_blocks", "reasoning_content", "reasoning", "cache_control"];
+    const SIGNED: [&str; 5] = ["thinking_blocks", "reasoning_content", "reasoning", "extra_content", "cache_control"];
     let mut message = Members::read(raw, place)?;
     let mut changed = Vec::new();
     let is_result = message.text("role")?.as_deref() == Some("tool");
@@ -102,4 +110,112 @@ pub(crate) fn effort(thinking: &RawValue) -> Result<Option<&'static str>, Unsupp
 /// The target does not do this at all.
 pub(crate) fn unserved(shape: Shape) -> Unsupported {
     Unsupported::new(format!("it does not serve {}", shape.task().as_str()))
+}
+
+/// What is kept at the provider, unless the operator says that its account has one tenant.
+pub(crate) fn refuse_what_is_stored(request: &ModelRequest, aim: &Aim<'_>) -> Result<(), Unsupported> {
+    let allows = |name: &str| aim.settings.get(name).is_some_and(|it| it == "allow");
+    let view = request.view();
+    match (&view.stored, &view.stored_file) {
+        (Some(place), _) if !allows("stored_responses") => Err(stored(place)),
+        (_, Some(place)) if !allows("stored_files") => Err(stored(place)),
+        _ => Ok(()),
+    }
+}
+
+/// The provider's account is one for all tenants.
+pub(crate) fn stored(place: &str) -> Unsupported {
+    let message = format!(
+        "{place} names something stored at the provider, and the gateway cannot know whose it is: send the content itself"
+    );
+    Unsupported::at(place, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use url::Url;
+
+    use super::*;
+    use crate::anthropic::AnthropicDialect;
+    use crate::bedrock::BedrockDialect;
+    use crate::catalog::Quirks;
+    use crate::cohere::CohereDialect;
+    use crate::dialect::Dialect;
+    use crate::gemini::GeminiDialect;
+    use crate::request::AnswerEvent;
+
+    #[test]
+    fn a_conversation_that_one_provider_began_goes_on_at_every_other() {
+        let signed = json!({"google": {"thought_signature": "c2ln"}});
+        let tool = json!({"type": "function", "function": {"name": "weather", "parameters": {"type": "object"}}});
+        let body = json!({"model": "m", "tools": [tool], "messages": [
+            {"role": "user", "content": "weather"},
+            {"role": "assistant", "content": "I look", "refusal": null, "audio": null, "function_call": null,
+             "annotations": [{"type": "url_citation"}], "reasoning_content": "t", "extra_content": signed,
+             "thinking_blocks": [{"type": "thinking", "thinking": "t", "signature": "c2ln", "index": 0}],
+             "tool_calls": [{"id": "call_1", "type": "function", "index": 0, "extra_content": signed,
+                             "function": {"name": "weather", "arguments": "{}"}}]},
+            {"role": "tool", "tool_call_id": "call_1", "name": "weather", "content": "sunny"}]});
+        let request = ModelRequest::parse(Shape::OpenAi, body.to_string().into()).unwrap();
+        let dialects: [(&str, &dyn Dialect); 4] = [
+            ("anthropic", &AnthropicDialect),
+            ("bedrock", &BedrockDialect),
+            ("cohere", &CohereDialect),
+            ("gemini", &GeminiDialect),
+        ];
+        let (base, quirks) = (Url::parse("https://x/").unwrap(), Quirks::NONE);
+        for (name, dialect) in dialects {
+            let encoded = dialect.encode(&request, &Aim::at(&base, "m", 10, &quirks));
+            assert_eq!(encoded.err(), None, "{name}");
+        }
+        assert!(!plain(&request).unwrap().text().contains("c2ln"), "and in OpenAI's own words nothing of it is left");
+    }
+
+    #[test]
+    fn an_answer_has_a_time_a_name_and_a_model_even_where_its_provider_tells_none() {
+        let outside = Outside { arrived: 1_700_000_000, ..Outside::default() };
+        let chat = r#"{"model":"asked","messages":[{"role":"user","content":"hi"}]}"#;
+        let dialects: [(&str, &dyn Dialect, &str); 4] = [
+            (
+                "anthropic",
+                &AnthropicDialect,
+                r#"{"type":"message","id":"msg_1","role":"assistant","model":"c","content":[{"type":"text","text":"a"}],"stop_reason":"end_turn","usage":{"input_tokens":1,"output_tokens":1}}"#,
+            ),
+            (
+                "bedrock",
+                &BedrockDialect,
+                r#"{"output":{"message":{"role":"assistant","content":[{"text":"a"}]}},"stopReason":"end_turn","usage":{"inputTokens":1,"outputTokens":1,"totalTokens":2}}"#,
+            ),
+            (
+                "cohere",
+                &CohereDialect,
+                r#"{"id":"c1","finish_reason":"COMPLETE","message":{"role":"assistant","content":[{"type":"text","text":"a"}]},"usage":{"tokens":{"input_tokens":1,"output_tokens":1}}}"#,
+            ),
+            (
+                "gemini",
+                &GeminiDialect,
+                r#"{"candidates":[{"index":0,"content":{"role":"model","parts":[{"text":"a"}]},"finishReason":"STOP"}],"usageMetadata":{"promptTokenCount":1,"candidatesTokenCount":1}}"#,
+            ),
+        ];
+        for (name, dialect, answer) in dialects {
+            for stream in [false, true] {
+                let mut body: serde_json::Value = serde_json::from_str(chat).unwrap();
+                body["stream"] = json!(stream);
+                let request =
+                    ModelRequest::parse_with(Shape::OpenAi, body.to_string().into(), outside.clone()).unwrap();
+                let (mut decoder, mut events) = (dialect.decoder(&request, "application/json"), Vec::new());
+                decoder.feed(answer.as_bytes(), &mut events).unwrap();
+                decoder.finish(&mut events).unwrap();
+                let told = events.iter().map(|event| match event {
+                    AnswerEvent::Delta(delta) => delta.frame.clone(),
+                    AnswerEvent::End(end) => end.closing(None, None),
+                    AnswerEvent::Usage(_) => bytes::Bytes::new(),
+                });
+                let told = String::from_utf8(told.collect::<Vec<_>>().concat()).unwrap();
+                assert!(told.contains("\"created\":1700000000"), "{name}: {told}");
+                assert!(!told.contains("\"id\":\"\"") && !told.contains("\"model\":\"\""), "{name}: {told}");
+            }
+        }
+    }
 }

@@ -121,16 +121,18 @@ where
     // The server drops this future when the client leaves.
     let gone = CancellationToken::new();
     let _here = gone.clone().drop_guard();
+    let presented = presented(&app, &head.headers, peer, shape);
+    let arrived = u64::try_from(presented.at.micros().div_euclid(1_000_000)).unwrap_or(0);
     let call = Call {
         id: app.ledger.new_id(),
         shape,
         kind,
         started,
-        presented: presented(&app, &head.headers, peer, shape),
+        presented,
         idempotency_key: idempotency_key(&head.headers),
         tags: tags(&head.headers),
         content_length: head.headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse().ok()),
-        outside: Outside { content_type: content_type(&head.headers), ..outside },
+        outside: Outside { content_type: content_type(&head.headers), arrived, ..outside },
         body,
         gone,
     };
@@ -155,7 +157,7 @@ fn idempotency_key(headers: &HeaderMap) -> Option<String> {
 }
 
 /// The client's own attribution, and the names by which other gateways know it.
-fn tags(headers: &HeaderMap) -> Vec<String> {
+pub(super) fn tags(headers: &HeaderMap) -> Vec<String> {
     ["x-alfred-tags", "x-litellm-tags", "x-portkey-metadata"]
         .iter()
         .flat_map(|name| headers.get_all(*name))

@@ -6,6 +6,7 @@ mod count;
 mod gemini;
 mod models;
 mod operations;
+mod realtime;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -49,6 +50,7 @@ pub fn router(app: Arc<App>, admin: Router) -> Router {
         .route("/v1/batches", get(batches::list).post(batches::submit).fallback(wrong_method))
         .route("/v1/batches/{id}", get(batches::one).fallback(wrong_method))
         .route("/v1/batches/{id}/cancel", post(batches::cancel).fallback(wrong_method))
+        .route("/v1/realtime", get(realtime::connect).fallback(wrong_method))
         .route("/v1/models", get(models::list).fallback(wrong_method))
         // Google's newer clients ask under /v1, its older ones and its documents under /v1beta.
         .route("/v1/models/{*id}", get(models::one).post(gemini::call).fallback(wrong_method))

@@ -2,8 +2,8 @@
 //! becomes one `chat.completion`.
 //!
 //! Thinking is told as `reasoning_content`, and each finished block once more as a signed entry of `thinking_blocks`, so
-//! that a client which sends its history back keeps what Anthropic needs to go on after a tool call. `created` is 0:
-//! Anthropic tells no time, and a dialect has no clock.
+//! that a client which sends its history back keeps what Anthropic needs to go on after a tool call. `created` is
+//! when the call came: Anthropic tells no time, and a dialect has no clock.
 
 use std::collections::BTreeMap;
 
@@ -21,6 +21,7 @@ const LONGEST_THINKING: usize = 16 << 20;
 #[derive(Default)]
 pub(super) struct ToChunks {
     id: String,
+    created: u64,
     model: String,
     open: BTreeMap<u64, Open>,
     tools: u64,
@@ -46,6 +47,11 @@ pub(super) struct Chunk {
 }
 
 impl ToChunks {
+    /// `created`: the time to tell, as Anthropic tells none.
+    pub(super) fn new(created: u64) -> ToChunks {
+        ToChunks { created, ..ToChunks::default() }
+    }
+
     /// Takes an event that is no error and no ping.
     pub(super) fn event(&mut self, event: &Event<'_>) -> Result<Option<Chunk>, ProviderError> {
         if let Some(usage) = &event.usage {
@@ -96,7 +102,7 @@ impl ToChunks {
     pub(super) fn finish(&self) -> Finish {
         let usage = self.tally.usage();
         let usage_chunk = usage.is_some().then(|| {
-            json!({"id": self.id, "object": "chat.completion.chunk", "created": 0, "model": self.model,
+            json!({"id": self.id, "object": "chat.completion.chunk", "created": self.created, "model": self.model,
                    "choices": [], "usage": self.tally.openai()})
             .to_string()
         });
@@ -202,14 +208,14 @@ impl ToChunks {
     }
 
     fn chunk(&self, delta: Value, reason: Option<&str>, text: String, content: bool) -> Chunk {
-        let json = json!({"id": self.id, "object": "chat.completion.chunk", "created": 0, "model": self.model,
+        let json = json!({"id": self.id, "object": "chat.completion.chunk", "created": self.created, "model": self.model,
             "choices": [{"index": 0, "delta": delta, "logprobs": null, "finish_reason": reason}]});
         Chunk { json: json.to_string(), text, content }
     }
 }
 
 /// A whole message as a `chat.completion`; beside it the text to count and what was read.
-pub(super) fn whole(message: &Message<'_>) -> (String, String, Finish) {
+pub(super) fn whole(message: &Message<'_>, created: u64) -> (String, String, Finish) {
     let mut said: Option<String> = None;
     let (mut reasoning, mut counted) = (String::new(), String::new());
     let (mut calls, mut thinking) = (Vec::new(), Vec::new());
@@ -251,7 +257,7 @@ pub(super) fn whole(message: &Message<'_>) -> (String, String, Finish) {
     if !reasoning.is_empty() {
         answer["reasoning_content"] = Value::String(reasoning);
     }
-    let mut body = json!({"id": message.id, "object": "chat.completion", "created": 0, "model": message.model,
+    let mut body = json!({"id": message.id, "object": "chat.completion", "created": created, "model": message.model,
         "choices": [{"index": 0, "message": answer, "logprobs": null, "finish_reason": reason}]});
     if tally.usage().is_some() {
         body["usage"] = tally.openai();

@@ -32,9 +32,10 @@ struct Unopened {
 impl Unopened {
     fn open(&self, first: u8) -> Result<Box<dyn Decoder>, ProviderError> {
         let (stream, own) = (self.request.stream(), self.request.shape() == Shape::Anthropic);
+        let created = self.request.arrived();
         if first == b'{' {
             let outlet = (stream || !own).then(|| outlet(&self.request));
-            return Ok(Box::new(Whole { body: Vec::new(), stream, outlet }));
+            return Ok(Box::new(Whole { body: Vec::new(), stream, created, outlet }));
         }
         if !stream || !matches!(first, b'a'..=b'z' | b':') {
             return Err(ProviderError::broken("the provider's answer is not of the kind that was asked for"));
@@ -43,7 +44,7 @@ impl Unopened {
             return Ok(Box::new(Passage::default()));
         }
         let outlet = Some(outlet(&self.request));
-        Ok(Box::new(Translated { reader: SseReader::default(), chunks: ToChunks::default(), outlet }))
+        Ok(Box::new(Translated { reader: SseReader::default(), chunks: ToChunks::new(created), outlet }))
     }
 }
 
@@ -200,6 +201,7 @@ impl Decoder for Passage {
 struct Whole {
     body: Vec<u8>,
     stream: bool,
+    created: u64,
     outlet: Option<Box<dyn Outlet>>,
 }
 
@@ -221,7 +223,7 @@ impl Decoder for Whole {
             (None, _) => return Err(unreadable()),
             (Some(error), _) => return Err(explain::failure(error)),
         }
-        let (completion, text, finish) = chunks::whole(&message);
+        let (completion, text, finish) = chunks::whole(&message, self.created);
         let usage = finish.usage;
         let end = match self.outlet.take() {
             None => {
@@ -230,7 +232,7 @@ impl Decoder for Whole {
                 End::new(finish.reason, move |_, _| body.clone())
             }
             Some(mut outlet) if self.stream => {
-                let mut chunks = ToChunks::default();
+                let mut chunks = ToChunks::new(self.created);
                 for chunk in chunks.replay(&message) {
                     let frame = outlet.chunk(&chunk.json)?;
                     out.push(AnswerEvent::Delta(Delta::one(frame, chunk.text, chunk.content)));

@@ -30,7 +30,7 @@ use crate::gather::Assembly;
 use crate::json;
 use crate::request::{ModelRequest, Shape};
 use crate::splice::Splice;
-use crate::translate::as_chat;
+use crate::translate::{as_chat, refuse_what_is_stored};
 
 use assembly::MessageAssembly;
 pub(crate) use outlet::{begin, cut};
@@ -58,6 +58,7 @@ impl Dialect for AnthropicDialect {
         let body = match request.shape() {
             Shape::Anthropic => {
                 surcharge::refuse(request)?;
+                refuse_what_is_stored(request, aim)?;
                 spliced(request, aim, cap)
             }
             _ => to_anthropic::from_openai(as_chat(request)?.body(), aim.model, cap)?,
@@ -77,6 +78,7 @@ impl Dialect for AnthropicDialect {
 
     fn counting(&self, request: &ModelRequest, aim: &Aim<'_>) -> Option<Result<HttpRequest, Unsupported>> {
         (request.shape() == Shape::Anthropic).then(|| {
+            refuse_what_is_stored(request, aim)?;
             let mut headers = aim.header_map()?;
             headers.entry(VERSION_HEADER).or_insert(VERSION);
             let url = aim.url("messages/count_tokens");

@@ -3,7 +3,7 @@
 //!
 //! Thinking is told as `reasoning_content`, and each finished block once more as an entry of `thinking_blocks`, so that a client
 //! which sends its history back keeps what the model needs to go on after a tool call. Bedrock gives an answer no name and no
-//! time: `created` is 0, and the id is made from the request, as apps tell messages apart by it. `model` is the one asked for.
+//! time: `created` is when the call came, and the id is made from the request. `model` is the one asked for.
 
 use std::collections::BTreeMap;
 
@@ -24,6 +24,7 @@ const LONGEST_THINKING: usize = 16 << 20;
 /// The state of one translated answer.
 pub(super) struct ToChunks {
     id: String,
+    created: u64,
     model: String,
     open: BTreeMap<u64, Open>,
     tools: u64,
@@ -48,13 +49,9 @@ pub(super) struct Chunk {
 
 impl ToChunks {
     pub(super) fn new(request: &ModelRequest) -> ToChunks {
-        // FNV-1a: told apart, not kept secret.
-        let id = request
-            .body()
-            .iter()
-            .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3));
         ToChunks {
-            id: format!("chatcmpl-{id:016x}"),
+            id: request.answer_id(),
+            created: request.arrived(),
             model: request.model().to_owned(),
             open: BTreeMap::new(),
             tools: 0,
@@ -119,7 +116,7 @@ impl ToChunks {
     /// What the outlet closes with.
     pub(super) fn finish(&self) -> Finish {
         let usage_chunk = self.usage.as_ref().map(|usage| {
-            let envelope = json!({"id": self.id, "object": "chat.completion.chunk", "created": 0, "model": self.model,
+            let envelope = json!({"id": self.id, "object": "chat.completion.chunk", "created": self.created, "model": self.model,
                 "choices": []});
             with_member(&envelope.to_string(), "usage", &usage_object(usage))
         });
@@ -213,7 +210,7 @@ impl ToChunks {
     }
 
     fn chunk(&self, delta: Value, reason: Option<&str>, text: String, content: bool) -> Chunk {
-        let json = json!({"id": self.id, "object": "chat.completion.chunk", "created": 0, "model": self.model,
+        let json = json!({"id": self.id, "object": "chat.completion.chunk", "created": self.created, "model": self.model,
             "choices": [{"index": 0, "delta": delta, "logprobs": null, "finish_reason": reason}]});
         Chunk { json: json.to_string(), text, content }
     }

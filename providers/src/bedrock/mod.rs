@@ -15,7 +15,7 @@ mod decoder;
 mod embeddings;
 mod encode;
 mod explain;
-mod frames;
+pub(crate) mod frames;
 pub(crate) mod place;
 mod sign;
 mod usage;

@@ -2,7 +2,7 @@
 //! `chat.completion`.
 //!
 //! The plan for tools and the thinking are both told as `reasoning_content`. Citations are told as OpenAI's `url_citation`, once, in
-//! the last chunk; a source that has no address is named by its id. `created` is 0 and the model is called as the caller called it:
+//! the last chunk; a source that has no address is named by its id. `created` is when the call came and the model is called as the caller called it:
 //! Cohere tells neither.
 
 use std::borrow::Cow;
@@ -25,6 +25,7 @@ const MOST_CITATIONS: usize = 10_000;
 /// The state of one translated stream.
 pub(super) struct ToChunks {
     id: String,
+    created: u64,
     model: String,
     /// Cohere's index of a call; its place among the calls, and whether arguments of it were told.
     calls: BTreeMap<u64, (u64, bool)>,
@@ -42,9 +43,10 @@ pub(super) struct Chunk {
 }
 
 impl ToChunks {
-    pub(super) fn new(model: &str) -> ToChunks {
+    pub(super) fn new(model: &str, created: u64) -> ToChunks {
         ToChunks {
             id: String::new(),
+            created,
             model: model.to_owned(),
             calls: BTreeMap::new(),
             annotations: Vec::new(),
@@ -122,7 +124,7 @@ impl ToChunks {
     /// What the outlet closes with.
     pub(super) fn finish(&self) -> Finish {
         let usage_chunk = self.usage.as_ref().map(|usage| {
-            json!({"id": self.id, "object": "chat.completion.chunk", "created": 0, "model": self.model, "choices": [],
+            json!({"id": self.id, "object": "chat.completion.chunk", "created": self.created, "model": self.model, "choices": [],
                    "usage": raw_usage(usage)})
             .to_string()
         });
@@ -158,14 +160,14 @@ impl ToChunks {
     }
 
     fn chunk(&self, delta: Value, text: String, content: bool) -> Chunk {
-        let json = json!({"id": self.id, "object": "chat.completion.chunk", "created": 0, "model": self.model,
+        let json = json!({"id": self.id, "object": "chat.completion.chunk", "created": self.created, "model": self.model,
             "choices": [{"index": 0, "delta": delta, "logprobs": null, "finish_reason": self.reason}]});
         Chunk { json: json.to_string(), text, content }
     }
 }
 
 /// A whole answer as a `chat.completion`; beside it the text to count and what was read.
-pub(super) fn whole(answer: &Answer<'_>, model: &str) -> Result<(String, String, Finish), ProviderError> {
+pub(super) fn whole(answer: &Answer<'_>, model: &str, created: u64) -> Result<(String, String, Finish), ProviderError> {
     let Told { mut message, text } = tell(answer)?;
     if message.get("content").is_none() {
         message["content"] = Value::Null;
@@ -173,7 +175,7 @@ pub(super) fn whole(answer: &Answer<'_>, model: &str) -> Result<(String, String,
     message["refusal"] = Value::Null;
     let reason = ended(answer)?;
     let usage = answer.usage.as_ref().and_then(usage::read);
-    let mut body = json!({"id": answer.id, "object": "chat.completion", "created": 0, "model": model,
+    let mut body = json!({"id": answer.id, "object": "chat.completion", "created": created, "model": model,
         "choices": [{"index": 0, "message": message, "logprobs": null, "finish_reason": reason}]});
     if let Some(usage) = &usage {
         body["usage"] = raw_usage(usage);

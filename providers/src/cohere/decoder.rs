@@ -13,6 +13,7 @@ use crate::sse::{SseEvent, SseReader};
 pub(super) struct ChatDecoder {
     stream: bool,
     model: String,
+    created: u64,
     mode: Mode,
     chunks: ToChunks,
     /// Gone once the answer has ended.
@@ -31,8 +32,9 @@ impl ChatDecoder {
         ChatDecoder {
             stream: request.stream(),
             model: request.model().to_owned(),
+            created: request.arrived(),
             mode: Mode::Unknown,
-            chunks: ToChunks::new(request.model()),
+            chunks: ToChunks::new(request.model(), request.arrived()),
             outlet: Some(outlet(request)),
         }
     }
@@ -72,7 +74,7 @@ impl ChatDecoder {
             self.end(out);
             return Ok(());
         }
-        let (completion, text, finish) = chunks::whole(&answer, &self.model)?;
+        let (completion, text, finish) = chunks::whole(&answer, &self.model, self.created)?;
         out.push(AnswerEvent::Delta(Delta::one(Bytes::new(), text, true)));
         out.extend(finish.usage.map(AnswerEvent::Usage));
         let outlet = self.outlet.take().expect("an answer ends once");

@@ -17,6 +17,7 @@ use super::usage::Tally;
 use super::wire::{Candidate, Ending, FunctionCall, Part, Response, blocked, ending};
 use crate::dialect::Finish;
 use crate::error::ProviderError;
+use crate::request::ModelRequest;
 
 /// More candidates than any server gives.
 const MOST_CANDIDATES: usize = 128;
@@ -31,6 +32,8 @@ pub(super) struct ToChunks {
     id: String,
     model: String,
     created: u64,
+    /// What is told where the provider tells no name of the answer, and no model.
+    unnamed: (String, String),
     choices: BTreeMap<u64, Choice>,
     tally: Tally,
     reason: Option<&'static str>,
@@ -65,6 +68,11 @@ struct Piece<'a> {
 }
 
 impl ToChunks {
+    pub(super) fn new(request: &ModelRequest) -> ToChunks {
+        let unnamed = (request.answer_id(), request.model().to_owned());
+        ToChunks { created: request.arrived(), unnamed, ..ToChunks::default() }
+    }
+
     /// Takes what is no error.
     pub(super) fn event(&mut self, response: &Response<'_>) -> Result<Vec<Chunk>, ProviderError> {
         let pieces = self.pieces(response)?;
@@ -126,8 +134,10 @@ impl ToChunks {
         }
         keep(&mut self.id, &response.response_id);
         keep(&mut self.model, &response.model_version);
-        if let Some(time) = response.create_time.as_deref().filter(|_| self.created == 0) {
-            self.created = super::time::unix_seconds(time).unwrap_or(0);
+        keep(&mut self.id, &Some(Cow::Borrowed(&self.unnamed.0)));
+        keep(&mut self.model, &Some(Cow::Borrowed(&self.unnamed.1)));
+        if let Some(time) = response.create_time.as_deref() {
+            self.created = super::time::unix_seconds(time).unwrap_or(self.created);
         }
         let mut pieces = Vec::new();
         for candidate in response.candidates.iter().flatten() {

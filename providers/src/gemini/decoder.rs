@@ -36,7 +36,7 @@ impl Unopened {
         let (stream, own) = (self.request.stream(), self.request.shape() == Shape::Gemini);
         if first == b'{' {
             let outlet = (!own).then(|| outlet(&self.request));
-            return Ok(Box::new(Whole { body: Vec::new(), stream, outlet }));
+            return Ok(Box::new(Whole { body: Vec::new(), stream, chunks: ToChunks::new(&self.request), outlet }));
         }
         if !stream || !matches!(first, b'a'..=b'z' | b':') {
             return Err(ProviderError::broken("the provider's answer is not of the kind that was asked for"));
@@ -45,7 +45,7 @@ impl Unopened {
             return Ok(Box::new(Passage::default()));
         }
         let outlet = Some(outlet(&self.request));
-        Ok(Box::new(Translated { reader: SseReader::default(), chunks: ToChunks::default(), outlet }))
+        Ok(Box::new(Translated { reader: SseReader::default(), chunks: ToChunks::new(&self.request), outlet }))
     }
 }
 
@@ -126,6 +126,7 @@ impl Decoder for Translated {
 struct Whole {
     body: Vec<u8>,
     stream: bool,
+    chunks: ToChunks,
     /// None for a caller of Gemini's own shape.
     outlet: Option<Box<dyn Outlet>>,
 }
@@ -152,7 +153,7 @@ impl Decoder for Whole {
         let Some(mut outlet) = self.outlet.take() else {
             return passage::whole(&body, &response, self.stream, out);
         };
-        let mut chunks = ToChunks::default();
+        let chunks = &mut self.chunks;
         if self.stream {
             let told = chunks.event(&response);
             for chunk in told.iter().flatten() {

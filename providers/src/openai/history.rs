@@ -7,9 +7,18 @@ use crate::catalog::Quirks;
 use crate::json::{Kind, Scanner, quote, unescape};
 use crate::request::BadRequest;
 
-/// Members of an earlier answer that say what was thought, or point into what was said, and are neither. A server that refuses them
+/// Members of an earlier answer that say what was thought, signed perhaps by the provider who thought it. A server that refuses them
 /// loses nothing by their being left out: it gives no promise about what it thought before.
-const ECHOES: [&str; 5] = ["reasoning_content", "reasoning", "reasoning_details", "thinking_blocks", "annotations"];
+const FOREIGN: [&str; 6] = [
+    "reasoning_content",
+    "reasoning",
+    "reasoning_details",
+    "thinking_blocks",
+    "extra_content",
+    "provider_specific_fields",
+];
+/// What points into what was said, of OpenAI's own words.
+const ECHO: &str = "annotations";
 /// Members that OpenAI's clients write out although they say nothing.
 const EMPTY: [&str; 4] = ["refusal", "audio", "function_call", "tool_calls"];
 /// The length of ids where only letters and digits will do.
@@ -20,7 +29,7 @@ pub(super) type Edit = (Range<usize>, String);
 
 /// Whether a target with these quirks may need an edit.
 pub(super) fn may_edit(quirks: &Quirks) -> bool {
-    quirks.no_developer_role || quirks.no_reasoning_history || quirks.short_call_ids
+    quirks.no_developer_role || quirks.no_reasoning_history || quirks.no_foreign_history || quirks.short_call_ids
 }
 
 /// The edits that `messages`, which stand at `span` of the body, need.
@@ -65,7 +74,7 @@ impl Reader<'_> {
         let (mut walk, mut seen) = (self.scanner.object()?, Vec::new());
         while let Some(key) = self.scanner.any_member(&mut walk)? {
             let is_calls = key.name == "tool_calls" && self.scanner.peek()? == Kind::Array;
-            if is_calls && self.quirks.short_call_ids {
+            if is_calls && (self.quirks.short_call_ids || self.strict()) {
                 let from = self.scanner.here();
                 self.calls()?;
                 let end = self.scanner.end();
@@ -87,12 +96,14 @@ impl Reader<'_> {
         Ok(())
     }
 
+    fn strict(&self) -> bool {
+        self.quirks.no_foreign_history || self.quirks.no_reasoning_history
+    }
+
     fn goes(&self, name: &str, value: Range<usize>) -> bool {
-        if !self.quirks.no_reasoning_history {
-            return false;
-        }
         let said = &self.scanner.text()[value];
-        ECHOES.contains(&name) || (EMPTY.contains(&name) && matches!(said, "null" | "[]"))
+        let empty = EMPTY.contains(&name) && matches!(said, "null" | "[]");
+        (self.strict() && FOREIGN.contains(&name)) || (self.quirks.no_reasoning_history && (name == ECHO || empty))
     }
 
     fn calls(&mut self) -> Result<(), BadRequest> {
@@ -102,13 +113,16 @@ impl Reader<'_> {
                 self.scanner.skip()?;
                 continue;
             }
-            let mut call = self.scanner.object()?;
+            let (mut call, mut seen) = (self.scanner.object()?, Vec::new());
             while let Some(key) = self.scanner.any_member(&mut call)? {
                 let value = self.scanner.skip()?;
-                if key.name == "id" {
+                let goes = self.strict() && FOREIGN.contains(&&*key.name);
+                seen.push(Seen { start: key.start, end: value.end, goes });
+                if key.name == "id" && self.quirks.short_call_ids {
                     self.shorten(value);
                 }
             }
+            self.remove(&seen);
         }
         Ok(())
     }
@@ -200,6 +214,19 @@ mod tests {
     }
 
     #[test]
+    fn what_another_provider_signed_is_left_out_where_only_the_servers_own_words_are_taken() {
+        for quirks in [Quirks { no_foreign_history: true, ..NONE }, Quirks { no_reasoning_history: true, ..NONE }] {
+            check(
+                quirks,
+                r#"[{"content":"a","thinking_blocks":[{}],"tool_calls":[{"id":"x","extra_content":{"google":{}}},{"extra_content":1, "id":"y"}],"extra_content":{}}]"#,
+                r#"[{"content":"a","tool_calls":[{"id":"x"},{"id":"y"}]}]"#,
+            );
+        }
+        let own = r#"[{"role":"assistant","content":"a","refusal":null,"annotations":[],"audio":null}]"#;
+        check(Quirks { no_foreign_history: true, ..NONE }, own, own);
+    }
+
+    #[test]
     fn a_call_and_its_result_still_meet_under_a_shorter_id() {
         let quirks = Quirks { short_call_ids: true, ..NONE };
         let given = r#"[{"tool_calls":[{"id":"call_Ab12","function":{"name":"f","arguments":"{\"id\":\"x\"}"}},{"id":"D681PevKs"},3]},{"role":"tool","tool_call_id":"call_Ab12"},{"tool_call_id":"D681PevKs"}]"#;
@@ -223,7 +250,8 @@ mod tests {
             members.dedup_by_key(|it| it.split('"').nth(1).unwrap());
             let messages = format!("[{space}{{{space}{}{space}}}{space}]", members.join(&format!("{space},{space}")));
             let told: serde_json::Value = serde_json::from_str(&edited(&messages, &ALL)).unwrap();
-            let kept = members.iter().filter(|it| !ECHOES.iter().any(|echo| it.starts_with(&format!("\"{echo}\""))));
+            let goes = |it: &str| FOREIGN.iter().chain([&ECHO]).any(|echo| it.starts_with(&format!("\"{echo}\"")));
+            let kept = members.iter().filter(|it| !goes(it));
             let kept = kept.filter(|it| !it.ends_with("null") && !it.ends_with(":[]"));
             prop_assert_eq!(told[0].as_object().unwrap().len(), kept.count());
             prop_assert_ne!(told[0]["role"].as_str(), Some("developer"));

@@ -11,6 +11,7 @@ mod form;
 mod names;
 mod read;
 mod read_gemini;
+mod read_realtime;
 mod read_responses;
 mod read_task;
 mod shape;
@@ -25,6 +26,7 @@ use bytes::Bytes;
 pub(crate) use asked::sides;
 pub use event::{AnswerEvent, Delta, End, Usage};
 pub use form::FileForm;
+pub(crate) use read_gemini::public_address;
 pub use shape::{Family, Shape, Task};
 
 use crate::canonical;
@@ -53,6 +55,8 @@ pub struct Outside {
     pub content_type: Option<String>,
     /// Only its size is asked: what caps an answer need not be said.
     pub counts: bool,
+    /// When it came, in seconds since 1970: the time of an answer whose provider tells none.
+    pub arrived: u64,
 }
 
 /// A file that came with a form. Its bytes are those of the call's body, not a copy.
@@ -166,6 +170,19 @@ impl ModelRequest {
         let mut view = view.expect("what was read stays readable with other values in the place of the first");
         view.features.image_count += self.files.iter().filter(|it| it.is_image()).count() as u64;
         ModelRequest { body, view: Arc::new(view), ..self.clone() }
+    }
+
+    /// When it came, in seconds since 1970; 0 where nobody said.
+    pub(crate) fn arrived(&self) -> u64 {
+        self.outside.arrived
+    }
+
+    /// A name for the answer, where the provider gives none: apps tell messages apart by it.
+    pub(crate) fn answer_id(&self) -> String {
+        // FNV-1a: told apart, not kept secret.
+        let hashed = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3);
+        let id = self.arrived().to_be_bytes().iter().filter(|_| self.arrived() > 0).fold(0xcbf2_9ce4_8422_2325, hashed);
+        format!("chatcmpl-{:016x}", self.body.iter().fold(id, hashed))
     }
 
     /// What came with it.

@@ -21,6 +21,7 @@ mod passthrough;
 mod policy;
 mod prices;
 mod providers;
+mod realtime;
 mod relay;
 mod responses;
 mod responses_target;

@@ -143,7 +143,7 @@ fn an_order_of_documents_passes_as_it_came_and_its_searches_are_counted() {
 
 #[test]
 fn an_outlet_that_heard_nothing_still_ends() {
-    let chunks = chunks::ToChunks::new("m");
+    let chunks = chunks::ToChunks::new("m", 0);
     assert_eq!(chunks.finish(), Finish::default());
 }
 

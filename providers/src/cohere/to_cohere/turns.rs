@@ -157,7 +157,8 @@ fn image<'a>(part: &mut Members<'a>) -> Result<Image<'a>, Unsupported> {
 fn call<'a>(raw: &'a RawValue, place: String) -> Result<Call<'a>, Unsupported> {
     let mut call = Members::read(raw, place)?;
     call.only("type", &["\"function\""], "can only be a function here")?;
-    call.ignore(&["index"]);
+    // Another provider's signature of the call: this one could not read it.
+    call.ignore(&["index", "extra_content"]);
     let id = call.required_text("id")?;
     let function = call.raw("function").ok_or_else(|| unsupported(call.at("function"), "is required"))?;
     let mut function = Members::read(function, call.at("function"))?;
