@@ -292,6 +292,32 @@ async fn a_cancelled_batch_is_charged_what_was_answered_until_then() {
 }
 
 #[tokio::test]
+async fn an_answer_that_cannot_be_read_is_read_later_and_what_nobody_counted_is_counted_here() {
+    let world = world().await;
+    let tenant = world.rich().await;
+    let (batch_id, call) = begun(&world, &tenant).await;
+    ends(&world.first, "completed");
+    world.first.at("GET /v1/files/file-output/content", Script::error(500, "server_error"));
+    let told = ask(&world, &tenant.key, "GET", &format!("batches/{batch_id}")).await.json();
+    assert_eq!(
+        (&told["status"], &told["output_file_id"]),
+        (&json!("validating"), &json!(null)),
+        "not before it is settled"
+    );
+    assert!(usd(&world.wallet(&tenant.wallet).await, "held_usd") > 0);
+    let silent = json!({"custom_id": "a", "error": null,
+        "response": {"status_code": 200, "body": openai::body("one two three four five", None)}});
+    world.first.at("GET /v1/files/file-output/content", Script::bytes(200, "text/plain", silent.to_string()));
+    until(&world, &tenant.key, &batch_id, "completed").await;
+    let receipt = world.receipt(&call).await;
+    assert_eq!((&receipt["tokens_estimated"], &receipt["batch"]["estimated"]), (&json!(true), &json!(1)), "{receipt}");
+    let (tokens_in, tokens_out) =
+        (receipt["input_tokens"].as_i64().unwrap_or(0), receipt["output_tokens"].as_i64().unwrap_or(0));
+    assert!(tokens_in > 0 && tokens_out >= 5, "{receipt}");
+    assert_eq!(usd(&receipt, "price_usd"), (tokens_in * 1_000 + tokens_out * 2_000) / 2);
+}
+
+#[tokio::test]
 async fn a_failed_batch_costs_nothing_and_tells_no_word_of_its_provider() {
     let world = world().await;
     let tenant = world.rich().await;
