@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::JoinHandle;
+use tokio::task::JoinSet;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
@@ -29,13 +29,8 @@ struct Seen {
 pub struct Provider {
     port: u16,
     seen: Arc<Mutex<Seen>>,
-    server: JoinHandle<()>,
-}
-
-impl Drop for Provider {
-    fn drop(&mut self) {
-        self.server.abort();
-    }
+    /// Ends, with all its conversations, when it is dropped.
+    _server: JoinSet<()>,
 }
 
 impl Provider {
@@ -45,12 +40,14 @@ impl Provider {
         let port = listener.local_addr().expect("an address").port();
         let seen = Arc::new(Mutex::new(Seen::default()));
         let sees = Arc::clone(&seen);
-        let server = tokio::spawn(async move {
+        let mut server = JoinSet::new();
+        server.spawn(async move {
+            let mut conversations = JoinSet::new();
             while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(converse(stream, Arc::clone(&sees)));
+                conversations.spawn(converse(stream, Arc::clone(&sees)));
             }
         });
-        Provider { port, seen, server }
+        Provider { port, seen, _server: server }
     }
 
     /// Its base URL.
