@@ -203,6 +203,7 @@ impl Case {
             kind: self.kind.to_owned(),
             model: self.model.clone(),
             target: self.target.as_ref().map(|target| target.name.clone()),
+            model_version: None,
             routing: self.routing.clone(),
             ending: ending.as_str().to_owned(),
             code: code.map(str::to_owned),

@@ -16,6 +16,9 @@ use crate::reply::{Answered, Head, Reply};
 /// An answer waits so long for its settlement; then it goes without a cost, and the ledger keeps trying.
 const PATIENCE: Duration = Duration::from_secs(2);
 
+/// The longest name of a model that a receipt takes from a provider.
+const LONGEST_NAME: usize = 128;
+
 /// What is known of a settlement when the answer leaves.
 pub struct Settled {
     receipt: Option<Receipt>,
@@ -64,6 +67,7 @@ pub async fn settle(
         }
     }
     let mut record = case.record(ending, None);
+    record.model_version = upstream.answer.model().filter(|it| is_a_name(it)).map(str::to_owned);
     record.usage = usage;
     record.counted = Some(billed).filter(|billed| *billed != usage);
     record.price_version = upstream.price_version.to_string();
@@ -80,6 +84,11 @@ pub async fn settle(
     case.resolved = true;
     let counted = told(&usage);
     Settled { receipt, counted }
+}
+
+/// Whether a provider's word for its model is a name, and no text that a receipt should not hold.
+fn is_a_name(word: &str) -> bool {
+    word.len() <= LONGEST_NAME && word.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.:/@+".contains(&b))
 }
 
 /// What was used, as the answer tells it.

@@ -152,7 +152,7 @@ fn announce(address: SocketAddr, admin: Option<&str>, app_key: Option<&ShownKey>
 /// Logs: text or JSON lines on standard error. No prompt, output, key or personal data is ever logged.
 fn listen_to(log: &LogConfig) {
     // Quiet by name: libraries that log request paths, statements or peers at levels an operator may well turn on.
-    let filter = format!("{},sqlx=warn,hyper=warn,h2=warn,rustls=warn", log.filter);
+    let filter = format!("{},sqlx=warn,hyper=warn,h2=warn,rustls=warn,aws_sigv4=warn", log.filter);
     let filter =
         tracing_subscriber::EnvFilter::try_new(filter).unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);

@@ -27,6 +27,9 @@ pub struct CallRecord {
     /// Provider and model that answered.
     #[serde(skip_serializing_if = "is_default")]
     pub target: Option<String>,
+    /// The model that answered, as the provider calls it.
+    #[serde(skip_serializing_if = "is_default")]
+    pub model_version: Option<String>,
     /// Why that target was chosen.
     #[serde(skip_serializing_if = "is_default")]
     pub routing: String,

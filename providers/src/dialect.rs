@@ -74,6 +74,11 @@ pub trait Decoder: Send {
         crate::sse::event_end(rest)
     }
 
+    /// The model that answered, as the provider calls it, once it has said so: `gpt-4o-2024-08-06` where `gpt-4o` was asked.
+    fn model(&self) -> Option<&str> {
+        None
+    }
+
     /// What the caller's answer is, where it is neither JSON nor an event stream.
     fn content_type(&self) -> Option<&str> {
         None

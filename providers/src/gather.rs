@@ -181,6 +181,10 @@ impl Decoder for Gather {
         self.mode == Mode::Whole
     }
 
+    fn model(&self) -> Option<&str> {
+        if self.is_whole() { self.whole.model() } else { self.stream.model() }
+    }
+
     fn cut(&mut self, note: &str) -> Option<End> {
         self.pending = None;
         self.mode = Mode::Done;

@@ -25,6 +25,9 @@ const FRAME_PER_TOOL: u64 = 16;
 const FOREIGN_FRAME: u64 = 256;
 const FOREIGN_PER_MESSAGE: u64 = 16;
 const FOREIGN_TOOLS: u64 = 768;
+/// What Anthropic says before the tools where some are offered, as its documentation of tool use has it for Claude 4 (313 where a
+/// tool must be called).
+const CLAUDE_TOOLS: u64 = 346;
 /// The most that an image is taken for where no catalogue knows better; and what it is taken for in an estimate.
 const UNKNOWN_IMAGE: u64 = 16_384;
 const USUAL_IMAGE: u64 = 1_100;
@@ -100,7 +103,9 @@ impl Target {
 
     /// The best estimate of what the provider bills as input.
     pub fn count_input(&self, request: &ModelRequest) -> u64 {
-        estimate_input(self.tokenizer.or_usual(), request, self.image_tokens)
+        let claude = self.name.to_ascii_lowercase().contains("claude") && request.view().tools > 0;
+        let preamble = if claude { CLAUDE_TOOLS } else { 0 };
+        estimate_input(self.tokenizer.or_usual(), request, self.image_tokens) + preamble
     }
 
     /// The best estimate for a whole output text.

@@ -152,7 +152,9 @@ mod tests {
     use crate::cohere::CohereDialect;
     use crate::dialect::Dialect;
     use crate::gemini::GeminiDialect;
+    use crate::openai::OpenAiDialect;
     use crate::request::AnswerEvent;
+    use crate::responses::outbound::ResponsesDialect;
 
     #[test]
     fn a_conversation_that_one_provider_began_goes_on_at_every_other() {
@@ -179,6 +181,54 @@ mod tests {
             assert_eq!(encoded.err(), None, "{name}");
         }
         assert!(!plain(&request).unwrap().text().contains("c2ln"), "and in OpenAI's own words nothing of it is left");
+    }
+
+    #[test]
+    fn every_reader_knows_the_model_as_its_provider_calls_it() {
+        const CHAT: &str = r#"{"model":"asked","max_tokens":9,"messages":[{"role":"user","content":"hi"}]}"#;
+        const INPUT: &str = r#"{"model":"asked","input":"hi"}"#;
+        const CONTENTS: &str = r#"{"contents":[{"role":"user","parts":[{"text":"hi"}]}]}"#;
+        const COMPLETION: &str = r#"{"id":"c","object":"chat.completion","model":"v-1","choices":[{"index":0,"message":{"role":"assistant","content":"a"},"finish_reason":"stop"}]}"#;
+        const CHUNK: &str = "data: {\"id\":\"c\",\"model\":\"v-1\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\"a\"},\"finish_reason\":\"stop\"}]}\n\n";
+        const MESSAGE: &str = r#"{"type":"message","id":"m","role":"assistant","content":[{"type":"text","text":"a"}],"model":"v-1","stop_reason":"end_turn","usage":{"input_tokens":1,"output_tokens":1}}"#;
+        const START: &str = "event: message_start\ndata: {\"type\":\"message_start\",\"message\":{\"id\":\"m\",\"type\":\"message\",\"role\":\"assistant\",\"model\":\"v-1\",\"content\":[]}}\n\n";
+        const GENERATED: &str = r#"{"candidates":[{"index":0,"content":{"role":"model","parts":[{"text":"a"}]},"finishReason":"STOP"}],"modelVersion":"v-1"}"#;
+        const GENERATES: &str = "data: {\"candidates\":[{\"index\":0,\"content\":{\"role\":\"model\",\"parts\":[{\"text\":\"a\"}]}}],\"modelVersion\":\"v-1\"}\n\n";
+        const RESPONSE: &str = r#"{"id":"r","object":"response","status":"completed","model":"v-1","output":[]}"#;
+        const CREATED: &str = "data: {\"type\":\"response.created\",\"response\":{\"id\":\"r\",\"object\":\"response\",\"model\":\"v-1\",\"output\":[]}}\n\n";
+        const LIST: &str = r#"{"object":"list","data":[],"model":"v-1","usage":{"prompt_tokens":1}}"#;
+        let dialects: [(&dyn Dialect, &str, &str); 4] = [
+            (&OpenAiDialect, COMPLETION, CHUNK),
+            (&AnthropicDialect, MESSAGE, START),
+            (&GeminiDialect, GENERATED, GENERATES),
+            (&ResponsesDialect, RESPONSE, CREATED),
+        ];
+        let shapes =
+            [(Shape::OpenAi, CHAT), (Shape::Anthropic, CHAT), (Shape::Responses, INPUT), (Shape::Gemini, CONTENTS)];
+        let check = |dialect: &dyn Dialect, shape, body: &str, stream, answer: &str| {
+            let outside = Outside { model: Some("asked".to_owned()), stream: Some(stream), ..Outside::default() };
+            let mut body: serde_json::Value = serde_json::from_str(body).unwrap();
+            if shape != Shape::Gemini {
+                body["stream"] = json!(stream);
+            }
+            let outside = if shape == Shape::Gemini { outside } else { Outside::default() };
+            let request = ModelRequest::parse_with(shape, body.to_string().into(), outside).unwrap();
+            let (mut decoder, mut events) = (dialect.decoder(&request, ""), Vec::new());
+            decoder.feed(answer.as_bytes(), &mut events).unwrap();
+            if !stream {
+                decoder.finish(&mut events).unwrap();
+            }
+            assert_eq!(decoder.model(), Some("v-1"), "{shape:?} {stream} {answer}");
+        };
+        for (dialect, whole, streamed) in dialects {
+            for (shape, body) in shapes {
+                check(dialect, shape, body, false, whole);
+                check(dialect, shape, body, true, streamed);
+            }
+        }
+        check(&OpenAiDialect, Shape::Responses, INPUT, false, RESPONSE);
+        check(&OpenAiDialect, Shape::Responses, INPUT, true, CREATED);
+        check(&OpenAiDialect, Shape::Embeddings, INPUT, false, LIST);
     }
 
     #[test]

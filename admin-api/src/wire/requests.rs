@@ -33,6 +33,9 @@ pub(crate) struct ReceiptBody {
     /// The provider and model that answered.
     #[schema(required)]
     pub target: Option<String>,
+    /// The model that answered, as the provider calls it: `gpt-4o-2024-08-06` where `gpt-4o` was asked.
+    #[schema(required)]
+    pub model_version: Option<String>,
     /// `pending`, `settled`, `released`, `expired` or `refused`.
     #[schema(example = "settled")]
     pub status: String,
@@ -214,6 +217,7 @@ impl From<Receipt> for ReceiptBody {
             kind: record.kind,
             model: record.model,
             target: record.target,
+            model_version: record.model_version,
             status: receipt.status,
             ending: record.ending,
             code: record.code,

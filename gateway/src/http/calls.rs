@@ -122,6 +122,7 @@ where
     let gone = CancellationToken::new();
     let _here = gone.clone().drop_guard();
     let presented = presented(&app, &head.headers, peer, shape);
+    let betas = (shape == Shape::Anthropic).then(|| betas(&head.headers)).flatten();
     let arrived = u64::try_from(presented.at.micros().div_euclid(1_000_000)).unwrap_or(0);
     let call = Call {
         id: app.ledger.new_id(),
@@ -132,7 +133,7 @@ where
         idempotency_key: idempotency_key(&head.headers),
         tags: tags(&head.headers),
         content_length: head.headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse().ok()),
-        outside: Outside { content_type: content_type(&head.headers), arrived, ..outside },
+        outside: Outside { content_type: content_type(&head.headers), arrived, betas, ..outside },
         body,
         gone,
     };
@@ -149,6 +150,12 @@ where
 
 fn content_type(headers: &HeaderMap) -> Option<String> {
     headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).map(str::to_owned)
+}
+
+/// Each `anthropic-beta`, as one list. One that is no text is told as one that no list may have.
+fn betas(headers: &HeaderMap) -> Option<String> {
+    let all: Vec<&str> = headers.get_all("anthropic-beta").iter().map(|it| it.to_str().unwrap_or("?")).collect();
+    Some(all.join(",")).filter(|it| !it.is_empty())
 }
 
 /// A header that is no text is kept as one that no key may have, so that it is refused rather than ignored.

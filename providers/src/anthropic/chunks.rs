@@ -93,6 +93,11 @@ impl ToChunks {
         &self.tally
     }
 
+    /// The model that answers; empty until it is told.
+    pub(super) fn model(&self) -> &str {
+        &self.model
+    }
+
     /// The message came to its end.
     pub(super) fn ended(&self) -> bool {
         self.ended

@@ -36,7 +36,7 @@ impl Unopened {
         let created = self.request.arrived();
         if first == b'{' {
             let outlet = (stream || !own).then(|| outlet(&self.request));
-            return Ok(Box::new(Whole { body: Vec::new(), stream, created, outlet }));
+            return Ok(Box::new(Whole { body: Vec::new(), stream, created, model: None, outlet }));
         }
         if !stream || !matches!(first, b'a'..=b'z' | b':') {
             return Err(ProviderError::broken("the provider's answer is not of the kind that was asked for"));
@@ -71,6 +71,10 @@ impl Decoder for Unopened {
 
     fn is_whole(&self) -> bool {
         self.is_whole
+    }
+
+    fn model(&self) -> Option<&str> {
+        self.opened.as_ref().and_then(|opened| opened.model())
     }
 }
 
@@ -116,6 +120,10 @@ impl Decoder for Translated {
         self.take(&events, out)?;
         if self.outlet.is_some() { Err(broke_off()) } else { Ok(()) }
     }
+
+    fn model(&self) -> Option<&str> {
+        Some(self.chunks.model())
+    }
 }
 
 /// A stream that passes as it came. The last `message_delta` waits for the cost, `message_stop` for it.
@@ -123,6 +131,7 @@ impl Decoder for Translated {
 struct Passage {
     reader: SseReader,
     tally: Tally,
+    model: Option<String>,
     reason: Option<&'static str>,
     last: Option<SseEvent>,
     ended: bool,
@@ -142,6 +151,9 @@ impl Passage {
                 continue;
             };
             let before = self.tally.usage();
+            if let Some(message) = &event.message {
+                self.model = Some(message.model.clone().into_owned());
+            }
             let start = event.message.as_ref().and_then(|message| message.usage.as_ref());
             start.into_iter().chain(&event.usage).for_each(|usage| self.tally.add(usage));
             match event.kind.as_ref() {
@@ -199,6 +211,10 @@ impl Decoder for Passage {
         self.take(events, out)?;
         if self.ended { Ok(()) } else { Err(broke_off()) }
     }
+
+    fn model(&self) -> Option<&str> {
+        self.model.as_deref()
+    }
 }
 
 /// A body that is not a stream. A caller who asked for a stream gets it as one all the same.
@@ -206,6 +222,7 @@ struct Whole {
     body: Vec<u8>,
     stream: bool,
     created: u64,
+    model: Option<String>,
     outlet: Option<Box<dyn Outlet>>,
 }
 
@@ -227,6 +244,7 @@ impl Decoder for Whole {
             (None, _) => return Err(unreadable()),
             (Some(error), _) => return Err(explain::failure(error)),
         }
+        self.model = Some(message.model.clone().into_owned());
         let (completion, text, finish) = chunks::whole(&message, self.created);
         let usage = finish.usage;
         let end = match self.outlet.take() {
@@ -251,6 +269,10 @@ impl Decoder for Whole {
         out.extend(usage.map(AnswerEvent::Usage));
         out.push(AnswerEvent::End(end));
         Ok(())
+    }
+
+    fn model(&self) -> Option<&str> {
+        self.model.as_deref()
     }
 }
 

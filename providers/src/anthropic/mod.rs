@@ -40,6 +40,9 @@ pub(crate) use usage::anthropic as usage_object;
 /// The version of the API that is spoken here, unless the configuration names another.
 const VERSION: HeaderValue = HeaderValue::from_static("2023-06-01");
 const VERSION_HEADER: HeaderName = HeaderName::from_static("anthropic-version");
+const BETA_HEADER: HeaderName = HeaderName::from_static("anthropic-beta");
+/// More than any client asks for at once.
+const LONGEST_BETAS: usize = 1_024;
 
 /// Servers that speak Anthropic Messages.
 pub struct AnthropicDialect;
@@ -63,9 +66,7 @@ impl Dialect for AnthropicDialect {
             }
             _ => to_anthropic::from_openai(&chat_body(request)?, aim.model, cap)?,
         };
-        let mut headers = aim.header_map()?;
-        headers.entry(VERSION_HEADER).or_insert(VERSION);
-        Ok(HttpRequest { method: Method::POST, url: aim.url("messages"), headers, body })
+        Ok(HttpRequest { method: Method::POST, url: aim.url("messages"), headers: headers(request, aim)?, body })
     }
 
     fn list_models(&self, aim: &Aim<'_>) -> Option<Result<HttpRequest, Unsupported>> {
@@ -79,9 +80,7 @@ impl Dialect for AnthropicDialect {
     fn counting(&self, request: &ModelRequest, aim: &Aim<'_>) -> Option<Result<HttpRequest, Unsupported>> {
         (request.shape() == Shape::Anthropic).then(|| {
             refuse_what_is_stored(request, aim)?;
-            let mut headers = aim.header_map()?;
-            headers.entry(VERSION_HEADER).or_insert(VERSION);
-            let url = aim.url("messages/count_tokens");
+            let (url, headers) = (aim.url("messages/count_tokens"), headers(request, aim)?);
             Ok(HttpRequest { method: Method::POST, url, headers, body: to_count(request, aim) })
         })
     }
@@ -98,6 +97,25 @@ impl Dialect for AnthropicDialect {
 /// Writes Anthropic frames from OpenAI chunks.
 pub(crate) fn outlet(request: &ModelRequest) -> Box<dyn Outlet> {
     Box::new(outlet::AnthropicOutlet::new(request))
+}
+
+/// Key, version, and the betas of a caller who speaks Anthropic, beside those that the configuration names. Whatever they let a body
+/// say that is billed otherwise is refused there.
+fn headers(request: &ModelRequest, aim: &Aim<'_>) -> Result<HeaderMap, Unsupported> {
+    let mut headers = aim.header_map()?;
+    headers.entry(VERSION_HEADER).or_insert(VERSION);
+    let Some(betas) = request.betas().filter(|_| request.shape() == Shape::Anthropic) else { return Ok(headers) };
+    let is_a_name = |b: u8| b.is_ascii_alphanumeric() || b"-_., ".contains(&b);
+    let unreadable = || Unsupported::at("anthropic-beta", "the header anthropic-beta must be a list of names");
+    if betas.len() > LONGEST_BETAS || !betas.bytes().all(is_a_name) {
+        return Err(unreadable());
+    }
+    let all = match headers.get(BETA_HEADER).and_then(|own| own.to_str().ok()) {
+        Some(own) => format!("{own},{betas}"),
+        None => betas.to_owned(),
+    };
+    headers.insert(BETA_HEADER, HeaderValue::from_str(&all).map_err(|_| unreadable())?);
+    Ok(headers)
 }
 
 /// Everything stays but the model, the cap and what is the gateway's own. Anthropic takes no other metadata than

@@ -128,6 +128,10 @@ impl Decoder for HubGather {
         self.stream.is_whole()
     }
 
+    fn model(&self) -> Option<&str> {
+        self.stream.model()
+    }
+
     fn event_end(&self, rest: &[u8]) -> usize {
         self.stream.event_end(rest)
     }

@@ -32,6 +32,8 @@ pub(super) struct ToChunks {
     id: String,
     model: String,
     created: u64,
+    /// The model as the provider calls it.
+    version: String,
     /// What is told where the provider tells no name of the answer, and no model.
     unnamed: (String, String),
     choices: BTreeMap<u64, Choice>,
@@ -112,6 +114,11 @@ impl ToChunks {
         &self.tally
     }
 
+    /// The model that answers, as the provider calls it; empty until it is told.
+    pub(super) fn version(&self) -> &str {
+        &self.version
+    }
+
     /// Every candidate came to its end.
     pub(super) fn ended(&self) -> bool {
         self.blocked || (!self.choices.is_empty() && self.choices.values().all(|choice| choice.ended))
@@ -133,6 +140,7 @@ impl ToChunks {
             self.tally.add(usage);
         }
         keep(&mut self.id, &response.response_id);
+        keep(&mut self.version, &response.model_version);
         keep(&mut self.model, &response.model_version);
         keep(&mut self.id, &Some(Cow::Borrowed(&self.unnamed.0)));
         keep(&mut self.model, &Some(Cow::Borrowed(&self.unnamed.1)));

@@ -36,7 +36,13 @@ impl Unopened {
         let (stream, own) = (self.request.stream(), self.request.shape() == Shape::Gemini);
         if first == b'{' {
             let outlet = (!own).then(|| outlet(&self.request));
-            return Ok(Box::new(Whole { body: Vec::new(), stream, chunks: ToChunks::new(&self.request), outlet }));
+            return Ok(Box::new(Whole {
+                body: Vec::new(),
+                stream,
+                chunks: ToChunks::new(&self.request),
+                version: None,
+                outlet,
+            }));
         }
         if !stream || !matches!(first, b'a'..=b'z' | b':') {
             return Err(ProviderError::broken("the provider's answer is not of the kind that was asked for"));
@@ -71,6 +77,10 @@ impl Decoder for Unopened {
 
     fn is_whole(&self) -> bool {
         self.is_whole
+    }
+
+    fn model(&self) -> Option<&str> {
+        self.opened.as_ref().and_then(|opened| opened.model())
     }
 }
 
@@ -120,6 +130,10 @@ impl Decoder for Translated {
         }
         Ok(())
     }
+
+    fn model(&self) -> Option<&str> {
+        Some(self.chunks.version())
+    }
 }
 
 /// A body that is not a stream. A caller who asked for a stream gets it as one all the same.
@@ -127,6 +141,8 @@ struct Whole {
     body: Vec<u8>,
     stream: bool,
     chunks: ToChunks,
+    /// As the provider calls the model, in a body that passes.
+    version: Option<String>,
     /// None for a caller of Gemini's own shape.
     outlet: Option<Box<dyn Outlet>>,
 }
@@ -151,6 +167,7 @@ impl Decoder for Whole {
             return Err(unreadable());
         }
         let Some(mut outlet) = self.outlet.take() else {
+            self.version = response.model_version.as_deref().map(str::to_owned);
             return passage::whole(&body, &response, self.stream, out);
         };
         let chunks = &mut self.chunks;
@@ -175,6 +192,10 @@ impl Decoder for Whole {
         let end: End = outlet.whole(Bytes::from(completion), chunks.finish())?;
         out.push(AnswerEvent::End(end));
         Ok(())
+    }
+
+    fn model(&self) -> Option<&str> {
+        Some(self.version.as_deref().unwrap_or(self.chunks.version()))
     }
 }
 

@@ -24,6 +24,7 @@ const MOST_CANDIDATES: usize = 128;
 pub(super) struct Passage {
     reader: SseReader,
     tally: Tally,
+    model: Option<String>,
     ends: Ends,
     /// The last event, once a candidate has ended.
     last: Option<SseEvent>,
@@ -44,6 +45,9 @@ impl Passage {
             let before = self.tally.usage();
             if let Some(usage) = &response.usage_metadata {
                 self.tally.add(usage);
+            }
+            if self.model.is_none() {
+                self.model = response.model_version.as_deref().map(str::to_owned);
             }
             self.ends.note(&response)?;
             let (texts, content) = (texts(&response), shows_something(&response));
@@ -84,6 +88,10 @@ impl Decoder for Passage {
             Bytes::from(last.unwrap_or_default())
         })));
         Ok(())
+    }
+
+    fn model(&self) -> Option<&str> {
+        self.model.as_deref()
     }
 }
 

@@ -39,6 +39,7 @@ struct Reading {
     seen: BTreeSet<u64>,
     finished: BTreeSet<u64>,
     chunks: u64,
+    model: Option<String>,
 }
 
 impl OpenAiDecoder {
@@ -56,6 +57,7 @@ impl OpenAiDecoder {
                 seen: BTreeSet::new(),
                 finished: BTreeSet::new(),
                 chunks: 0,
+                model: None,
             },
         }
     }
@@ -134,6 +136,10 @@ impl Decoder for OpenAiDecoder {
     fn is_whole(&self) -> bool {
         self.is_whole
     }
+
+    fn model(&self) -> Option<&str> {
+        self.answer.model.as_deref()
+    }
 }
 
 impl Reading {
@@ -156,6 +162,9 @@ impl Reading {
             return Err(explain::in_answer(error));
         }
         self.chunks += 1;
+        if self.model.is_none() {
+            self.model = chunk.model();
+        }
         let choices = chunk.choices.as_deref().unwrap_or_default();
         let mut ended = false;
         for choice in choices {
@@ -214,6 +223,7 @@ impl Reading {
             self.chunk(&as_chunk(text).ok_or_else(unreadable)?, out)?;
             return self.end(out);
         }
+        self.model = answer.model();
         let finish = Finish {
             reason: choices.iter().find_map(|it| it.finish_reason.clone()),
             usage: answer.usage().and_then(usage::read),

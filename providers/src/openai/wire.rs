@@ -10,6 +10,8 @@ use crate::splice;
 #[derive(Deserialize)]
 pub(super) struct Answer<'a> {
     #[serde(borrow, default)]
+    pub model: Option<&'a RawValue>,
+    #[serde(borrow, default)]
     pub choices: Option<Vec<Choice<'a>>>,
     #[serde(borrow, default)]
     pub usage: Option<&'a RawValue>,
@@ -64,6 +66,11 @@ struct Function<'a> {
 }
 
 impl Answer<'_> {
+    /// The model that answered, as the provider calls it.
+    pub fn model(&self) -> Option<String> {
+        self.model.and_then(|raw| serde_json::from_str::<String>(raw.get()).ok()).filter(|it| !it.is_empty())
+    }
+
     /// The output text to count, choice by choice.
     pub(super) fn texts(&self) -> Vec<(u64, String)> {
         let mut texts = Vec::new();

@@ -55,6 +55,8 @@ pub struct Outside {
     pub content_type: Option<String>,
     /// Only its size is asked: what caps an answer need not be said.
     pub counts: bool,
+    /// `anthropic-beta`: what of Anthropic's is to come, and is asked for by name.
+    pub betas: Option<String>,
     /// When it came, in seconds since 1970: the time of an answer whose provider tells none.
     pub arrived: u64,
 }
@@ -170,6 +172,11 @@ impl ModelRequest {
         let mut view = view.expect("what was read stays readable with other values in the place of the first");
         view.features.image_count += self.files.iter().filter(|it| it.is_image()).count() as u64;
         ModelRequest { body, view: Arc::new(view), ..self.clone() }
+    }
+
+    /// What of Anthropic's is to come that was asked for by name, in its header.
+    pub(crate) fn betas(&self) -> Option<&str> {
+        self.outside.betas.as_deref()
     }
 
     /// When it came, in seconds since 1970; 0 where nobody said.

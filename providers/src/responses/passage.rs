@@ -23,6 +23,8 @@ pub(super) struct Unopened {
     stream: bool,
     chat: Box<dyn Decoder>,
     state: State,
+    /// As the provider calls it, in a body that passes.
+    model: Option<String>,
 }
 
 enum State {
@@ -35,7 +37,7 @@ enum State {
 
 impl Unopened {
     pub(super) fn new(stream: bool, chat: Box<dyn Decoder>) -> Unopened {
-        Unopened { stream, chat, state: State::Unknown(Vec::new(), SseReader::default()) }
+        Unopened { stream, chat, state: State::Unknown(Vec::new(), SseReader::default()), model: None }
     }
 
     fn open(&mut self, own: bool, held: &[u8], out: &mut Vec<AnswerEvent>) -> Result<(), ProviderError> {
@@ -101,6 +103,7 @@ impl Decoder for Unopened {
             State::Whole(body) => {
                 let body = Bytes::from(std::mem::take(body));
                 if whole::is_response(&body) {
+                    self.model = std::str::from_utf8(&body).ok().and_then(model_of);
                     return whole::passes(body, self.stream, out);
                 }
                 self.chat.feed(&body, out)?;
@@ -126,6 +129,14 @@ impl Decoder for Unopened {
             _ => false,
         }
     }
+
+    fn model(&self) -> Option<&str> {
+        match &self.state {
+            State::Own(passage) => passage.model(),
+            State::Chat => self.chat.model(),
+            _ => self.model.as_deref().or(self.chat.model()),
+        }
+    }
 }
 
 /// Whether an event is of Responses' words.
@@ -146,6 +157,7 @@ struct Passage {
     reader: SseReader,
     begun: bool,
     ended: bool,
+    model: Option<String>,
 }
 
 /// What is read of an event.
@@ -176,6 +188,9 @@ impl Passage {
             let unreadable = || ProviderError::broken("an event of the provider's stream cannot be read");
             let event: Event<'_> = serde_json::from_str(&raw.data).map_err(|_| unreadable())?;
             self.begun = true;
+            if self.model.is_none() {
+                self.model = event.response.and_then(|response| model_of(response.get()));
+            }
             match &*event.kind {
                 "error" => return Err(failure_in_answer(&raw.data)),
                 "response.failed" => {
@@ -224,6 +239,10 @@ impl Decoder for Passage {
             (false, false) => Err(ProviderError::broken("the provider's stream is empty")),
         }
     }
+
+    fn model(&self) -> Option<&str> {
+        self.model.as_deref()
+    }
 }
 
 /// The output text of an event: what is told in pieces, and the names of tools.
@@ -243,6 +262,11 @@ fn said(event: &Event<'_>) -> String {
     }
     let delta = event.delta.filter(|_| TOLD_IN_PIECES.contains(&&*event.kind));
     delta.and_then(|raw| serde_json::from_str::<String>(raw.get()).ok()).unwrap_or_default()
+}
+
+/// The model of a response, as the provider calls it.
+fn model_of(response: &str) -> Option<String> {
+    member_of(response, "model").and_then(|raw| serde_json::from_str(raw).ok())
 }
 
 pub(super) fn told_usage(response: &str) -> Option<Usage> {

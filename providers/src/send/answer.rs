@@ -68,6 +68,11 @@ impl Answer {
         self.decoder.is_whole()
     }
 
+    /// The model that answered, as the provider calls it, if it has said so yet.
+    pub fn model(&self) -> Option<&str> {
+        self.decoder.model().filter(|it| !it.is_empty())
+    }
+
     /// What the caller's answer is, where it is neither JSON nor an event stream.
     pub fn content_type(&self) -> Option<&str> {
         self.decoder.content_type()

@@ -17,6 +17,8 @@ pub(super) struct TaskDecoder {
     request: ModelRequest,
     /// As the caller is told; none for JSON, and for events.
     content_type: Option<String>,
+    /// As the provider calls it, where a body says so.
+    model: Option<String>,
     mode: Mode,
 }
 
@@ -57,10 +59,10 @@ impl TaskDecoder {
             Mode::Whole { .. } if request.stream() => Some("application/json".to_owned()),
             _ => None,
         };
-        TaskDecoder { request: request.clone(), content_type, mode }
+        TaskDecoder { request: request.clone(), content_type, model: None, mode }
     }
 
-    fn whole(&self, body: Vec<u8>, is_json: bool, out: &mut Vec<AnswerEvent>) -> Result<(), ProviderError> {
+    fn whole(&mut self, body: Vec<u8>, is_json: bool, out: &mut Vec<AnswerEvent>) -> Result<(), ProviderError> {
         let unreadable = || ProviderError::broken("the provider's answer cannot be read");
         let text = std::str::from_utf8(&body).map_err(|_| unreadable())?;
         if text.trim().is_empty() {
@@ -74,6 +76,7 @@ impl TaskDecoder {
             if self.request.shape() == Shape::Speech {
                 return Err(ProviderError::broken("the provider's answer is no sound"));
             }
+            self.model = answer.model.clone();
             (answer.text.clone(), usage::of(&self.request, &answer))
         } else {
             (Some(text.to_owned()), Some(usage::heard(&self.request, None, last_time(text), text)))
@@ -137,6 +140,10 @@ impl Decoder for TaskDecoder {
 
     fn content_type(&self) -> Option<&str> {
         self.content_type.as_deref()
+    }
+
+    fn model(&self) -> Option<&str> {
+        self.model.as_deref()
     }
 }
 

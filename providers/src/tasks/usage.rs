@@ -19,6 +19,8 @@ pub(super) struct Answer<'a> {
     #[serde(rename = "type", deserialize_with = "lenient")]
     pub kind: Option<String>,
     #[serde(deserialize_with = "lenient")]
+    pub model: Option<String>,
+    #[serde(deserialize_with = "lenient")]
     pub usage: Option<Counts>,
     #[serde(deserialize_with = "lenient")]
     pub data: Option<Vec<IgnoredAny>>,

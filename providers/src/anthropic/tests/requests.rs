@@ -2,6 +2,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
+use crate::request::Outside;
 use crate::translate::{as_chat, plain};
 
 fn body(request: &HttpRequest) -> Value {
@@ -48,6 +49,27 @@ fn a_file_that_the_provider_keeps_may_be_anothers() {
     ] {
         let body = format!(r#"{{"model":"a","max_tokens":9,"messages":[{{"role":"user","content":[{block}]}}]}}"#);
         assert_eq!(encode(&anthropic(&body), &[]).unwrap_err().param.as_deref(), Some(param), "{block}");
+    }
+}
+
+#[test]
+fn what_is_to_come_goes_to_anthropic_by_name_beside_what_the_configuration_asks_for() {
+    let body = r#"{"model":"m","max_tokens":5,"messages":[{"role":"user","content":"hi"}]}"#;
+    let own = [(HeaderName::from_static("anthropic-beta"), HeaderValue::from_static("own-1"))];
+    for (shape, betas, configured, expected) in [
+        (Shape::Anthropic, Some("a-2025-01-01, b-2"), false, Ok(Some("a-2025-01-01, b-2"))),
+        (Shape::Anthropic, Some("a-2025-01-01"), true, Ok(Some("own-1,a-2025-01-01"))),
+        (Shape::Anthropic, None, true, Ok(Some("own-1"))),
+        (Shape::Anthropic, None, false, Ok(None)),
+        (Shape::OpenAi, Some("a-2025-01-01"), false, Ok(None)),
+        (Shape::Anthropic, Some("someone@example.com"), false, Err("anthropic-beta")),
+    ] {
+        let outside = Outside { betas: betas.map(str::to_owned), ..Outside::default() };
+        let request = ModelRequest::parse_with(shape, body.into(), outside).unwrap();
+        let encoded = encode(&request, if configured { &own } else { &[] });
+        let told = encoded.map(|it| it.headers.get("anthropic-beta").map(|it| it.to_str().unwrap().to_owned()));
+        let told = told.map_err(|error| error.param.unwrap());
+        assert_eq!(told, expected.map(|it| it.map(str::to_owned)).map_err(str::to_owned), "{betas:?}");
     }
 }
 

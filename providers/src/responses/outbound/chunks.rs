@@ -31,6 +31,8 @@ pub(super) struct ToChunks {
     said: u64,
     usage: Option<Usage>,
     reason: Option<&'static str>,
+    /// As the provider calls it.
+    model: String,
     out: Vec<Chunk>,
 }
 
@@ -116,6 +118,11 @@ impl ToChunks {
         self.reason.is_some()
     }
 
+    /// The model that answers; empty until it is told.
+    pub(super) fn model(&self) -> &str {
+        &self.model
+    }
+
     /// What the outlet closes with.
     pub(super) fn finish(&self) -> Finish {
         let chunk = |usage| format!("{}\"choices\":[],\"usage\":{}}}", self.head, usage_object(&usage));
@@ -126,6 +133,7 @@ impl ToChunks {
         let (id, model) = (quote(&response.id), quote(&response.model));
         // Whole seconds; a fraction, as some servers write it, is no use to anyone here.
         let created = response.created_at.max(0.0) as u64;
+        self.model = response.model.clone().into_owned();
         self.head =
             format!("{{\"id\":{id},\"object\":\"chat.completion.chunk\",\"created\":{created},\"model\":{model},");
         self.put("{\"role\":\"assistant\",\"content\":null,\"refusal\":null}", None, None, String::new());

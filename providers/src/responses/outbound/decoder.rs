@@ -161,4 +161,8 @@ impl Decoder for ResponsesDecoder {
     fn is_whole(&self) -> bool {
         self.is_whole
     }
+
+    fn model(&self) -> Option<&str> {
+        Some(self.chunks.model())
+    }
 }
