@@ -106,6 +106,7 @@ pub(super) async fn take_with(
         idempotency_key: idempotency_key(&head.headers),
         tags: tags(&head.headers),
         content_length: head.headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse().ok()),
+        compressed: compressed(&head.headers),
         outside: Outside { content_type: content_type(&head.headers), ..outside },
         body,
         gone,
@@ -130,6 +131,12 @@ pub(super) async fn take_with(
 
 fn content_type(headers: &HeaderMap) -> Option<String> {
     headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).map(str::to_owned)
+}
+
+/// Any coding of the body but none at all.
+fn compressed(headers: &HeaderMap) -> bool {
+    let mut codings = headers.get_all(header::CONTENT_ENCODING).iter();
+    codings.any(|it| !it.as_bytes().trim_ascii().eq_ignore_ascii_case(b"identity"))
 }
 
 /// A header that is no text is kept as one that no key may have, so that it is refused rather than ignored.
