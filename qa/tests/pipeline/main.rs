@@ -2,6 +2,7 @@
 
 mod admission;
 mod alerts;
+mod bad_input;
 mod bedrock;
 mod budget;
 mod cache;
