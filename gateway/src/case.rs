@@ -26,6 +26,8 @@ pub struct Call {
     /// `x-alfred-tags` and its synonyms, as they stood.
     pub tags: Vec<String>,
     pub content_length: Option<u64>,
+    /// The body is compressed, or says so.
+    pub compressed: bool,
     /// What the address and the head say of the request.
     pub outside: Outside,
     pub body: Body,

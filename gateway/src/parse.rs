@@ -27,6 +27,12 @@ const PIECE: u64 = 4_096;
 
 /// Takes the body off the wire.
 pub async fn body(app: &Arc<App>, call: &mut Call, case: &mut Case) -> Result<Bytes, Refusal> {
+    if call.compressed {
+        // What is inflated here could be a thousand times what came; and no client of a model's API compresses.
+        let message = "The body must not be compressed: this gateway takes no content-encoding.".to_owned();
+        let param = Some("content-encoding".to_owned());
+        return Err(Refusal::BadRequest(BadRequest { code: "invalid_value", param, message }));
+    }
     let body = std::mem::replace(&mut call.body, Body::empty());
     let whole = receive(body, call.content_length, app.limits.max_body_bytes(), &app.bodies);
     // A byte now and then would hold a place for hours.

@@ -133,6 +133,7 @@ where
         idempotency_key: idempotency_key(&head.headers),
         tags: tags(&head.headers),
         content_length: head.headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse().ok()),
+        compressed: compressed(&head.headers),
         outside: Outside { content_type: content_type(&head.headers), arrived, betas, ..outside },
         body,
         gone,
@@ -156,6 +157,12 @@ fn content_type(headers: &HeaderMap) -> Option<String> {
 fn betas(headers: &HeaderMap) -> Option<String> {
     let all: Vec<&str> = headers.get_all("anthropic-beta").iter().map(|it| it.to_str().unwrap_or("?")).collect();
     Some(all.join(",")).filter(|it| !it.is_empty())
+}
+
+/// Any coding of the body but none at all.
+fn compressed(headers: &HeaderMap) -> bool {
+    let mut codings = headers.get_all(header::CONTENT_ENCODING).iter();
+    codings.any(|it| !it.as_bytes().trim_ascii().eq_ignore_ascii_case(b"identity"))
 }
 
 /// A header that is no text is kept as one that no key may have, so that it is refused rather than ignored.

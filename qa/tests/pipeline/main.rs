@@ -2,6 +2,7 @@
 
 mod admission;
 mod alerts;
+mod bad_input;
 mod batches;
 mod bedrock;
 mod budget;
