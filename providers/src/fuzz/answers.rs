@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use http::HeaderMap;
 
 use super::framing::{pieces, spoiled_frames};
-use super::mutate::{self, Dice};
+use super::mutate;
 use super::requests::parse;
 use super::{Target, golden};
 use crate::anthropic::AnthropicDialect;
