@@ -6,13 +6,14 @@ DENY := $(QA_CACHE)/cargo-deny-$(DENY_VERSION)/bin/cargo-deny
 # A thousand calls at once are a few thousand sockets.
 MORE_FILES := ulimit -n 8192 2>/dev/null || ulimit -n "$$(ulimit -Hn)" || true;
 
-.PHONY: help run setup test test-failpoints check fmt lint deny generated bench bench-short bench-ledger
+.PHONY: help run setup test test-failpoints check fmt lint deny generated bench bench-short bench-ledger bench-codec
 
 help:
 	@echo 'make run    the demo on http://127.0.0.1:8080, nothing else needed'
 	@echo 'make test   sets up what the tests need, checks, builds, runs every suite'
 	@echo 'make check  formatting, lints, licences and library homes, generated files'
 	@echo 'make bench  the benchmark tables of docs/benchmarks.md (release build)'
+	@echo 'make bench-codec   reading, translating and passing on, without a network (release build)'
 	@echo 'make bench-ledger  the ledger beside a plain version and pgbench (release build)'
 
 run:
@@ -70,3 +71,6 @@ bench-short:
 # ARGS='--short', '--growth' or '--soak 10' for the other modes; see qa/bench/ledger/main.rs.
 bench-ledger:
 	$(MORE_FILES) cargo bench --workspace --bench ledger -- $(ARGS)
+
+bench-codec:
+	cargo bench --workspace --bench codec

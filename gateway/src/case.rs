@@ -64,6 +64,8 @@ pub enum Ending {
     ProviderFailed,
     /// It was turned down.
     Refused,
+    /// What was held for a response that never began was given back.
+    Unused,
 }
 
 impl Ending {
@@ -80,6 +82,7 @@ impl Ending {
             Ending::ShutDown => "shut_down",
             Ending::ProviderFailed => "provider_failed",
             Ending::Refused => "refused",
+            Ending::Unused => "unused",
         }
     }
 }
@@ -219,6 +222,7 @@ impl Case {
             claims: self.claims.clone(),
             team: credential.and_then(|c| c.team),
             user: credential.and_then(|c| c.user),
+            batch: None,
             charge: None,
         }
     }

@@ -129,7 +129,7 @@ fn charged_of_cut(upstream: &Upstream, billed: ledger::Usage, hold: &Hold) -> le
 }
 
 /// Waits for the ledger, but not for ever. The ledger owns the settlement already and makes it durable on its own.
-async fn in_time(app: &App, case: &Case, pending: ledger::Pending<Receipt>) -> Option<Receipt> {
+pub async fn in_time(app: &App, case: &Case, pending: ledger::Pending<Receipt>) -> Option<Receipt> {
     let began = std::time::Instant::now();
     let resolved = tokio::time::timeout(PATIENCE, pending).await;
     if let Some(caller) = &case.caller {
@@ -254,6 +254,7 @@ enum Weight {
 
 fn weight(refusal: &Refusal) -> Weight {
     match refusal {
+        Refusal::InLine { refusal, .. } => weight(refusal),
         Refusal::Content { .. } | Refusal::Denied { .. } | Refusal::Unpriced { .. } | Refusal::ClientLeft => {
             Weight::Blocked
         }
@@ -269,7 +270,8 @@ fn weight(refusal: &Refusal) -> Weight {
         | Refusal::NotStored
         | Refusal::WrongMethod
         | Refusal::Internal => Weight::Nothing,
-        Refusal::BadRequest(_)
+        Refusal::NotFound { .. }
+        | Refusal::BadRequest(_)
         | Refusal::TooLarge { .. }
         | Refusal::BodyStalled
         | Refusal::InvalidKey

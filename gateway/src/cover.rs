@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use ledger::{Markup, Money, Pieces, Rates};
+use ledger::{Exact, Markup, Money, Pieces, Rates};
 
 /// The price of a call at one target as far as it can be bounded, with every output token between none and all.
 #[derive(Debug, Clone)]
@@ -37,6 +37,16 @@ impl Cover {
     /// Nothing where the sum is too large to be money.
     pub fn amount(&self, output: u64) -> Option<Money> {
         self.rates.worst(self.input_bound, output, &self.pieces).with_markup(self.markup).rounded_up()
+    }
+
+    /// The same for all of its output as a part of a batch, before rounding: many are added up.
+    pub fn worst_in_batch(&self) -> Exact {
+        self.rates.worst_in_batch(self.input_bound, self.whole(), &self.pieces).with_markup(self.markup)
+    }
+
+    /// No count of the prompt is above it.
+    pub fn input_bound(&self) -> u64 {
+        self.input_bound
     }
 
     /// The most output tokens, all choices together, that `held` covers; all there are where output is free.

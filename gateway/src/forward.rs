@@ -241,7 +241,7 @@ fn skipped(target: &Target, why: &str) -> AttemptRecord {
     }
 }
 
-fn refusal(last: Option<ProviderError>, case: &Case) -> Refusal {
+pub fn refusal(last: Option<ProviderError>, case: &Case) -> Refusal {
     let attempts = case.attempts.iter().map(|attempt| format!("{} ({})", attempt.target, attempt.outcome)).collect();
     let Some(error) = last else {
         return Refusal::Exhausted {

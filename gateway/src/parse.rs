@@ -25,14 +25,20 @@ const LONGEST_CLAIM: usize = 256;
 /// The room for bodies is counted in pieces of this size.
 const PIECE: u64 = 4_096;
 
-/// Reads the body and what it asks.
-pub async fn parse(app: &Arc<App>, call: &mut Call, case: &mut Case) -> Result<ModelRequest, Refusal> {
+/// Takes the body off the wire.
+pub async fn body(app: &Arc<App>, call: &mut Call, case: &mut Case) -> Result<Bytes, Refusal> {
     let body = std::mem::replace(&mut call.body, Body::empty());
     let whole = receive(body, call.content_length, app.limits.max_body_bytes(), &app.bodies);
     // A byte now and then would hold a place for hours.
     let in_time = tokio::time::timeout(BODY_TOTAL.min(app.deadlines.total()), whole).await;
     let (bytes, room) = in_time.map_err(|_| Refusal::BodyStalled)??;
     case.room = Some(room);
+    Ok(bytes)
+}
+
+/// Reads the body and what it asks.
+pub async fn parse(app: &Arc<App>, call: &mut Call, case: &mut Case) -> Result<ModelRequest, Refusal> {
+    let bytes = body(app, call, case).await?;
     let is_form = call.shape.takes_forms();
     if let Some(name) = call.idempotency_key.as_ref().filter(|_| !is_form) {
         case.claim = Some(claim(app, call, case, name, &bytes)?);
@@ -107,7 +113,7 @@ fn bad(code: &'static str, message: &str) -> Refusal {
 }
 
 /// The Idempotency-Key and the body that it came with, as keyed hashes: neither is stored in clear.
-fn claim(app: &App, call: &Call, case: &Case, name: &str, body: &[u8]) -> Result<Claim, Refusal> {
+pub fn claim(app: &App, call: &Call, case: &Case, name: &str, body: &[u8]) -> Result<Claim, Refusal> {
     if name.is_empty() || name.len() > 255 || !name.bytes().all(|b| (0x20..0x7f).contains(&b)) {
         return Err(bad("invalid_value", "The Idempotency-Key header must have 1 to 255 printable ASCII characters."));
     }
@@ -124,7 +130,7 @@ fn claim(app: &App, call: &Call, case: &Case, name: &str, body: &[u8]) -> Result
 }
 
 /// What the client says of itself. It can never choose a wallet; what looks personal in it is masked before it is kept.
-fn claims(app: &App, request: &ModelRequest, headers: &[String]) -> Result<BTreeMap<String, String>, Refusal> {
+pub fn claims(app: &App, request: &ModelRequest, headers: &[String]) -> Result<BTreeMap<String, String>, Refusal> {
     let mut claims = BTreeMap::new();
     let mut keep = |name: &str, value: &str| {
         if claims.len() < MOST_CLAIMS && !name.is_empty() && name.len() <= LONGEST_CLAIM && value.len() <= LONGEST_CLAIM

@@ -74,7 +74,8 @@ pub fn quote(
             continue;
         }
         let input_bound = target.input_bound(request);
-        let bills_on = bills_on(target, &rates);
+        // What a one-shot task makes is billed whole, whoever hangs up.
+        let bills_on = bills_on(target, &rates) || !request.shape().is_capped();
         let cover = match request.shape().is_capped() {
             true => {
                 let cap = cap(request.max_output(), permit.max_output(), target, input_bound);
@@ -122,7 +123,7 @@ pub fn quote(
 }
 
 /// A price that names none of the classes that a task is billed in would make it free by omission. 0 is a price, where it is said.
-fn names_what_is_billed(task: Task, rates: &Rates) -> bool {
+pub fn names_what_is_billed(task: Task, rates: &Rates) -> bool {
     let more = &rates.more;
     let (input, output) = (rates.input > Money::ZERO, rates.output > Money::ZERO);
     match task {
@@ -130,7 +131,9 @@ fn names_what_is_billed(task: Task, rates: &Rates) -> bool {
         Task::Speech => output || more.characters.is_some() || more.second.is_some() || more.audio_output.is_some(),
         Task::Transcriptions => input || more.second.is_some() || more.audio_input.is_some(),
         Task::Rerank => input || more.search.is_some(),
-        Task::Chat | Task::Completions | Task::Embeddings | Task::Moderations | Task::Realtime => true,
+        // What is heard and spoken costs many times what is written: it has prices of its own, or none.
+        Task::Realtime => more.audio_input.is_some() && more.audio_output.is_some(),
+        Task::Chat | Task::Completions | Task::Embeddings | Task::Moderations => true,
     }
 }
 
@@ -197,6 +200,8 @@ mod tests {
             (Task::Speech, rates("0", "0", ledger::Classes { characters: free, ..none }), true),
             (Task::Transcriptions, rates("0", "5", none), false),
             (Task::Transcriptions, rates("0", "0", second), true),
+            (Task::Realtime, rates("4", "16", none), false),
+            (Task::Realtime, rates("4", "16", ledger::Classes { audio_input: free, audio_output: free, ..none }), true),
             (Task::Rerank, rates("0", "0", second), false),
             (Task::Rerank, rates("1", "0", none), true),
         ] {

@@ -32,6 +32,10 @@ pub enum Refusal {
     UnknownRoute,
     /// An earlier answer is asked for, and none is kept.
     NotStored,
+    /// No file or batch of this id, or another's.
+    NotFound { what: &'static str },
+    /// A line of a file is turned down.
+    InLine { line: u64, refusal: Box<Refusal> },
     /// The path is served, but not with this method.
     WrongMethod,
     /// No price is known for any target.
@@ -88,7 +92,10 @@ impl Refusal {
             Refusal::InvalidKey => StatusCode::UNAUTHORIZED,
             Refusal::RateLimited { .. } | Refusal::OverBudget(_) => StatusCode::TOO_MANY_REQUESTS,
             Refusal::Denied { .. } | Refusal::Suspended { .. } | Refusal::Closed { .. } => StatusCode::FORBIDDEN,
-            Refusal::UnknownModel { .. } | Refusal::UnknownRoute | Refusal::NotStored => StatusCode::NOT_FOUND,
+            Refusal::UnknownModel { .. } | Refusal::UnknownRoute | Refusal::NotStored | Refusal::NotFound { .. } => {
+                StatusCode::NOT_FOUND
+            }
+            Refusal::InLine { refusal, .. } => refusal.status(),
             Refusal::WrongMethod => StatusCode::METHOD_NOT_ALLOWED,
             Refusal::Unpriced { .. } => StatusCode::UNPROCESSABLE_ENTITY,
             Refusal::IdempotencyMismatch | Refusal::IdempotencyExpired | Refusal::IdempotencyInProgress => {
@@ -116,6 +123,8 @@ impl Refusal {
             Refusal::UnknownModel { .. } => "model_not_found",
             Refusal::UnknownRoute => "unknown_url",
             Refusal::NotStored => "response_not_found",
+            Refusal::NotFound { .. } => "not_found",
+            Refusal::InLine { refusal, .. } => refusal.code(),
             Refusal::WrongMethod => "method_not_allowed",
             Refusal::Unpriced { .. } => "unpriced_model",
             Refusal::OverBudget(_) => "budget_exceeded",
@@ -136,6 +145,7 @@ impl Refusal {
 
     fn kind(&self) -> &'static str {
         match self {
+            Refusal::InLine { refusal, .. } => refusal.kind(),
             Refusal::BadRequest(_)
             | Refusal::TooLarge { .. }
             | Refusal::BodyStalled
@@ -144,6 +154,7 @@ impl Refusal {
             | Refusal::UnknownModel { .. }
             | Refusal::UnknownRoute
             | Refusal::NotStored
+            | Refusal::NotFound { .. }
             | Refusal::WrongMethod
             | Refusal::Unpriced { .. }
             | Refusal::IdempotencyMismatch
@@ -199,6 +210,7 @@ impl Refusal {
             Refusal::Content { place, .. } => Some(place),
             Refusal::UnknownModel { .. } | Refusal::Unpriced { .. } => Some("model"),
             Refusal::Unsupported { param, .. } => param.as_deref(),
+            Refusal::InLine { refusal, .. } => refusal.param(),
             _ => None,
         }
     }
@@ -315,6 +327,8 @@ impl fmt::Display for Refusal {
                 "This gateway keeps no responses, so none can be read, continued, cancelled or deleted by its id. \
                  Send the whole conversation in 'input'.",
             ),
+            Refusal::NotFound { what } => write!(f, "There is no such {what}."),
+            Refusal::InLine { line, refusal } => write!(f, "Line {line} of the file: {refusal}"),
             Refusal::WrongMethod => f.write_str("This path does not serve that method."),
             Refusal::Unpriced { model } => write!(
                 f,

@@ -114,6 +114,12 @@ impl Head {
 }
 
 impl Head {
+    /// The same headers on an answer that is made elsewhere.
+    pub fn put_on(self, response: &mut Response<Body>) {
+        response.headers_mut().extend(self.headers);
+        identify(response, self.call);
+    }
+
     /// One header more.
     pub fn with(mut self, name: &'static str, value: &'static str) -> Head {
         self.headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));

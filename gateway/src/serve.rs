@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::alerts::{Messenger, Sink};
 use crate::app::App;
+use crate::batches;
 use crate::commands::Plan;
 use crate::config::{LogConfig, LogFormat};
 use crate::listen::listen;
@@ -78,6 +79,7 @@ async fn rooms(
     announce(address, admin.as_deref(), demo_key.as_ref())?;
     let router = http::router(Arc::clone(&app), back_door::router(&app));
     Messenger::new(ledger.clone(), sinks).begin(&app.tasks, &app.stop_now);
+    app.tasks.spawn(batches::keep(Arc::clone(&app)));
     let housekeeper = app.tasks.spawn(housekeeper::keep(Arc::clone(&app)));
     let signalled = Arc::clone(&app);
     app.tasks.spawn(async move {

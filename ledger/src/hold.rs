@@ -15,12 +15,15 @@ use crate::rows::ChainId;
 pub enum Owner {
     /// The process that carries the call. Gone with it.
     Instance(Id<Instance>),
+    /// A row that outlives every process, such as a batch's: the hold is an orphan only when its own time has passed.
+    Job,
 }
 
 impl Owner {
     pub(crate) fn to_text(self) -> String {
         match self {
             Owner::Instance(id) => id.to_string(),
+            Owner::Job => "job".to_owned(),
         }
     }
 }

@@ -51,6 +51,10 @@ kinds! {
     MarkupRule = "mku_";
     /// What an organisation wants done about targets without a price.
     PricingTerms = "trm_";
+    /// Work that a provider does at leisure.
+    Batch = "batch_";
+    /// A file of such work, there or back.
+    BatchFile = "file-";
 }
 
 /// An identifier of a `K`. A team's never fits where a key's is wanted.

@@ -4,6 +4,7 @@ pub mod alert;
 mod amend;
 pub mod audit;
 mod batch;
+mod batches;
 pub mod book;
 mod charge;
 mod clock;
@@ -36,6 +37,7 @@ mod writer;
 
 pub use alert::AlertRow;
 pub use audit::{Actor, Entry};
+pub use batches::{BatchFileRow, BatchRow, BatchState, BatchTerms, BatchTold, FileKind};
 pub use charge::{ChargeError, ConfirmError, CorrectError, Correction, NewCharge};
 pub use clock::{Clock, Timestamp, TimestampError};
 pub use entropy::Entropy;
@@ -44,7 +46,8 @@ pub use error::{FundError, OverLimit, RefundError, ReserveError, StoreError, Unr
 pub use failpoint::failpoint;
 pub use hold::{Hold, Owner, SoftWarning};
 pub use id::{
-    Alert, Call, Id, IdError, Instance, JournalRow, Key, Kind, MarkupRule, Operator, Org, Price, Team, User, Wallet,
+    Alert, Batch, BatchFile, Call, Id, IdError, Instance, JournalRow, Key, Kind, MarkupRule, Operator, Org, Price,
+    Team, User, Wallet,
 };
 pub use key::{PresentedKey, ShownKey};
 pub use ledger::{Confirmed, Gauges, Ledger, Options};
@@ -54,8 +57,9 @@ pub use price::{
     Classes, Discount, Exact, LongContext, MOST_TIERS, Markup, MarkupError, Pieces, Rates, RatesError, Usage,
 };
 pub use queue::Pending;
-pub use record::{AttemptRecord, CallRecord, ChargeRecord, FindingRecord};
+pub use record::{AttemptRecord, BatchRecord, CallRecord, ChargeRecord, FindingRecord};
 pub use soft::{MOST_THRESHOLDS, Percent, SoftAction, Threshold, ThresholdError, Thresholds};
+pub use store::batches::Batches;
 pub use store::charges::{Amended, Amendment};
 pub use store::journal::{JournalEntry, Standing};
 pub use store::outbox::{AlertFilter, Delivery, DeliveryState, Due, ListedAlert, Outbox};

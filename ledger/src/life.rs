@@ -290,12 +290,12 @@ pub(crate) async fn expire_orphans(
     instance: Id<Instance>,
 ) -> Result<(), StoreError> {
     const BATCH: i64 = 256;
-    let own = Owner::Instance(instance).to_text();
+    let (own, job) = (Owner::Instance(instance).to_text(), Owner::Job.to_text());
     let orphaned = match database {
-        // One process at a time: whatever another one held is orphaned.
-        Database::Sqlite(_) => "h.owner <> $2 OR h.expires_at <= $1".to_owned(),
+        // One process at a time: whatever another one held is orphaned. What a job holds outlives every process.
+        Database::Sqlite(_) => "h.owner NOT IN ($2, $4) OR h.expires_at <= $1".to_owned(),
         Database::Postgres(_) => format!(
-            "h.expires_at <= $1 OR (h.owner <> $2 AND NOT EXISTS (
+            "h.expires_at <= $1 OR (h.owner NOT IN ($2, $4) AND NOT EXISTS (
                  SELECT 1 FROM instances i WHERE i.id = h.owner AND i.beat_at > {} - {LOST_MICROS}))",
             now_sql(database)
         ),
@@ -308,7 +308,8 @@ pub(crate) async fn expire_orphans(
     let mut expired = 0_usize;
     let mut passed = String::new();
     loop {
-        let rows = database.rows(sql.clone(), values![clock.now(), own.as_str(), passed.as_str()]).await?;
+        let rows =
+            database.rows(sql.clone(), values![clock.now(), own.as_str(), passed.as_str(), job.as_str()]).await?;
         let mut answers = Vec::with_capacity(rows.len());
         for row in &rows {
             passed = row.get("call_id")?;

@@ -75,9 +75,26 @@ pub struct CallRecord {
     pub team: Option<Id<Team>>,
     #[serde(skip_serializing_if = "is_default")]
     pub user: Option<Id<User>>,
+    /// Of a batch: what came of its lines. `usage` is their sum.
+    #[serde(skip_serializing_if = "is_default")]
+    pub batch: Option<BatchRecord>,
     /// Of a charge that was booked by API: what for.
     #[serde(skip_serializing_if = "is_default")]
     pub charge: Option<ChargeRecord>,
+}
+
+/// What came of the lines of a batch.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct BatchRecord {
+    pub id: String,
+    pub lines: u64,
+    /// Answered, and charged.
+    pub done: u64,
+    pub failed: u64,
+    /// Answered without a count of the provider's: counted by us.
+    #[serde(skip_serializing_if = "is_default")]
+    pub estimated: u64,
 }
 
 /// Why something that did not come through the gateway was charged, in the words of who booked it.

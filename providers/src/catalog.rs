@@ -47,6 +47,9 @@ pub(crate) struct Provider {
     /// All its models take OpenAI's Responses as they are, at `/responses`.
     #[serde(default)]
     pub responses: bool,
+    /// It serves OpenAI's files and batches, at `/files` and `/batches`.
+    #[serde(default)]
+    pub batches: bool,
     /// Take the models of another kind (the same models, served elsewhere).
     #[serde(default)]
     pub models_of: Option<String>,

@@ -38,6 +38,11 @@ pub trait Dialect: Send + Sync {
         Some(aim.get("models"))
     }
 
+    /// Where a realtime conversation is opened; none where there are none.
+    fn realtime(&self, _aim: &Aim<'_>) -> Option<Result<HttpRequest, Unsupported>> {
+        None
+    }
+
     /// The question how many tokens a request has, where the servers answer it for nothing and in the caller's words: JSON with
     /// `input_tokens`.
     fn counting(&self, _request: &ModelRequest, _aim: &Aim<'_>) -> Option<Result<HttpRequest, Unsupported>> {

@@ -70,6 +70,8 @@ pub struct Target {
     pub quirks: Quirks,
     /// What it can be asked for; nothing said is a conversation.
     pub tasks: Vec<Task>,
+    /// It serves OpenAI's files and batches.
+    pub batches: bool,
     /// What is spoken to it, where that is not what is spoken to its provider.
     spoken: Option<&'static dyn Dialect>,
     pub(crate) wire: Arc<Wire>,
@@ -222,6 +224,7 @@ impl Configured {
                 ..quirks
             },
             tasks: model.tasks.clone(),
+            batches: self.entry.batches,
             spoken: model
                 .dialect
                 .or((!described && family_wants_it).then(|| answers_only(&model.id)).flatten())
@@ -424,11 +427,16 @@ impl Target {
         self.spoken.unwrap_or(&*self.wire.dialect)
     }
 
+    /// What its provider calls the model.
+    pub fn upstream_name(&self) -> &str {
+        self.upstream_id.as_ref().unwrap_or(&self.model)
+    }
+
     /// Where a request with this cap goes; none for the built-in provider.
     pub(crate) fn aim<'a>(&'a self, base_url: &'a Url, cap: u64, now: SystemTime) -> Aim<'a> {
         Aim {
             base_url,
-            model: self.upstream_id.as_ref().unwrap_or(&self.model),
+            model: self.upstream_name(),
             cap,
             key: self.wire.key.as_ref(),
             auth: self.wire.auth,

@@ -5,6 +5,7 @@
 
 mod abilities;
 mod anthropic;
+mod batches;
 mod bedrock;
 mod calibration;
 mod canonical;
@@ -18,6 +19,8 @@ mod error;
 #[cfg(test)]
 mod estimates;
 mod fleet;
+#[cfg(test)]
+mod fuzz;
 mod gather;
 mod gemini;
 mod health;
@@ -28,6 +31,7 @@ mod merge;
 mod one_call;
 mod openai;
 mod plan;
+mod realtime;
 mod request;
 mod responses;
 mod send;
@@ -40,6 +44,7 @@ mod told;
 mod translate;
 
 pub use abilities::Ability;
+pub use batches::{AnsweredLine, AskedLine, BatchEndpoint, Lines, RemoteBatch};
 pub use calibration::{Calibration, Ratio};
 pub use catalog::{Auth, CatalogPrice, CatalogTier, Quirks, Tokenizer, check_catalog, known_providers};
 pub use config::{AwsSource, ConfiguredModel, EntraConfig, Fault, GoogleConfig, KeySource, ProviderConfig};
@@ -52,10 +57,11 @@ pub use gather::Assembly;
 pub use health::{Breaker, BreakerState, Health, HealthView, Outcome};
 pub use listing::{Comparison, ListedModel, compare};
 pub use plan::{Demand, Plan, SetAside, Why, plan};
+pub use realtime::{Formats, Told as RealtimeTold, capped as realtime_capped, for_target as realtime_for_target};
 pub use request::{
-    AnswerEvent, Attachment, BadRequest, Delta, End, Family, Features, ModelRequest, Outside, Shape, Task, TextPart,
-    Usage,
+    AnswerEvent, Attachment, BadRequest, Delta, End, Family, Features, FileForm, ModelRequest, Outside, Shape, Task,
+    TextPart, Usage,
 };
-pub use send::{Answer, Deadlines, Outbound};
+pub use send::{Answer, Content, Deadlines, Outbound, Socket};
 pub use sse::{SseEvent, SseReader};
 pub use told::Told;

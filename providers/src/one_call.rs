@@ -49,8 +49,9 @@ fn first_only(text: &str, said: &str) -> Option<Value> {
     }
     let mut body: Value = serde_json::from_str(text).ok()?;
     let mut changed = false;
-    for choice in body["choices"].as_array_mut().into_iter().flatten() {
-        let Some(calls) = choice[said]["tool_calls"].as_array_mut() else { continue };
+    for choice in body.get_mut("choices").and_then(Value::as_array_mut).into_iter().flatten() {
+        let Some(told) = choice.get_mut(said).and_then(Value::as_object_mut) else { continue };
+        let Some(calls) = told.get_mut("tool_calls").and_then(Value::as_array_mut) else { continue };
         let before = calls.len();
         let mut place = 0;
         calls.retain(|call| {
@@ -60,7 +61,7 @@ fn first_only(text: &str, said: &str) -> Option<Value> {
         });
         changed |= calls.len() < before;
         if calls.is_empty() {
-            choice[said].as_object_mut().map(|said| said.remove("tool_calls"));
+            told.remove("tool_calls");
         }
     }
     changed.then_some(body)
@@ -103,6 +104,9 @@ mod tests {
         assert_eq!(told(&chunk(json!([call(Some(1), "b")]), Value::Null)), "");
         let last = told(&chunk(json!([call(Some(1), "b")]), json!("tool_calls")));
         assert!(last.contains("tool_calls\"") && !last.contains("\"b\""), "the ending is still told: {last}");
+        for odd in [r#"["tool_calls"]"#, r#"{"choices":[1,{"delta":"x"},{"delta":{"tool_calls":3}}]}"#] {
+            assert_eq!(first_only(odd, "delta"), None, "{odd}");
+        }
         let first = chunk(json!([call(Some(0), "a")]), Value::Null);
         assert_eq!(told(&first), format!("data: {first}\n\n"), "untouched");
 

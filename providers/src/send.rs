@@ -2,9 +2,11 @@
 //! dropping an answer drops its connection, which is how a provider learns that nobody listens.
 
 mod answer;
+mod batches;
 mod connect;
 mod count;
 mod list;
+mod socket;
 mod token;
 
 use std::sync::Arc;
@@ -20,6 +22,8 @@ use tokio::time::timeout;
 use url::Url;
 
 pub use answer::Answer;
+pub use batches::Content;
+pub use socket::Socket;
 
 use crate::error::{Class, ProviderError, Retry};
 use crate::fleet::Target;
@@ -60,6 +64,8 @@ impl Default for Deadlines {
 #[derive(Clone)]
 pub struct Outbound {
     client: Client<Connector, Full<Bytes>>,
+    /// For what is upgraded, which HTTP/2 is not.
+    sockets: Connector,
     deadlines: Deadlines,
 }
 
@@ -75,7 +81,7 @@ impl Outbound {
             .http2_keep_alive_interval(Duration::from_secs(30))
             .http2_keep_alive_timeout(Duration::from_secs(20))
             .build(Connector::new(deadlines.connect));
-        Outbound { client, deadlines }
+        Outbound { client, sockets: Connector::of_old(deadlines.connect), deadlines }
     }
 
     /// Sends, and waits for the answer's head. `cap` is the output cap per choice. An error's `retry` says whether to try elsewhere;

@@ -3,21 +3,30 @@
 
 use std::borrow::Cow;
 
+use bytes::Bytes;
 use serde_json::value::RawValue;
 
-use crate::dialect::Unsupported;
+use crate::dialect::{Aim, Unsupported};
 use crate::members::{Members, as_text, elements, rewritten, unsupported};
 use crate::request::{BadRequest, ModelRequest, Outside, Shape};
 
-/// The conversation as a chat completion. What has no counterpart there is refused by name.
+/// The body of the conversation as a chat completion. What has no counterpart there is refused by name.
+pub(crate) fn chat_body(request: &ModelRequest) -> Result<Bytes, Unsupported> {
+    match request.shape() {
+        Shape::OpenAi => Ok(request.body().clone()),
+        Shape::Anthropic => crate::anthropic::to_openai(request),
+        Shape::Responses => crate::responses::to_openai(request),
+        Shape::Gemini => crate::gemini::to_openai(request),
+        other => Err(unserved(other)),
+    }
+}
+
+/// The same, read: for who must look into it. A translated body is one of ours, so most need not.
 pub(crate) fn as_chat(request: &ModelRequest) -> Result<Cow<'_, ModelRequest>, Unsupported> {
-    let body = match request.shape() {
-        Shape::OpenAi => return Ok(Cow::Borrowed(request)),
-        Shape::Anthropic => crate::anthropic::to_openai(request)?,
-        Shape::Responses => crate::responses::to_openai(request)?,
-        Shape::Gemini => crate::gemini::to_openai(request)?,
-        other => return Err(unserved(other)),
-    };
+    if request.shape() == Shape::OpenAi {
+        return Ok(Cow::Borrowed(request));
+    }
+    let body = chat_body(request)?;
     let outside = Outside { arrived: request.arrived(), ..Outside::default() };
     let read = ModelRequest::parse_with(Shape::OpenAi, body, outside);
     read.map(Cow::Owned).map_err(|BadRequest { param, message, .. }| Unsupported { param, message })
@@ -112,6 +121,25 @@ pub(crate) fn unserved(shape: Shape) -> Unsupported {
     Unsupported::new(format!("it does not serve {}", shape.task().as_str()))
 }
 
+/// What is kept at the provider, unless the operator says that its account has one tenant.
+pub(crate) fn refuse_what_is_stored(request: &ModelRequest, aim: &Aim<'_>) -> Result<(), Unsupported> {
+    let allows = |name: &str| aim.settings.get(name).is_some_and(|it| it == "allow");
+    let view = request.view();
+    match (&view.stored, &view.stored_file) {
+        (Some(place), _) if !allows("stored_responses") => Err(stored(place)),
+        (_, Some(place)) if !allows("stored_files") => Err(stored(place)),
+        _ => Ok(()),
+    }
+}
+
+/// The provider's account is one for all tenants.
+pub(crate) fn stored(place: &str) -> Unsupported {
+    let message = format!(
+        "{place} names something stored at the provider, and the gateway cannot know whose it is: send the content itself"
+    );
+    Unsupported::at(place, message)
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -122,7 +150,7 @@ mod tests {
     use crate::bedrock::BedrockDialect;
     use crate::catalog::Quirks;
     use crate::cohere::CohereDialect;
-    use crate::dialect::{Aim, Dialect};
+    use crate::dialect::Dialect;
     use crate::gemini::GeminiDialect;
     use crate::openai::OpenAiDialect;
     use crate::request::AnswerEvent;

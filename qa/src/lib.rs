@@ -9,6 +9,7 @@ pub mod cuts;
 pub mod http;
 pub mod network;
 pub mod postgres;
+pub mod realtime;
 pub mod tools;
 pub mod upstream;
 pub mod world;

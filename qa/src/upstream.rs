@@ -1,7 +1,7 @@
 //! A provider that does exactly as told: byte for byte, late, broken or not at all. It speaks whatever its script says;
 //! without a script it answers OpenAI's chat completions and Anthropic's messages politely, streamed or whole.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -157,6 +157,8 @@ pub const PROVIDER_WORDS: &str = "PROVIDER-OWN-WORDS about account acct-4711";
 /// A request that arrived.
 #[derive(Debug, Clone)]
 pub struct Seen {
+    /// GET, POST, DELETE.
+    pub method: String,
     /// The path that was asked for.
     pub path: String,
     /// The request's headers.
@@ -182,6 +184,7 @@ impl Seen {
 struct Inner {
     next: Mutex<VecDeque<Script>>,
     usual: Mutex<Option<Script>>,
+    fixed: Mutex<BTreeMap<String, Script>>,
     seen: Mutex<Vec<Seen>>,
     forget: Mutex<bool>,
     count: AtomicUsize,
@@ -238,6 +241,11 @@ impl Upstream {
     /// What to do with every request that has no script of its own.
     pub fn always(&self, script: Script) {
         *lock(&self.inner.usual) = Some(script);
+    }
+
+    /// What to do with every request for this (`GET /v1/batches/batch_1`), whatever is in line.
+    pub fn at(&self, what: &str, script: Script) {
+        lock(&self.inner.fixed).insert(what.to_owned(), script);
     }
 
     /// Polite answers again.
@@ -333,10 +341,12 @@ async fn answer(inner: Arc<Inner>, request: Request<Incoming>) -> Result<Respons
     let (parts, body) = request.into_parts();
     let body = body.collect().await.map_err(|_| cut())?.to_bytes();
     let path = parts.uri.path().to_owned();
-    let script = lock(&inner.next).pop_front().or_else(|| lock(&inner.usual).clone());
+    let method = parts.method.to_string();
+    let fixed = lock(&inner.fixed).get(&format!("{method} {path}")).cloned();
+    let script = fixed.or_else(|| lock(&inner.next).pop_front()).or_else(|| lock(&inner.usual).clone());
     let script = script.unwrap_or_else(|| polite(&path, &body));
     if !*lock(&inner.forget) {
-        lock(&inner.seen).push(Seen { path, headers: parts.headers, body });
+        lock(&inner.seen).push(Seen { method, path, headers: parts.headers, body });
     }
     inner.count.fetch_add(1, Ordering::SeqCst);
     inner.changed.send_replace(());

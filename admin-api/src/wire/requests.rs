@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use ledger::{
-    Amended, Amendment, AttemptRecord, Call, ChargeRecord, FindingRecord, Id, JournalRow, Key, Markup, Money, Org,
-    Receipt, Team, Timestamp, User, Wallet,
+    Amended, Amendment, AttemptRecord, BatchRecord, Call, ChargeRecord, FindingRecord, Id, JournalRow, Key, Markup,
+    Money, Org, Receipt, Team, Timestamp, User, Wallet,
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -117,9 +117,33 @@ pub(crate) struct ReceiptBody {
     pub cache: String,
     /// What the client claims about itself.
     pub metadata: BTreeMap<String, String>,
+    /// What came of the lines of a batch, of which the counts are sums; null for any other call.
+    #[schema(required)]
+    pub batch: Option<BatchBody>,
     /// What a charge that was booked by API is for; null for a call.
     #[schema(required)]
     pub charge: Option<ChargeBody>,
+}
+
+/// What came of the lines of a batch.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = BatchLines)]
+pub(crate) struct BatchBody {
+    #[schema(example = "batch_0192f0c1a2b37c4d8e5f60718293a4b5")]
+    pub id: String,
+    pub lines: u64,
+    /// Answered, and charged.
+    pub done: u64,
+    pub failed: u64,
+    /// Answered without a count of the provider's: counted by us.
+    pub estimated: u64,
+}
+
+impl From<BatchRecord> for BatchBody {
+    fn from(batch: BatchRecord) -> Self {
+        let BatchRecord { id, lines, done, failed, estimated } = batch;
+        BatchBody { id, lines, done, failed, estimated }
+    }
 }
 
 /// What a charge is for, in the words of who booked it.
@@ -230,6 +254,7 @@ impl From<Receipt> for ReceiptBody {
             safety: record.findings.into_iter().map(FindingBody::from).collect(),
             cache: record.cache,
             metadata: record.claims,
+            batch: record.batch.map(BatchBody::from),
             charge: record.charge.map(ChargeBody::from),
         }
     }

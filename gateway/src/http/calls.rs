@@ -16,6 +16,7 @@ use crate::case::{Call, Case};
 use crate::count_tokens;
 use crate::pipeline;
 use crate::refusal::Refusal;
+use crate::reply::Answered;
 
 pub async fn chat_completions(
     State(app): State<Arc<App>>,
@@ -86,6 +87,29 @@ pub(super) async fn take_with(
     peer: ConnectInfo<SocketAddr>,
     request: Request,
 ) -> Response<Body> {
+    run(app, shape, kind, outside, peer, request, |app, call, case| async move {
+        match call.outside.counts {
+            true => count_tokens::answer(&app, call, case).await,
+            false => pipeline::answer(&app, call, case).await,
+        }
+    })
+    .await
+}
+
+/// Does `work` for a call in a task of its own.
+pub(super) async fn run<Work, Done>(
+    app: Arc<App>,
+    shape: Shape,
+    kind: &'static str,
+    outside: Outside,
+    peer: ConnectInfo<SocketAddr>,
+    request: Request,
+    work: Work,
+) -> Response<Body>
+where
+    Work: FnOnce(Arc<App>, Call, Case) -> Done + Send + 'static,
+    Done: Future<Output = Answered> + Send + 'static,
+{
     let started = Instant::now();
     let Ok(place) = Arc::clone(&app.places).try_acquire_owned() else {
         return refused(&app, shape, &Refusal::Overloaded);
@@ -114,14 +138,7 @@ pub(super) async fn take_with(
         gone,
     };
     let case = Case::open(&call, place);
-    let worker = Arc::clone(&app);
-    let answered = app.tasks.spawn(async move {
-        match call.outside.counts {
-            true => count_tokens::answer(&worker, call, case).await,
-            false => pipeline::answer(&worker, call, case).await,
-        }
-    });
-    let answered = answered.await;
+    let answered = app.tasks.spawn(work(Arc::clone(&app), call, case)).await;
     match answered {
         Ok(answered) => answered.into_response(shape),
         Err(_) => {
@@ -147,7 +164,7 @@ fn idempotency_key(headers: &HeaderMap) -> Option<String> {
 }
 
 /// The client's own attribution, and the names by which other gateways know it.
-fn tags(headers: &HeaderMap) -> Vec<String> {
+pub(super) fn tags(headers: &HeaderMap) -> Vec<String> {
     ["x-alfred-tags", "x-litellm-tags", "x-portkey-metadata"]
         .iter()
         .flat_map(|name| headers.get_all(*name))

@@ -1,10 +1,12 @@
 //! Routes and extractors; no decisions.
 
+mod batches;
 mod calls;
 mod count;
 mod gemini;
 mod models;
 mod operations;
+mod realtime;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -42,6 +44,13 @@ pub fn router(app: Arc<App>, admin: Router) -> Router {
         .route("/v2/rerank", post(calls::rerank).fallback(wrong_method))
         .route("/v1/responses", post(calls::responses).fallback(wrong_method))
         .route("/v1/responses/{*rest}", any(stored_response))
+        .route("/v1/files", get(batches::files).post(batches::upload).fallback(wrong_method))
+        .route("/v1/files/{id}", get(batches::file).delete(batches::delete_file).fallback(wrong_method))
+        .route("/v1/files/{id}/content", get(batches::content).fallback(wrong_method))
+        .route("/v1/batches", get(batches::list).post(batches::submit).fallback(wrong_method))
+        .route("/v1/batches/{id}", get(batches::one).fallback(wrong_method))
+        .route("/v1/batches/{id}/cancel", post(batches::cancel).fallback(wrong_method))
+        .route("/v1/realtime", get(realtime::connect).fallback(wrong_method))
         .route("/v1/models", get(models::list).fallback(wrong_method))
         // Google's newer clients ask under /v1, its older ones and its documents under /v1beta.
         .route("/v1/models/{*id}", get(models::one).post(gemini::call).fallback(wrong_method))

@@ -226,6 +226,19 @@ impl Rates {
         worst.max().unwrap_or(Exact::ZERO)
     }
 
+    /// The same for a call that is a part of a batch.
+    pub fn worst_in_batch(&self, input_bound: u64, output_cap: u64, most: &Pieces) -> Exact {
+        let Some(discount) = self.batch else { return self.worst(input_bound, output_cap, most) };
+        let worst = self.reachable(input_bound).map(|rates| {
+            Exact::of(input_bound, rates.dearest_input())
+                .plus(Exact::of(output_cap, rates.dearest_output()))
+                .by_millionths(discount.0)
+                .plus(Exact::of_each(1, rates.more.request.unwrap_or_default()))
+                .plus(rates.pieces(most))
+        });
+        worst.max().unwrap_or(Exact::ZERO)
+    }
+
     /// What is wrong with these prices, if anything is.
     ///
     /// # Errors

@@ -274,6 +274,9 @@ proptest! {
         prop_assert_eq!(rates.check(), Ok(()));
         let worst = rates.worst(usage.all_input() + slack.0, usage.all_output() + slack.1, &most);
         prop_assert!(rates.exact(&usage) <= worst);
+        let batch = Usage { batch: true, ..usage };
+        let worst_in_batch = rates.worst_in_batch(usage.all_input() + slack.0, usage.all_output() + slack.1, &most);
+        prop_assert!(rates.exact(&batch) <= worst_in_batch && worst_in_batch <= worst);
         prop_assert!(worst <= rates.worst(usage.all_input() + slack.0 + 1, usage.all_output() + slack.1 + 1, &more));
         let plain = Exact::of(usage.all_input(), rates.dearest_input())
             .plus(Exact::of(usage.all_output(), rates.dearest_output()));

@@ -182,6 +182,10 @@ fn judge(
     if book.price(receipt.org, &names, began).is_none_or(|listed| *listed.version != *version) {
         return Verdict::Outranked;
     }
+    // A sum of many calls does not say which of their prompts were long.
+    if record.usage.requests > 1 && !price.rates.long_context.is_empty() {
+        return Verdict::Left;
+    }
     let charged = price.rates.exact(&record.usage).with_markup(record.markup.unwrap_or(Markup::NONE));
     let billed = price.rates.exact(record.counted.as_ref().unwrap_or(&record.usage));
     let (Some(new), Some(own)) = (charged.rounded_up(), billed.rounded_up()) else { return Verdict::Left };

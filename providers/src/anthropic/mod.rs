@@ -30,7 +30,7 @@ use crate::gather::Assembly;
 use crate::json;
 use crate::request::{ModelRequest, Shape};
 use crate::splice::Splice;
-use crate::translate::as_chat;
+use crate::translate::{chat_body, refuse_what_is_stored};
 
 use assembly::MessageAssembly;
 pub(crate) use outlet::{begin, cut};
@@ -61,9 +61,10 @@ impl Dialect for AnthropicDialect {
         let body = match request.shape() {
             Shape::Anthropic => {
                 surcharge::refuse(request)?;
+                refuse_what_is_stored(request, aim)?;
                 spliced(request, aim, cap)
             }
-            _ => to_anthropic::from_openai(as_chat(request)?.body(), aim.model, cap)?,
+            _ => to_anthropic::from_openai(&chat_body(request)?, aim.model, cap)?,
         };
         Ok(HttpRequest { method: Method::POST, url: aim.url("messages"), headers: headers(request, aim)?, body })
     }
@@ -78,6 +79,7 @@ impl Dialect for AnthropicDialect {
 
     fn counting(&self, request: &ModelRequest, aim: &Aim<'_>) -> Option<Result<HttpRequest, Unsupported>> {
         (request.shape() == Shape::Anthropic).then(|| {
+            refuse_what_is_stored(request, aim)?;
             let (url, headers) = (aim.url("messages/count_tokens"), headers(request, aim)?);
             Ok(HttpRequest { method: Method::POST, url, headers, body: to_count(request, aim) })
         })

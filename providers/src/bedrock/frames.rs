@@ -15,7 +15,7 @@ const FRAMING: usize = PRELUDE + 4;
 
 /// One message.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Frame {
+pub(crate) struct Frame {
     /// `event`, `exception` or `error`.
     pub kind: String,
     /// Which: `contentBlockDelta`, `throttlingException`…
@@ -26,13 +26,13 @@ pub(super) struct Frame {
 
 /// Cuts bytes into frames.
 #[derive(Default)]
-pub(super) struct Frames {
+pub(crate) struct Frames {
     buffer: Vec<u8>,
 }
 
 impl Frames {
     /// Takes the next bytes. What came before a broken frame is given all the same.
-    pub(super) fn feed(&mut self, bytes: &[u8], out: &mut Vec<Frame>) -> Result<(), ProviderError> {
+    pub(crate) fn feed(&mut self, bytes: &[u8], out: &mut Vec<Frame>) -> Result<(), ProviderError> {
         self.buffer.extend_from_slice(bytes);
         let mut start = 0;
         let read = loop {
@@ -50,7 +50,7 @@ impl Frames {
     }
 
     /// How many of these bytes bring the frame that is being read to its end, if it ends here.
-    pub(super) fn to_end(&self, rest: &[u8]) -> usize {
+    pub(crate) fn to_end(&self, rest: &[u8]) -> usize {
         let have = self.buffer.len();
         let mut first = self.buffer.iter().chain(rest);
         let mut length = [0; 4];
@@ -152,7 +152,7 @@ const TABLE: [u32; 256] = {
 
 /// Writes a frame; for tests.
 #[cfg(test)]
-pub(super) fn write(headers: &[(&str, &str)], payload: &[u8]) -> Vec<u8> {
+pub(crate) fn write(headers: &[(&str, &str)], payload: &[u8]) -> Vec<u8> {
     let mut head = Vec::new();
     for (name, value) in headers {
         head.push(u8::try_from(name.len()).unwrap());

@@ -15,7 +15,7 @@ mod decoder;
 mod embeddings;
 mod encode;
 mod explain;
-mod frames;
+pub(crate) mod frames;
 pub(crate) mod place;
 mod sign;
 mod usage;
@@ -27,7 +27,7 @@ use http::header::{ACCEPT, HeaderMap, HeaderValue};
 use crate::dialect::{Aim, Decoder, Dialect, HttpRequest, Unsupported};
 use crate::error::ProviderError;
 use crate::request::{ModelRequest, Shape};
-use crate::translate::{as_chat, unserved};
+use crate::translate::{chat_body, unserved};
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const EVENTS: HeaderValue = HeaderValue::from_static("application/vnd.amazon.eventstream");
@@ -50,7 +50,7 @@ impl Dialect for BedrockDialect {
             shape if !shape.is_chat() => return Err(unserved(shape)),
             _ => {
                 let cap = request.max_output().map_or(aim.cap, |asked| asked.min(aim.cap));
-                let body = encode::from_hub(as_chat(request)?.body(), aim.model, cap)?;
+                let body = encode::from_hub(&chat_body(request)?, aim.model, cap)?;
                 let (verb, accepted) = if request.stream() { ("converse-stream", EVENTS) } else { ("converse", JSON) };
                 (verb, accepted, body)
             }

@@ -24,7 +24,7 @@ use crate::json;
 use crate::openai::OpenAiDialect;
 use crate::request::{ModelRequest, Shape};
 use crate::splice::Splice;
-use crate::translate::{as_chat, unserved};
+use crate::translate::{chat_body, unserved};
 
 /// Servers that speak Cohere's v2 API.
 pub struct CohereDialect;
@@ -43,7 +43,7 @@ impl Dialect for CohereDialect {
             Shape::Rerank => ("rerank", reranked(request, aim.model)),
             shape if shape.is_chat() => {
                 let cap = request.max_output().map_or(aim.cap, |asked| asked.min(aim.cap));
-                ("chat", to_cohere::from_openai(as_chat(request)?.body(), aim.model, cap)?)
+                ("chat", to_cohere::from_openai(&chat_body(request)?, aim.model, cap)?)
             }
             other => return Err(unserved(other)),
         };

@@ -31,7 +31,7 @@ use crate::dialect::{Aim, Decoder, Dialect, HttpRequest, Unsupported};
 use crate::error::ProviderError;
 use crate::gather::Assembly;
 use crate::request::{ModelRequest, Shape};
-use crate::translate::{as_chat, unserved};
+use crate::translate::{chat_body, unserved};
 
 use assembly::ResponseAssembly;
 pub(crate) use inbound::{cut, outlet, to_openai, usage_object};
@@ -58,9 +58,7 @@ impl Dialect for GeminiDialect {
         let (method, body) = match request.shape() {
             Shape::Gemini => (method(request), inbound::spliced(request, aim, cap)),
             Shape::Embeddings => embeddings::encode(request.body(), aim.model, address::is_vertex(aim))?,
-            shape if shape.is_chat() => {
-                (method(request), encode::from_openai(as_chat(request)?.body(), aim.model, cap)?)
-            }
+            shape if shape.is_chat() => (method(request), encode::from_openai(&chat_body(request)?, aim.model, cap)?),
             shape => return Err(unserved(shape)),
         };
         let url = address::address(aim, method)?;

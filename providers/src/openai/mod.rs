@@ -20,7 +20,7 @@ use crate::json;
 use crate::request::{ModelRequest, Shape};
 use crate::responses;
 use crate::splice::Splice;
-use crate::translate::{as_chat, plain};
+use crate::translate::{as_chat, plain, refuse_what_is_stored};
 
 pub(crate) use assembly::CompletionAssembly;
 pub(crate) use azure::AzureDialect;
@@ -57,7 +57,10 @@ impl Dialect for OpenAiDialect {
             return responses::encode(request, aim);
         }
         let body = match request.shape() {
-            Shape::OpenAi => spliced(request, aim),
+            Shape::OpenAi => {
+                refuse_what_is_stored(request, aim)?;
+                spliced(request, aim)
+            }
             _ => spliced(&plain(&*as_chat(request)?)?, aim),
         };
         Ok(HttpRequest { method: Method::POST, url: aim.url("chat/completions"), headers: aim.header_map()?, body })
@@ -69,6 +72,13 @@ impl Dialect for OpenAiDialect {
         }
         let chat = Box::new(decoder::OpenAiDecoder::new(request, content_type));
         if request.shape() == Shape::Responses { responses::decoder(request, chat) } else { chat }
+    }
+
+    fn realtime(&self, aim: &Aim<'_>) -> Option<Result<HttpRequest, Unsupported>> {
+        Some(aim.get("realtime").map(|mut it| {
+            it.url.query_pairs_mut().append_pair("model", aim.model);
+            it
+        }))
     }
 
     fn explain(&self, status: u16, headers: &HeaderMap, body: &[u8]) -> ProviderError {

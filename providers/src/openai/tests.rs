@@ -39,6 +39,26 @@ fn a_request_carries_key_and_path() {
 }
 
 #[test]
+fn a_file_that_the_provider_keeps_may_be_anothers_unless_the_operator_knows_better() {
+    let part = |file: &str| {
+        let part = format!(r#"{{"type":"file","file":{{{file}}}}}"#);
+        parse(Shape::OpenAi, &format!(r#"{{"model":"a","messages":[{{"role":"user","content":[{part}]}}]}}"#))
+    };
+    let (base_url, none) = (Url::parse("https://x/").unwrap(), std::collections::BTreeMap::new());
+    let allowed = [("stored_files".to_owned(), "allow".to_owned())].into_iter().collect();
+    for (file, settings, refused) in [
+        (r#""file_id":"file-1""#, &none, Some("messages[0].content[0].file.file_id")),
+        (r#""file\u005fid":"file-1""#, &none, Some("messages[0].content[0].file.file_id")),
+        (r#""file_id":null,"file_data":"data:application/pdf;base64,AA==""#, &none, None),
+        (r#""file_id":"file-1""#, &allowed, None),
+    ] {
+        let aim = Aim { settings, ..Aim::at(&base_url, "m", 1, &PLAIN) };
+        let param = OpenAiDialect.encode(&part(file), &aim).err().and_then(|it| it.param);
+        assert_eq!(param.as_deref(), refused, "{file}");
+    }
+}
+
+#[test]
 fn what_is_billed_beyond_tokens_is_refused() {
     let (base_url, request) = (
         Url::parse("https://x/").unwrap(),

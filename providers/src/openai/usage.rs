@@ -39,6 +39,8 @@ struct Input {
 struct Output {
     reasoning_tokens: Option<u64>,
     audio_tokens: Option<u64>,
+    /// OpenRouter's, and ours.
+    image_tokens: Option<u64>,
 }
 
 /// Reads a usage object; none if it tells nothing.
@@ -67,6 +69,7 @@ pub(super) fn read(raw: &str) -> Option<Usage> {
         input,
         reasoning: take(&mut left, of_output.reasoning_tokens),
         audio_output: take(&mut left, of_output.audio_tokens),
+        image_output: take(&mut left, of_output.image_tokens),
         output,
         ..Usage::default()
     })
@@ -81,7 +84,12 @@ pub(crate) fn write(usage: &Usage) -> String {
         some("audio_tokens", usage.audio_input),
         some("image_tokens", usage.image_input),
     ];
-    let output = some("reasoning_tokens", usage.reasoning) + &some("audio_tokens", usage.audio_output);
+    let output = [
+        some("reasoning_tokens", usage.reasoning),
+        some("audio_tokens", usage.audio_output),
+        some("image_tokens", usage.image_output),
+    ]
+    .concat();
     let output = match output.strip_prefix(',') {
         Some(told) => format!(",\"completion_tokens_details\":{{{told}}}"),
         None => String::new(),
@@ -157,7 +165,13 @@ mod tests {
     fn what_is_written_reads_the_same() {
         let plain = Usage { input: 6, cached_input: 4, output: 5, ..Usage::default() };
         let all = Usage { cache_write: 3, audio_input: 2, image_input: 1, reasoning: 2, audio_output: 1, ..plain };
-        for usage in [plain, all, Usage { reasoning: 5, ..plain }, Usage { audio_output: 5, ..plain }] {
+        for usage in [
+            plain,
+            all,
+            Usage { reasoning: 5, ..plain },
+            Usage { audio_output: 5, ..plain },
+            Usage { image_output: 5, ..plain },
+        ] {
             assert_eq!(read(&write(&usage)), Some(usage));
         }
     }

@@ -2,7 +2,7 @@
 
 use super::names::refuse_lookalike;
 use super::read::{LEAST_NUMBER, Read, Reader, Sort, wrong};
-use crate::json::{Kind, below, beneath, element_of, is_word};
+use crate::json::{Kind, below, beneath, element_of, is_word, unescape};
 
 const IN_MESSAGE: [&str; 8] =
     ["role", "content", "refusal", "reasoning_content", "reasoning", "tool_calls", "function_call", "name"];
@@ -45,6 +45,17 @@ fn is_payload(name: &str, raw: &str, held: Held) -> bool {
     }
     let of_a_payload = name == "data" || name == "file_data";
     of_a_payload && (held == Held::Media || raw.len() > LONG) && base64(raw)
+}
+
+/// Whether a sound is given by its address, as some servers take it in the place of its bytes.
+fn is_fetched(sound: &str) -> bool {
+    #[derive(serde::Deserialize)]
+    struct Sound<'a> {
+        #[serde(borrow, default)]
+        data: Option<&'a serde_json::value::RawValue>,
+    }
+    let sound = serde_json::from_str::<Sound<'_>>(sound);
+    sound.is_ok_and(|it| it.data.is_some_and(|data| unescape(data.get()).contains("://")))
 }
 
 impl Reader<'_> {
@@ -131,13 +142,21 @@ impl Reader<'_> {
                     let start = self.scanner.here();
                     self.strings_aside(&here, "", Held::Media)?;
                     let bytes = (self.scanner.end() - start) as u64;
+                    if key.name == "input_audio" && is_fetched(&self.scanner.text()[start..self.scanner.end()]) {
+                        self.view.features.documents = true;
+                    }
                     *(if key.name == "image_url" { &mut self.view.image_bytes } else { &mut self.view.other_bytes }) +=
                         bytes;
                 }
                 "id" | "tool_use_id" | "name" => self.id(&here)?,
                 "file_id" => {
-                    self.view.stored_file.get_or_insert_with(|| here.clone());
+                    self.kept_file(&here)?;
                     self.id(&here)?;
+                }
+                // How long they are no address tells: only the context bounds them, as with documents.
+                "audio_url" | "video_url" | "video" => {
+                    self.view.features.documents = true;
+                    self.unknown(&here, &key.name)?;
                 }
                 "cache_control" => self.other()?,
                 _ => self.unknown(&beneath(place, &key.name), &key.name)?,
@@ -178,7 +197,12 @@ impl Reader<'_> {
                 "type" => kind = self.string(&here)?,
                 "data" if self.scanner.peek()? == Kind::String => data = Some((here, self.scanner.string()?)),
                 "content" => self.content(&here).map(drop)?,
-                _ => self.strings_aside(&beneath(place, &key.name), "", Held::Media)?,
+                name => {
+                    if name == "file_id" {
+                        self.kept_file(&here)?;
+                    }
+                    self.strings_aside(&beneath(place, name), "", Held::Media)?;
+                }
             }
         }
         match (data, kind.as_deref()) {
@@ -334,10 +358,21 @@ impl Reader<'_> {
                 let mut walk = self.scanner.object()?;
                 while let Some(key) = self.scanner.any_member(&mut walk)? {
                     self.name(place, &key)?;
+                    if held == Held::Media && key.name == "file_id" {
+                        self.kept_file(&below(place, "file_id"))?;
+                    }
                     self.strings_aside(&beneath(place, &key.name), &key.name, held)?;
                 }
             }
             Kind::Number | Kind::Bool | Kind::Null => self.scanner.skip().map(drop)?,
+        }
+        Ok(())
+    }
+
+    /// A file that was left at the provider is named next.
+    fn kept_file(&mut self, place: &str) -> Read<()> {
+        if self.scanner.peek()? != Kind::Null {
+            self.view.stored_file.get_or_insert_with(|| place.to_owned());
         }
         Ok(())
     }

@@ -30,6 +30,24 @@ pub(super) struct Form {
     pub files: Vec<Attachment>,
 }
 
+/// A form that brings a file, outside any call of a model: its fields by name, and its files.
+#[derive(Debug)]
+pub struct FileForm {
+    pub fields: serde_json::Map<String, serde_json::Value>,
+    pub files: Vec<Attachment>,
+}
+
+impl FileForm {
+    /// Reads a form.
+    pub fn read(content_type: Option<&str>, body: &Bytes) -> Result<FileForm, BadRequest> {
+        let boundary =
+            boundary(content_type)?.ok_or_else(|| fault(None, "The body must be multipart/form-data.".to_owned()))?;
+        let Form { body, files } = read(body, boundary)?;
+        let fields = serde_json::from_str(&body).map_err(|_| fault(None, "The form cannot be read.".to_owned()))?;
+        Ok(FileForm { fields, files })
+    }
+}
+
 /// The boundary that a content type names, if it is a form's.
 pub(super) fn boundary(content_type: Option<&str>) -> Result<Option<&str>, BadRequest> {
     let Some((kind, parameters)) = content_type.map(|it| it.split_once(';').unwrap_or((it, ""))) else {

@@ -11,6 +11,7 @@ mod form;
 mod names;
 mod read;
 mod read_gemini;
+mod read_realtime;
 mod read_responses;
 mod read_task;
 mod shape;
@@ -24,6 +25,8 @@ use bytes::Bytes;
 
 pub(crate) use asked::sides;
 pub use event::{AnswerEvent, Delta, End, Usage};
+pub use form::FileForm;
+pub(crate) use read_gemini::public_address;
 pub use shape::{Family, Shape, Task};
 
 use crate::canonical;

@@ -27,7 +27,7 @@ pub(crate) struct View {
     pub features: Features,
     /// The span of `stream_options.include_usage`'s value.
     pub include_usage: Option<Range<usize>>,
-    /// Gemini: the span of `generationConfig.maxOutputTokens`' value.
+    /// Gemini: the span of `generationConfig.maxOutputTokens`' value. Realtime: of `max_output_tokens`'.
     pub cap: Option<Range<usize>>,
     /// Gemini: the spans of signatures that were written here and not by Google.
     pub signatures: Vec<Range<usize>>,
@@ -43,6 +43,10 @@ pub(crate) struct View {
     pub counts: [std::sync::OnceLock<crate::tokens::Count>; 2],
     /// Responses: the first member that leans on what an earlier call left at the provider.
     pub stored: Option<String>,
+    /// Realtime: `session.model`, and its span.
+    pub session_model: Option<(Range<usize>, String)>,
+    /// Realtime: bytes of sound in an item.
+    pub sound_bytes: u64,
     /// The first member that names a file which was left at the provider.
     pub stored_file: Option<String>,
 }
@@ -87,8 +91,11 @@ pub(super) fn view(shape: Shape, text: &str, outside: &Outside) -> Result<View, 
 
 /// The view of a body that was read before and then edited, which may have made a few more texts of it.
 pub(super) fn view_again(shape: Shape, text: &str, outside: &Outside) -> Result<View, BadRequest> {
-    bounded(shape, text, outside, usize::MAX)
+    bounded(shape, text, outside, AGAIN)
 }
+
+/// As many texts as there may be where a body is read again.
+const AGAIN: usize = usize::MAX;
 
 fn bounded(shape: Shape, text: &str, outside: &Outside, most_texts: usize) -> Result<View, BadRequest> {
     let mut reader = Reader {
@@ -101,6 +108,7 @@ fn bounded(shape: Shape, text: &str, outside: &Outside, most_texts: usize) -> Re
         Shape::OpenAi | Shape::Anthropic => reader.body()?,
         Shape::Responses => reader.responses()?,
         Shape::Gemini => reader.gemini(outside)?,
+        Shape::Realtime => reader.realtime(outside)?,
         task => reader.task(task)?,
     }
     reader.scanner.finish()?;
@@ -120,6 +128,11 @@ pub(super) struct Reader<'a> {
 pub(super) type Read<T> = Result<T, BadRequest>;
 
 impl<'a> Reader<'a> {
+    /// The body was read before, as the caller wrote it.
+    pub(super) fn again(&self) -> bool {
+        self.most_texts == AGAIN
+    }
+
     fn body(&mut self) -> Read<()> {
         if self.scanner.peek()? != Kind::Object {
             return Err(BadRequest {
@@ -219,12 +232,24 @@ impl<'a> Reader<'a> {
             "models" if openai => self.surcharge_if_given("models")?,
             "route" if openai => self.surcharge_if_given("route")?,
             "provider" if openai => self.surcharge_if_given("provider")?,
+            // The answer of a call that is put off is fetched, and billed, when this call is long settled; a preset is routing again.
+            "deferred" if openai => self.surcharge_if_given("deferred")?,
+            "preset" if openai => self.surcharge_if_given("preset")?,
+            "n_predict" | "n_cmpl" if openai => self.refuse_other_words(name)?,
             "mcp_servers" if !openai => self.surcharge_if_given("mcp_servers")?,
             _ if SETTINGS.contains(&name) => self.scanner.skip().map(drop)?,
             // Documents, say, or a user under another name: sent as given, and billed if the provider knows it.
             _ => self.unknown(&beneath("", name), name)?,
         }
         Ok(())
+    }
+
+    /// llama.cpp's own words for a cap and for `n`, which it puts before those that money is held for.
+    pub(super) fn refuse_other_words(&mut self, name: &str) -> Read<()> {
+        if self.scanner.peek()? != Kind::Null {
+            return Err(invalid(name, "is one server's own word; say 'max_tokens' or 'n'"));
+        }
+        self.scanner.skip().map(drop)
     }
 
     fn tools(&mut self, place: &str) -> Read<()> {

@@ -153,6 +153,14 @@ fn snake(camel: &str) -> String {
     out
 }
 
+/// An address that anybody may fetch, and none that Google reads with the gateway's own rights.
+pub(crate) fn public_address(uri: &str) -> Option<url::Url> {
+    url::Url::parse(uri).ok().filter(|url| {
+        let own = url.host_str().is_none_or(|host| host.trim_end_matches('.').ends_with("googleapis.com"));
+        matches!(url.scheme(), "http" | "https") && !own && url.username().is_empty() && url.password().is_none()
+    })
+}
+
 impl Reader<'_> {
     pub(super) fn gemini(&mut self, outside: &Outside) -> Read<()> {
         let model = outside.model.as_deref().ok_or_else(|| missing("model"))?;
@@ -307,7 +315,7 @@ impl Reader<'_> {
         if !self.expect(place, Kind::Object, "an object")? {
             return Ok(());
         }
-        let (mut kind, mut bytes) = (String::new(), 0);
+        let (mut kind, mut bytes, mut fetched) = (String::new(), 0, None);
         let mut names = Names::of(&MEDIA);
         let mut walk = self.scanner.object()?;
         while let Some(key) = self.scanner.member(&mut walk, place)? {
@@ -328,12 +336,15 @@ impl Reader<'_> {
                     self.strings_aside(&here, meant, Held::Media)?;
                     bytes += (self.scanner.end() - start) as u64;
                 }
-                "fileUri" => self.file_uri(&here)?,
+                "fileUri" => fetched = self.file_uri(&here)?,
                 "displayName" => self.unknown(&here, meant)?,
                 _ => self.unknown(&beneath(place, &key.name), &key.name)?,
             }
         }
         let features = &mut self.view.features;
+        let is_film = fetched.as_ref().and_then(url::Url::host_str).is_some_and(|host| host.contains("youtu"));
+        // How long a sound is that is fetched, or a film, no address tells: only the context bounds it, as with documents.
+        features.documents |= is_film || (fetched.is_some() && !kind.starts_with("image/"));
         match kind.split('/').next() {
             Some("image") => {
                 features.images = true;
@@ -349,18 +360,17 @@ impl Reader<'_> {
     }
 
     /// A public address passes. What lies in a provider's store would be read with the gateway's own rights, whoever put it there.
-    fn file_uri(&mut self, place: &str) -> Read<()> {
+    fn file_uri(&mut self, place: &str) -> Read<Option<url::Url>> {
         let start = self.scanner.here();
-        let Some(uri) = self.string(place)? else { return Ok(()) };
-        let public = url::Url::parse(&uri).ok().filter(|url| {
-            let own = url.host_str().is_none_or(|host| host.trim_end_matches('.').ends_with("googleapis.com"));
-            matches!(url.scheme(), "http" | "https") && !own && url.username().is_empty() && url.password().is_none()
-        });
-        if public.is_none() {
+        let Some(uri) = self.string(place)? else { return Ok(None) };
+        let public = public_address(&uri);
+        // What stands in for a finding need not be an address any more.
+        if public.is_none() && !self.again() {
             return Err(invalid(place, "names what one provider keeps; send a public http(s) address or inlineData"));
         }
         self.view.other_bytes += uri.len() as u64;
-        self.note(place, start..self.scanner.end(), Sort::Aside)
+        self.note(place, start..self.scanner.end(), Sort::Aside)?;
+        Ok(public)
     }
 
     /// A call of a function, or what it gave back.

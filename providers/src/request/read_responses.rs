@@ -3,6 +3,7 @@
 
 use super::names::{names_a_model, refuse_lookalike};
 use super::read::{Member, Read, Reader, Sort, invalid, missing, wrong};
+use super::read_task::names_a_file;
 use super::{BadRequest, Shape};
 use crate::json::{Kind, below, beneath, element_of};
 
@@ -241,7 +242,14 @@ impl Reader<'_> {
                 }
                 "content" | "summary" => self.content(&here).map(drop)?,
                 "output" | "arguments" | "input" => match self.scanner.peek()? {
-                    Kind::Object => self.strings_within(&here)?,
+                    Kind::Object => {
+                        let start = self.scanner.here();
+                        self.strings_within(&here)?;
+                        // A screenshot may be a file.
+                        if names_a_file(&self.scanner.text()[start..self.scanner.end()]) {
+                            self.view.stored_file.get_or_insert(below(&here, "file_id"));
+                        }
+                    }
                     Kind::Array if key.name == "arguments" => self.strings_within(&here)?,
                     Kind::Array | Kind::String | Kind::Null => self.content(&here).map(drop)?,
                     _ => self.other()?,
@@ -252,8 +260,8 @@ impl Reader<'_> {
                 _ => self.unknown(&beneath(place, &key.name), &key.name)?,
             }
         }
-        // A reference's type may be left out; then it has nothing but an id.
-        if kind.as_deref() == Some("item_reference") || (kind.is_none() && !says) {
+        // What has nothing but an id is a reference, whatever its type says: a picture of an earlier answer is named so too.
+        if kind.as_deref() == Some("item_reference") || !says {
             self.leans_on(place);
         }
         Ok(())

@@ -103,6 +103,7 @@ impl Reader<'_> {
                 self.view.choices = self.view.choices.max(count);
                 Ok(())
             }
+            (Shape::Completions, "n_predict" | "n_cmpl") => self.refuse_other_words(name),
             (Shape::Completions, "stop" | "logit_bias" | "echo") => self.scanner.skip().map(drop),
             (Shape::Completions, "suffix")
             | (Shape::Images | Shape::ImageEdits | Shape::Transcriptions | Shape::Translations, "prompt")
@@ -126,6 +127,13 @@ impl Reader<'_> {
             (Shape::Images | Shape::ImageEdits, "size") => {
                 self.view.asked.size = self.setting(name)?;
                 Ok(())
+            }
+            // How long it is no address tells, and whose a kept file is nobody can know.
+            (Shape::Transcriptions | Shape::Translations, "url" | "file_url" | "audio_url" | "file_id") => {
+                if self.scanner.peek()? != Kind::Null {
+                    return Err(invalid(name, "names a sound that is kept elsewhere; send the file itself"));
+                }
+                self.scanner.skip().map(drop)
             }
             (Shape::Speech, "input") => {
                 let start = self.scanner.here();
@@ -279,7 +287,7 @@ impl Reader<'_> {
         if raw == "null" {
             return Ok(());
         }
-        if raw.contains("\"file_id\"") {
+        if names_a_file(raw) {
             let place = below(place, "file_id");
             return Err(invalid(&place, "names a file that is kept elsewhere; send the image itself"));
         }
@@ -319,4 +327,21 @@ impl Reader<'_> {
         }
         Ok(Some(word))
     }
+}
+
+/// Whether a member at any depth is a `file_id`, however its name is written.
+pub(super) fn names_a_file(raw: &str) -> bool {
+    fn named(value: &serde_json::Value) -> bool {
+        match value {
+            serde_json::Value::Object(members) => {
+                members.iter().any(|(name, value)| name.eq_ignore_ascii_case("file_id") || named(value))
+            }
+            serde_json::Value::Array(elements) => elements.iter().any(named),
+            _ => false,
+        }
+    }
+    // A name is written out, or with an escape; a body with neither is spared the walk.
+    let written = || raw.as_bytes().windows(7).any(|it| it.eq_ignore_ascii_case(b"file_id"));
+    let may = raw.contains("\\u") || written();
+    may && serde_json::from_str(raw).map_or(true, |value| named(&value))
 }

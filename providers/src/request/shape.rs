@@ -31,6 +31,8 @@ pub enum Shape {
     Translations,
     /// `POST /v1/rerank`.
     Rerank,
+    /// An event of a client at the WebSocket `/v1/realtime`.
+    Realtime,
 }
 
 /// In whose words errors are told.
@@ -114,6 +116,7 @@ impl Shape {
             Shape::Speech => Task::Speech,
             Shape::Transcriptions | Shape::Translations => Task::Transcriptions,
             Shape::Rerank => Task::Rerank,
+            Shape::Realtime => Task::Realtime,
         }
     }
 }

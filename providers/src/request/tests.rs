@@ -47,6 +47,9 @@ fn a_wrong_type_names_its_place() {
     refused(OpenAi, r#"{"model":"m","messages":["SECRET"]}"#, "invalid_type", Some("messages[0]"));
     bad(",\"stream\":\"true\"", "stream");
     bad(",\"n\":1.0", "n");
+    refused(OpenAi, &with(",\"max_tokens\":5,\"n_predict\":90000"), "invalid_value", Some("n_predict"));
+    refused(OpenAi, &with(",\"n_cmpl\":100"), "invalid_value", Some("n_cmpl"));
+    refused(Shape::Completions, r#"{"model":"m","prompt":"a","n_predict":90000}"#, "invalid_value", Some("n_predict"));
     bad(",\"max_tokens\":\"5\"", "max_tokens");
     bad(",\"stop\":[1]", "stop[0]");
     bad(",\"user\":5", "user");
@@ -141,6 +144,8 @@ fn what_bills_beyond_tokens_is_named() {
         "models",
         "route",
         "provider",
+        "deferred",
+        "preset",
     ] {
         check(OpenAi, &format!(",\"{name}\":{{}}"), Some(name));
         check(OpenAi, &format!(",\"{name}\":null"), None);
@@ -375,4 +380,16 @@ fn what_would_cost_too_much_to_remember_is_refused() {
     let places = texts(Anthropic, &message(&long));
     assert_eq!(places.len(), 3);
     assert!(places.iter().all(|it| it.0.len() < 300), "{places:?}");
+}
+
+#[test]
+fn what_no_address_tells_the_length_of_is_a_document() {
+    let check = |part: &str, expected: bool| {
+        let features = good(OpenAi, &message(&format!("\"content\":[{part}]"))).features();
+        assert_eq!(features.documents, expected, "{part}");
+    };
+    check(r#"{"type":"input_audio","input_audio":{"data":"aGk=","format":"wav"}}"#, false);
+    check(r#"{"type":"input_audio","input_audio":{"data":"https:\/\/a.test/9h.mp3","format":"mp3"}}"#, true);
+    check(r#"{"type":"audio_url","audio_url":{"url":"https://a.test/9h.mp3"}}"#, true);
+    check(r#"{"type":"image_url","image_url":{"url":"https://a.test/a.png"}}"#, false);
 }

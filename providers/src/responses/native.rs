@@ -8,6 +8,7 @@ use crate::dialect::{Aim, HttpRequest, Unsupported};
 use crate::json;
 use crate::request::ModelRequest;
 use crate::splice::Splice;
+use crate::translate::refuse_what_is_stored;
 
 /// Whether the target takes Responses as they are.
 pub(crate) fn is_native(aim: &Aim<'_>) -> bool {
@@ -43,24 +44,6 @@ pub(super) fn refuse_background(request: &ModelRequest) -> Result<(), Unsupporte
             "background runs on after the call, where its answer could not be metered",
         )),
     }
-}
-
-fn refuse_what_is_stored(request: &ModelRequest, aim: &Aim<'_>) -> Result<(), Unsupported> {
-    let allows = |name: &str| aim.settings.get(name).is_some_and(|it| it == "allow");
-    let view = request.view();
-    match (&view.stored, &view.stored_file) {
-        (Some(place), _) if !allows("stored_responses") => Err(stored(place)),
-        (_, Some(place)) if !allows("stored_files") => Err(stored(place)),
-        _ => Ok(()),
-    }
-}
-
-/// The provider's account is one for all tenants.
-pub(super) fn stored(place: &str) -> Unsupported {
-    let message = format!(
-        "{place} names something stored at the provider, and the gateway cannot know whose it is: send the content itself"
-    );
-    Unsupported::at(place, message)
 }
 
 /// Thinking that another provider signed is of no use here, and the server would refuse what it cannot decrypt.

@@ -123,11 +123,11 @@ impl Item {
             }
             "response.refusal.delta" => self.add("content", part, "refusal", &take("delta")),
             "response.reasoning_summary_text.delta" => self.add("summary", part, "text", &take("delta")),
-            "response.function_call_arguments.delta" => append(&mut self.told["arguments"], &take("delta")),
-            "response.custom_tool_call_input.delta" => append(&mut self.told["input"], &take("delta")),
+            "response.function_call_arguments.delta" => self.add_beside("arguments", &take("delta")),
+            "response.custom_tool_call_input.delta" => self.add_beside("input", &take("delta")),
             "response.output_text.annotation.added" => {
                 let annotation = take("annotation");
-                if let Some(Value::Array(all)) = self.at("content", part).map(|part| &mut part["annotations"]) {
+                if let Some(Value::Array(all)) = self.at("content", part).and_then(|part| part.get_mut("annotations")) {
                     all.push(annotation);
                 }
             }
@@ -152,6 +152,13 @@ impl Item {
     fn add(&mut self, member: &'static str, part: u64, name: &str, delta: &Value) {
         if let Some(told) = self.at(member, part).filter(|told| told.is_object()) {
             append(&mut told[name], delta);
+        }
+    }
+
+    /// What a call is given. An item that is no object has nothing to add to.
+    fn add_beside(&mut self, name: &str, delta: &Value) {
+        if self.told.is_object() {
+            append(&mut self.told[name], delta);
         }
     }
 

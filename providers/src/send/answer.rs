@@ -180,7 +180,7 @@ impl Source {
     }
 
     /// The next bytes. May be dropped and asked again.
-    async fn next(&mut self) -> Option<Result<Bytes, ProviderError>> {
+    pub(super) async fn next(&mut self) -> Option<Result<Bytes, ProviderError>> {
         let broke = || ProviderError::broken("the connection to the provider broke while it answered");
         match self {
             Source::Network(body) => loop {

@@ -93,17 +93,25 @@ pub(super) struct Connector {
 
 impl Connector {
     pub(super) fn new(deadline: Duration) -> Connector {
+        Connector::speaking(deadline, true)
+    }
+
+    /// For HTTP/1.1 alone.
+    pub(super) fn of_old(deadline: Duration) -> Connector {
+        Connector::speaking(deadline, false)
+    }
+
+    fn speaking(deadline: Duration, newer: bool) -> Connector {
         let mut tcp = HttpConnector::new();
         tcp.set_nodelay(true);
         tcp.enforce_http(false);
         tcp.set_keepalive(Some(Duration::from_secs(60)));
-        let inner = HttpsConnectorBuilder::new()
+        let speaks = HttpsConnectorBuilder::new()
             .with_provider_and_webpki_roots(rustls::crypto::aws_lc_rs::default_provider())
             .expect("aws-lc-rs offers the default protocol versions")
             .https_or_http()
-            .enable_http1()
-            .enable_http2()
-            .wrap_connector(tcp);
+            .enable_http1();
+        let inner = if newer { speaks.enable_http2().wrap_connector(tcp) } else { speaks.wrap_connector(tcp) };
         Connector { inner, deadline }
     }
 }

@@ -61,6 +61,6 @@ fn path(shape: Shape) -> Result<&'static str, Unsupported> {
         Shape::Transcriptions => Ok("audio/transcriptions"),
         Shape::Translations => Ok("audio/translations"),
         Shape::Rerank => Ok("rerank"),
-        Shape::OpenAi | Shape::Responses | Shape::Anthropic | Shape::Gemini => Err(unserved(shape)),
+        Shape::OpenAi | Shape::Responses | Shape::Anthropic | Shape::Gemini | Shape::Realtime => Err(unserved(shape)),
     }
 }

@@ -1,6 +1,8 @@
 """Google's own Python SDK against Alfred: only the base URL and the key are other ones.
 
-    google_genai.py BASE_URL KEY MODEL
+    google_genai.py BASE_URL KEY MODEL [noise]
+
+With `noise` the model says anything: only that it says something is looked at.
 """
 
 import asyncio
@@ -9,7 +11,7 @@ import sys
 from google import genai
 from google.genai import errors, types
 
-base_url, key, model = sys.argv[1:]
+base_url, key, model, *noise = sys.argv[1:]
 client = genai.Client(api_key=key, http_options=types.HttpOptions(base_url=base_url))
 weather = types.Tool(
     function_declarations=[
@@ -110,12 +112,24 @@ def refused():
         raise AssertionError("an unknown model answers")
 
 
-talk()
-stream()
-tools()
-chat()
-structured()
-asyncio.run(at_once())
+def anything():
+    config = types.GenerateContentConfig(max_output_tokens=16, temperature=0)
+    answer = client.models.generate_content(model=model, contents="Say hello", config=config)
+    assert answer.text and answer.usage_metadata.candidates_token_count > 0, answer
+    pieces = list(client.models.generate_content_stream(model=model, contents="Say hello", config=config))
+    assert "".join(piece.text or "" for piece in pieces) == answer.text, pieces
+    assert pieces[-1].usage_metadata.candidates_token_count > 0, pieces[-1]
+
+
+if noise:
+    anything()
+else:
+    talk()
+    stream()
+    tools()
+    chat()
+    structured()
+    asyncio.run(at_once())
 count()
 listed()
 refused()

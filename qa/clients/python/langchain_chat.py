@@ -1,6 +1,8 @@
 """LangChain's OpenAI classes against Alfred.
 
-    langchain_chat.py BASE_URL KEY MODEL
+    langchain_chat.py BASE_URL KEY MODEL [noise]
+
+With `noise` the model says anything: only that it says something is looked at.
 """
 
 import asyncio
@@ -9,10 +11,10 @@ import sys
 import openai
 from langchain_core.messages import HumanMessage, SystemMessage, ToolMessage
 from langchain_core.tools import tool
-from langchain_openai import ChatOpenAI
+from langchain_openai import ChatOpenAI, OpenAIEmbeddings
 from pydantic import BaseModel
 
-base_url, key, model = sys.argv[1:]
+base_url, key, model, *noise = sys.argv[1:]
 chat = ChatOpenAI(base_url=base_url, api_key=key, model=model, max_retries=0, timeout=60, max_tokens=200)
 
 
@@ -57,6 +59,13 @@ def structured():
     assert answer == Weather(city="Paris", celsius=21), answer
 
 
+def embeddings():
+    # Its own counting of tokens wants a file from the network.
+    embed = OpenAIEmbeddings(base_url=base_url, api_key=key, model="openai/e", check_embedding_ctx_length=False)
+    vectors = embed.embed_documents(["one", "two"])
+    assert len(vectors) == 2 and vectors[0] == embed.embed_query("one"), "not the vectors"
+
+
 async def at_once():
     answers = await chat.abatch(["Say hello"] * 8)
     assert all(answer.content == "Hello there, traveller!" for answer in answers)
@@ -71,10 +80,21 @@ def refused():
         raise AssertionError("a stranger is answered")
 
 
-talk()
-stream()
-tools()
-structured()
-asyncio.run(at_once())
+def anything():
+    short = ChatOpenAI(base_url=base_url, api_key=key, model=model, max_retries=0, max_tokens=16, temperature=0)
+    answer = short.invoke("Say hello")
+    assert answer.content and answer.usage_metadata["output_tokens"] > 0, answer
+    assert "".join(piece.content for piece in short.stream("Say hello")) == answer.content
+
+
+if noise:
+    anything()
+else:
+    talk()
+    stream()
+    tools()
+    structured()
+    embeddings()
+    asyncio.run(at_once())
 refused()
 print("fine")

@@ -1,6 +1,8 @@
 """LiteLLM as a client of Alfred.
 
-    litellm_chat.py BASE_URL KEY MODEL
+    litellm_chat.py BASE_URL KEY MODEL [noise]
+
+With `noise` the model says anything: only that it says something is looked at.
 """
 
 import asyncio
@@ -13,7 +15,7 @@ os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
 
 import litellm
 
-base_url, key, model = sys.argv[1:]
+base_url, key, model, *noise = sys.argv[1:]
 litellm.suppress_debug_info = True
 asked = dict(model=f"openai/{model}", api_base=base_url, api_key=key, num_retries=0, timeout=60, max_tokens=200)
 look = {
@@ -60,6 +62,11 @@ def tools():
     assert after.choices[0].message.content == "It is sunny in Paris.", after
 
 
+def embeddings():
+    answer = litellm.embedding(model="openai/openai/e", input=["one", "two"], api_base=base_url, api_key=key)
+    assert len(answer.data) == 2 and len(answer.data[0]["embedding"]) > 100, answer
+
+
 async def at_once():
     ask = lambda: litellm.acompletion(messages=user("Say hello"), **asked)
     answers = await asyncio.gather(*(ask() for _ in range(8)))
@@ -74,9 +81,22 @@ def refused():
     raise AssertionError("a stranger is answered")
 
 
-talk()
-stream()
-tools()
-asyncio.run(at_once())
+def anything():
+    short = {**asked, "max_tokens": 16, "temperature": 0}
+    answer = litellm.completion(messages=user("Say hello"), **short)
+    assert answer.choices[0].message.content and answer.usage.completion_tokens > 0, answer
+    pieces = litellm.completion(messages=user("Say hello"), stream=True, **short)
+    said = "".join(piece.choices[0].delta.content or "" for piece in pieces)
+    assert said == answer.choices[0].message.content, (said, answer)
+
+
+if noise:
+    anything()
+else:
+    talk()
+    stream()
+    tools()
+    embeddings()
+    asyncio.run(at_once())
 refused()
 print("fine")

@@ -1,6 +1,8 @@
 """LlamaIndex's OpenAI-like class against Alfred.
 
-    llama_index_chat.py BASE_URL KEY MODEL
+    llama_index_chat.py BASE_URL KEY MODEL [noise]
+
+With `noise` the model says anything: only that it says something is looked at.
 """
 
 import asyncio
@@ -11,7 +13,7 @@ from llama_index.core.llms import ChatMessage
 from llama_index.core.tools import FunctionTool
 from llama_index.llms.openai_like import OpenAILike
 
-base_url, key, model = sys.argv[1:]
+base_url, key, model, *noise = sys.argv[1:]
 settings = dict(
     api_base=base_url,
     model=model,
@@ -69,9 +71,19 @@ def refused():
         raise AssertionError("a stranger is answered")
 
 
-talk()
-stream()
-tools()
-asyncio.run(at_once())
+def anything():
+    short = OpenAILike(api_key=key, **{**settings, "max_tokens": 16, "temperature": 0})
+    said = short.chat(hello).message.content
+    assert said, "nothing"
+    assert "".join(piece.delta or "" for piece in short.stream_chat(hello)) == said
+
+
+if noise:
+    anything()
+else:
+    talk()
+    stream()
+    tools()
+    asyncio.run(at_once())
 refused()
 print("fine")

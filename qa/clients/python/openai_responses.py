@@ -1,6 +1,8 @@
-"""OpenAI's own Python SDK asking for responses.
+"""OpenAI's own Python SDK asking for responses and embeddings.
 
-    openai_responses.py BASE_URL KEY MODEL
+    openai_responses.py BASE_URL KEY MODEL [noise]
+
+With `noise` the model says anything: only that it says something is looked at.
 """
 
 import asyncio
@@ -10,7 +12,7 @@ import sys
 import openai
 from pydantic import BaseModel
 
-base_url, key, model = sys.argv[1:]
+base_url, key, model, *noise = sys.argv[1:]
 client = openai.OpenAI(base_url=base_url, api_key=key, max_retries=0, timeout=60)
 weather = {
     "type": "function",
@@ -74,6 +76,14 @@ def structured():
     assert answer.output_parsed == Weather(city="Paris", celsius=21), answer
 
 
+def embeddings():
+    answer = client.embeddings.create(model="openai/e", input=["one", "two"])
+    assert len(answer.data) == 2 and len(answer.data[0].embedding) > 100, answer
+    plain = client.embeddings.create(model="openai/e", input="one", encoding_format="float")
+    pairs = zip(plain.data[0].embedding, answer.data[0].embedding)
+    assert all(abs(a - b) < 1e-6 for a, b in pairs), "the same vector, however it is told"
+
+
 async def at_once():
     many = openai.AsyncOpenAI(base_url=base_url, api_key=key, max_retries=0, timeout=60)
     answers = await asyncio.gather(*(many.responses.create(model=model, input="Say hello") for _ in range(8)))
@@ -95,10 +105,24 @@ def refused():
         raise AssertionError("what cannot be metered is answered")
 
 
-talk()
-stream()
-tools()
-structured()
-asyncio.run(at_once())
+def anything():
+    asked = dict(model=model, input="Say hello", max_output_tokens=16, temperature=0)
+    answer = client.responses.create(**asked)
+    assert answer.output_text and answer.usage.output_tokens > 0, answer
+    said = ""
+    for event in client.responses.create(**asked, stream=True):
+        said += event.delta if event.type == "response.output_text.delta" else ""
+    assert said == answer.output_text, (said, answer)
+
+
+if noise:
+    anything()
+else:
+    talk()
+    stream()
+    tools()
+    structured()
+    embeddings()
+    asyncio.run(at_once())
 refused()
 print("fine")

@@ -124,6 +124,13 @@ async fn a_real_server_that_nobody_here_wrote_answers_through_alfred_as_it_does_
     super::python("python/openai_async.py", &[&v1, &tenant.key, "tiny"]).await;
     super::python("python/anthropic_sync.py", &[&world.url(), &tenant.key, "tiny", "talk"]).await;
     super::node(&[&v1, &tenant.key, "tiny", "talk"]).await;
+    super::python("python/google_genai.py", &[&world.url(), &tenant.key, "tiny", "noise"]).await;
+    super::python("python/openai_responses.py", &[&v1, &tenant.key, "tiny", "noise"]).await;
+    for script in ["langchain_chat", "llama_index_chat", "litellm_chat"] {
+        super::framework(&format!("python/{script}.py"), &[&v1, &tenant.key, "tiny", "noise"]).await;
+    }
+    super::node_script("node/vercel.mjs", &[&v1, &tenant.key, "tiny", "noise"]).await;
+    super::node_script("node/anthropic.mjs", &[&world.url(), &tenant.key, "tiny", "noise"]).await;
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! Clients and a model server that nobody here wrote: the official SDKs in front, llama.cpp behind.
 
+mod batches;
 mod llama;
 
 use std::path::PathBuf;
@@ -25,10 +26,19 @@ async fn python(name: &str, arguments: &[&str]) {
     run(tools::python(), name, arguments).await;
 }
 
+/// A framework that lives beside the SDKs, in an environment of its own.
+async fn framework(name: &str, arguments: &[&str]) {
+    run(Command::new(tools::cached("frameworks/bin/python")), name, arguments).await;
+}
+
 async fn node(arguments: &[&str]) {
+    node_script("node/openai.mjs", arguments).await;
+}
+
+async fn node_script(name: &str, arguments: &[&str]) {
     let mut command = Command::new("node");
     command.env("ALFRED_NODE", tools::cached("node"));
-    run(command, "node/openai.mjs", arguments).await;
+    run(command, name, arguments).await;
 }
 
 fn v1(world: &World) -> String {

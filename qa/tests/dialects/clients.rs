@@ -29,14 +29,14 @@ async fn googles_own_sdk_talks_streams_and_calls_tools() {
 }
 
 #[tokio::test]
-async fn the_openai_sdk_asks_for_responses() {
+async fn the_openai_sdk_asks_for_responses_and_embeddings() {
     let house = House::build().await;
     let v1 = format!("{}/v1", house.world.url());
     python("venv", "python/openai_responses.py", &v1, &house).await;
 }
 
 #[tokio::test]
-async fn langchain_talks_streams_calls_tools_and_structures() {
+async fn langchain_talks_streams_calls_tools_structures_and_embeds() {
     let house = House::build().await;
     let v1 = format!("{}/v1", house.world.url());
     python("frameworks", "python/langchain_chat.py", &v1, &house).await;
@@ -57,7 +57,7 @@ async fn litellm_as_a_client_talks_streams_calls_tools_and_embeds() {
 }
 
 #[tokio::test]
-async fn vercels_ai_sdk_talks_streams_calls_tools_and_structures() {
+async fn vercels_ai_sdk_talks_streams_calls_tools_structures_and_embeds() {
     let house = House::build().await;
     let v1 = format!("{}/v1", house.world.url());
     for target in THREE {

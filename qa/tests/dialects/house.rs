@@ -23,6 +23,8 @@ impl House {
                 let id = provider["id"].as_str().unwrap_or_default();
                 config["prices"][format!("{id}/m")] = json!({"input": "1.00", "output": "2.00"});
             }
+            // The model that clients embed with.
+            config["prices"]["openai/e"] = json!({"input": "1.00", "output": "0"});
             config["providers"] = providers;
         });
         let world = setup.start().await;
@@ -39,7 +41,8 @@ pub fn model(target: &str) -> String {
 fn providers(aimock: &Aimock) -> Value {
     let key = json!({"env": "FIRST_KEY"});
     json!([
-        {"id": "openai", "kind": "openai", "base_url": aimock.at("/v1"), "api_key": key, "models": [all("m")]},
+        {"id": "openai", "kind": "openai", "base_url": aimock.at("/v1"), "api_key": key,
+         "models": [all("m"), {"id": "e", "context": 8_000, "tasks": ["embeddings"]}]},
         {"id": "responses", "kind": "openai", "base_url": aimock.at("/v1"), "api_key": key,
          "models": [responses("m")]},
         {"id": "anthropic", "kind": "anthropic", "base_url": aimock.at("/v1"), "api_key": key, "models": [all("m")]},

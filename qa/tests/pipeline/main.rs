@@ -2,6 +2,7 @@
 
 mod admission;
 mod alerts;
+mod batches;
 mod bedrock;
 mod budget;
 mod cache;
@@ -20,6 +21,7 @@ mod passthrough;
 mod policy;
 mod prices;
 mod providers;
+mod realtime;
 mod relay;
 mod responses;
 mod responses_target;

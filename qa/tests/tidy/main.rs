@@ -33,6 +33,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("aws-credential-types", &["providers"]),
     ("vaultrs", &["providers"]),
     ("hyper-rustls", &["providers"]),
+    ("tokio-tungstenite", &["providers"]),
     ("aws-lc-rs", &["providers"]),
     ("regex-automata", &["safety"]),
     ("aho-corasick", &["safety"]),

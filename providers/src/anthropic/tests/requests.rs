@@ -63,6 +63,17 @@ fn what_is_to_come_goes_to_anthropic_by_name_beside_what_the_configuration_asks_
 }
 
 #[test]
+fn a_file_that_the_provider_keeps_may_be_anothers() {
+    for (block, param) in [
+        (r#"{"type":"document","source":{"type":"file","file_id":"f"}}"#, "messages[0].content[0].source.file_id"),
+        (r#"{"type":"container_upload","file_id":"f"}"#, "messages[0].content[0].file_id"),
+    ] {
+        let body = format!(r#"{{"model":"a","max_tokens":9,"messages":[{{"role":"user","content":[{block}]}}]}}"#);
+        assert_eq!(encode(&anthropic(&body), &[]).unwrap_err().param.as_deref(), Some(param), "{block}");
+    }
+}
+
+#[test]
 fn anthropics_own_shape_is_only_spliced() {
     fn check(before: &str, after: &str) {
         let encoded = encode(&anthropic(before), &[]).unwrap();

@@ -7,6 +7,7 @@ use serde_json::value::RawValue;
 
 use crate::dialect::Unsupported;
 use crate::members::{Members, as_text, elements, unsupported};
+use crate::request::public_address;
 
 /// One part, as Gemini writes it: one kind of content, and what is said about it.
 #[derive(Default, Serialize)]
@@ -124,6 +125,9 @@ pub(super) fn image<'a>(part: &mut Members<'a>) -> Result<Part<'a>, Unsupported>
         }
     };
     if url.starts_with("https://") || url.starts_with("http://") {
+        if public_address(&url).is_none() {
+            return Err(unsupported(place, "must be an address that anybody may fetch at this target"));
+        }
         let Some(mime_type) = image_type_of(&url) else {
             let why =
                 "must end in .png, .jpg, .jpeg, .webp, .heic or .heif at this target, which asks for the image's type";

@@ -60,6 +60,8 @@ fn what_gemini_cannot_do_is_refused_by_name() {
         "https://example.com/image",
         "https://example.png",
         "file:///a.png",
+        "https://storage.googleapis.com/anothers/a.png",
+        "https://user:pass@example.com/a.png",
     ] {
         check("messages", image(url), "messages[0].content[0].image_url.url");
     }

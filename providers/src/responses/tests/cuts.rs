@@ -1,7 +1,9 @@
+use super::super::track::Track;
 use super::*;
 use crate::dialect::Dialect;
 use crate::gather::gather;
 use crate::openai::OpenAiDialect;
+use crate::sse::SseEvent;
 use crate::told;
 
 const ASK: &str = r#"{"model":"m","input":"hi","stream":true}"#;
@@ -83,4 +85,21 @@ fn a_gathered_answer_can_be_ended_too() {
         assert_eq!((&body["object"], &body["status"]), (&"response".into(), &"incomplete".into()), "{stream}");
         assert_eq!((&body["usage"]["total_tokens"], &body["alfred"]["note"]), (&3.into(), &"n".into()), "{stream}");
     }
+}
+
+#[test]
+fn a_stream_of_nonsense_is_ended_and_breaks_nothing() {
+    let mut track = Track::default();
+    for data in [
+        r#"{"type":"response.output_item.added","output_index":0,"item":"x"}"#,
+        r#"{"type":"response.function_call_arguments.delta","output_index":0,"delta":"{"}"#,
+        r#"{"type":"response.custom_tool_call_input.delta","output_index":0,"delta":"a"}"#,
+        r#"{"type":"response.output_item.added","output_index":1,"item":{"type":"message"}}"#,
+        r#"{"type":"response.content_part.added","output_index":1,"content_index":0,"part":"x"}"#,
+        r#"{"type":"response.output_text.annotation.added","output_index":1,"content_index":0,"annotation":{}}"#,
+        r#"{"type":"response.output_text.delta","output_index":1,"content_index":0,"delta":"a"}"#,
+    ] {
+        track.event(&SseEvent { event: String::new(), data: data.to_owned() });
+    }
+    assert!(!track.cut("{}", None, None).is_empty());
 }

@@ -65,13 +65,18 @@ fn our_own_thinking_stays_here_and_the_providers_own_goes_back() {
 }
 
 /// What leans on something stored, and where it stands.
-const STORED: [(&str, &str); 7] = [
+const STORED: [(&str, &str); 9] = [
     (r#""input":"hi","previous_response_id":"resp_1""#, "previous_response_id"),
     (r#""input":"hi","conversation":"conv_1""#, "conversation"),
     (r#""conversation":{"id":"conv_1"}"#, "conversation"),
     (r#""prompt":{"id":"pmpt_1","variables":{"a":"b"}}"#, "prompt"),
     (r#""input":[{"role":"user","content":"a"},{"type":"item_reference","id":"msg_1"}]"#, "input[1]"),
     (r#""input":[{"id":"msg_1"}]"#, "input[0]"),
+    (r#""input":[{"role":"user","content":"redder"},{"type":"image_generation_call","id":"ig_1"}]"#, "input[1]"),
+    (
+        r#""input":[{"type":"computer_call_output","call_id":"c","output":{"type":"computer_screenshot","file_id":"file-1"}}]"#,
+        "input[0].output.file_id",
+    ),
     (
         r#""input":[{"role":"user","content":[{"type":"input_file","file_id":"file-1"}]}]"#,
         "input[0].content[0].file_id",
@@ -118,7 +123,7 @@ fn what_a_chat_cannot_tell_is_refused_by_name() {
     }
     for (item, place) in [
         (r#"{"type":"computer_call","id":"c","call_id":"d"}"#, "input[0].type"),
-        (r#"{"type":"mcp_call","id":"c"}"#, "input[0].type"),
+        (r#"{"type":"mcp_call","id":"c","name":"f"}"#, "input[0].type"),
         (r#"{"role":"critic","content":"a"}"#, "input[0].role"),
         (r#"{"role":"user","content":[{"type":"odd"}]}"#, "input[0].content[0].type"),
         (

@@ -19,10 +19,11 @@ use bytes::Bytes;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::native::{refuse_background, stored};
+use super::native::refuse_background;
 use crate::dialect::Unsupported;
 use crate::members::{Members, unsupported};
 use crate::request::ModelRequest;
+use crate::translate::stored;
 use items::Message;
 use tools::{Choice, Tool};
 

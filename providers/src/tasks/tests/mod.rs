@@ -161,6 +161,18 @@ fn what_cannot_be_read_is_refused_with_its_place() {
             whole(Shape::ImageEdits, json!({"model": "m", "prompt": "a", "images": [{"file_id": "f"}]})),
             Some("images.file_id"),
         ),
+        (
+            ModelRequest::parse(
+                Shape::ImageEdits,
+                r#"{"model":"m","prompt":"a","images":[{"file\u005fid":"f"}]}"#.into(),
+            ),
+            Some("images.file_id"),
+        ),
+        (
+            form(Shape::Transcriptions, &[("model", "m"), ("url", "https://a.test/9h.mp3")], &[("file", "a", &sound)]),
+            Some("url"),
+        ),
+        (form(Shape::Translations, &[("model", "m"), ("file_id", "f")], &[("file", "a", &sound)]), Some("file_id")),
         (whole(Shape::Speech, json!({"model": "m", "input": "a", "speed": 0.001})), Some("speed")),
         (whole(Shape::Speech, json!({"model": "m", "input": "a", "stream_format": "ogg"})), Some("stream_format")),
         (whole(Shape::Rerank, json!({"model": "m", "query": "a", "documents": []})), Some("documents")),

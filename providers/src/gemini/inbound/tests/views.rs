@@ -105,6 +105,8 @@ fn every_text_is_found_with_its_place() {
     let edited = gemini(body).with_texts(&[(1, "[redacted]".to_owned())]);
     assert_eq!(edited.body().len(), body.len() + "[redacted]".len() - "hello".len());
     assert_eq!((edited.model(), edited.texts()[1].text.as_ref()), ("gemini-x", "[redacted]"));
+    let edited = gemini(body).with_texts(&[(3, "https://[CARD_1].com/a.png".to_owned())]);
+    assert_eq!(edited.texts()[3].text, "https://[CARD_1].com/a.png", "what stands in for a finding is no address");
 }
 
 #[test]
@@ -114,6 +116,11 @@ fn what_a_target_must_be_able_to_do_is_told() {
     assert!(media("image/png").images && media("image/png").image_count == 1);
     assert!(media("audio/ogg").audio);
     assert!(media("application/pdf").documents && media("video/mp4").documents && media("").documents);
+    let fetched = |kind: &str, uri: &str| {
+        of(&part(&format!(r#""fileData":{{"fileUri":"{uri}","mimeType":"{kind}"}}"#))).documents
+    };
+    assert!(fetched("audio/mp3", "https://a.test/9h.mp3"), "its length is unknown");
+    assert!(fetched("image/png", "https://www.youtube.com/watch?v=x") && !fetched("image/png", "https://a.test/a.png"));
     assert!(of(&with(r#","tools":[{"functionDeclarations":[{"name":"f"}]}]"#)).tools);
     assert!(of(&with(r#","generationConfig":{"responseSchema":{"type":"OBJECT"}}"#)).json_schema);
     for (members, surcharge) in [
@@ -169,4 +176,12 @@ fn a_spliced_body_keeps_every_byte_but_cap_and_the_gateways_own() {
 fn what_decides_the_answer_has_no_labels() {
     let canonical = |members: &str| String::from_utf8(gemini(&with(members)).canonical()).unwrap();
     assert_eq!(canonical(r#","labels":{"a":"b"},"fallbacks":["x"]"#), r#"{"contents":[]}"#);
+}
+
+#[test]
+fn an_address_that_was_masked_whole_leaves_a_request_that_can_be_read() {
+    let body =
+        r#"{"contents":[{"parts":[{"fileData":{"mimeType":"image/png","fileUri":"https://example.com/a.png"}}]}]}"#;
+    let edited = gemini(body).with_texts(&[(0, "[URL]".to_owned())]);
+    assert_eq!(edited.texts()[0].text, "[URL]");
 }
