@@ -84,7 +84,7 @@ pub(super) fn spoiled_frames(dice: &mut Dice, seeds: &[Vec<u8>]) -> Vec<u8> {
             frame.name =
                 (*dice.pick(&["throttlingException", "messageStop", "metadata", "", "contentBlockDelta"])).to_owned()
         }
-        2 => frame.payload = mutate::bytes(dice, &[frame.payload.clone()]),
+        2 => frame.payload = mutate::bytes(dice, std::slice::from_ref(&frame.payload)),
         _ => {
             let other = others.first().map_or_else(Vec::new, |it| it.payload.clone());
             frame.payload = mutate::json(dice, &[frame.payload.clone(), other]);

@@ -18,13 +18,16 @@ const SECONDS: u64 = 4;
 /// One execution is done in far less, even where nothing is optimised and others work beside it.
 const SLOW: Duration = Duration::from_secs(10);
 
+/// Makes an input of the seeds.
+type Mutate = dyn Fn(&mut Dice, &[Vec<u8>]) -> Vec<u8>;
+
 /// What is fuzzed. An input is checked in one of several cases: another caller, another split, another lie about its type.
 struct Target<'a> {
     /// The folder of its corpus.
     name: &'a str,
     seeds: Vec<Vec<u8>>,
     cases: usize,
-    mutate: &'a dyn Fn(&mut Dice, &[Vec<u8>]) -> Vec<u8>,
+    mutate: &'a Mutate,
     /// Panics where something is wrong.
     check: &'a dyn Fn(&[u8], usize),
 }
