@@ -6,12 +6,13 @@ DENY := $(QA_CACHE)/cargo-deny-$(DENY_VERSION)/bin/cargo-deny
 # A thousand calls at once are a few thousand sockets.
 MORE_FILES := ulimit -n 8192 2>/dev/null || ulimit -n "$$(ulimit -Hn)" || true;
 
-.PHONY: help run setup test test-failpoints check fmt lint deny generated bench bench-short bench-ledger bench-codec
+.PHONY: help run setup test test-failpoints check fmt lint deny generated bench bench-short bench-ledger bench-codec fuzz
 
 help:
 	@echo 'make run    the demo on http://127.0.0.1:8080, nothing else needed'
 	@echo 'make test   sets up what the tests need, checks, builds, runs every suite'
 	@echo 'make check  formatting, lints, licences and library homes, generated files'
+	@echo 'make fuzz   every reader of what others write fed mutations, SECONDS each; see docs/fuzzing.md'
 	@echo 'make bench  the benchmark tables of docs/benchmarks.md (release build)'
 	@echo 'make bench-codec   reading, translating and passing on, without a network (release build)'
 	@echo 'make bench-ledger  the ledger beside a plain version and pgbench (release build)'
@@ -59,6 +60,12 @@ deny:
 generated:
 	cargo test --workspace --quiet --test api --test policies -- document:: schema::
 	cargo test --package providers --quiet --lib docs::
+
+# One target after the other; FUZZ_SEED=… repeats what a failure printed, TARGET='fuzz::answers::cohere' is one of them.
+SECONDS_EACH := $(if $(filter-out environment default undefined,$(origin SECONDS)),$(SECONDS),60)
+TARGET ?= fuzz::
+fuzz:
+	FUZZ_SECONDS=$(SECONDS_EACH) cargo test --package providers --lib -- $(TARGET) --test-threads 1 --no-capture
 
 bench:
 	cargo build --workspace --release --bins

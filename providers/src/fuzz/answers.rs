@@ -8,7 +8,7 @@ use http::HeaderMap;
 use super::framing::{pieces, spoiled_frames};
 use super::mutate;
 use super::requests::parse;
-use super::{Target, golden};
+use super::{Mutate, Target, golden};
 use crate::anthropic::AnthropicDialect;
 use crate::bedrock::BedrockDialect;
 use crate::cohere::CohereDialect;
@@ -168,7 +168,7 @@ fn fuzz(name: &str, seeds: &[&str], own: &[&str]) {
     let mut seeds = golden(seeds);
     seeds.extend(own.iter().map(|it| it.as_bytes().to_vec()));
     let cases = callers.len() * (WAYS - 1) * TYPES.len();
-    let mutate: &super::Mutate = if name == "bedrock" { &spoiled_frames } else { &mutate::stream };
+    let mutate: &Mutate = if name == "bedrock" { &spoiled_frames } else { &mutate::stream };
     Target { name: &format!("answers-{name}"), seeds, cases, mutate, check: &check }.run();
 }
 

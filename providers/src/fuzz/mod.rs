@@ -18,7 +18,7 @@ const SECONDS: u64 = 4;
 /// One execution is done in far less, even where nothing is optimised and others work beside it.
 const SLOW: Duration = Duration::from_secs(10);
 
-/// Makes an input of the seeds and the corpus.
+/// Makes an input of the seeds.
 type Mutate = dyn Fn(&mut Dice, &[Vec<u8>]) -> Vec<u8>;
 
 /// What is fuzzed. An input is checked in one of several cases: another caller, another split, another lie about its type.

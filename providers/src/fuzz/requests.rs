@@ -62,9 +62,6 @@ fn a_request_that_is_read_stays_readable_with_any_text_in_the_place_of_its_texts
         let Some(request) = parse(SHAPES[case], input, false) else { return };
         assert!(serde_json::from_slice::<Value>(input).is_ok() || has_huge_number(input), "what passes here is JSON");
         let texts = request.texts();
-        for text in &texts {
-            assert!(!text.place.is_empty(), "a text has a place");
-        }
         let _ = (request.features(), request.max_output(), request.choices(), request.canonical(), request.identity());
         let streamed = request.streamed();
         assert!(streamed.stream());

@@ -182,8 +182,9 @@ struct Item {
 impl Passage {
     fn take(&mut self, events: Vec<SseEvent>, out: &mut Vec<AnswerEvent>) -> Result<(), ProviderError> {
         for raw in events {
+            // The end is an event of its own here; the terminator of other streams says nothing, wherever it stands.
             if self.ended || raw.data.trim() == "[DONE]" {
-                return Ok(());
+                continue;
             }
             let unreadable = || ProviderError::broken("an event of the provider's stream cannot be read");
             let event: Event<'_> = serde_json::from_str(&raw.data).map_err(|_| unreadable())?;

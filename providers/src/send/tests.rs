@@ -1,6 +1,7 @@
 //! Against a scripted server on a loopback port. Deadlines are inputs: tiny where they are to pass, ample where they are not.
 
 mod frames;
+mod odd;
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
