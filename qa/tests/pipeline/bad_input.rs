@@ -167,7 +167,7 @@ async fn a_body_that_is_no_json_object_or_can_be_read_in_two_ways_is_refused_eve
                 first,
             ),
             ("another case", with(good, &format!("\"{capital}\":null")).into(), &capital),
-            ("not UTF-8", [good[..good.len() - 1].as_bytes(), b",\"x\":\"\xff\"}"].concat(), "UTF-8"),
+            ("not UTF-8", [&good.as_bytes()[..good.len() - 1], b",\"x\":\"\xff\"}"].concat(), "UTF-8"),
             ("UTF-16", utf16, ""),
             ("half a surrogate", with(good, r#""x":"\ud800""#).into(), ""),
             ("a bare control character", with(good, "\"x\":\"a\0b\"").into(), ""),

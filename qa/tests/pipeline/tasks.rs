@@ -214,7 +214,7 @@ async fn speech_flows_is_charged_by_its_characters_and_what_breaks_off_is_no_who
     let body = json!({"model": "first/tts", "input": "Grüße!", "voice": "alloy", "response_format": "mp3"});
     world.first.next(Script::bytes(200, "audio/mpeg", sound.clone()).split(700));
     let got = world.call(&tenant.key, "/v1/audio/speech", &[], &body).await.expect(200);
-    assert_eq!((got.must("content-type"), &got.body[..] == &sound[..]), ("audio/mpeg", true));
+    assert_eq!((got.must("content-type"), got.body[..] == sound[..]), ("audio/mpeg", true));
     let told = receipt(&world, &got).await;
     assert_eq!(
         (usd(&told, "price_usd"), &told["characters"], &told["kind"]),
