@@ -238,7 +238,9 @@ impl Decoder for Whole {
     fn finish(&mut self, out: &mut Vec<AnswerEvent>) -> Result<(), ProviderError> {
         let body = Bytes::from(std::mem::take(&mut self.body));
         let unreadable = || ProviderError::broken("the provider's answer cannot be read");
-        let message: Message<'_> = serde_json::from_slice(&body).map_err(|_| unreadable())?;
+        // As text: what nobody reads of the bytes would pass unchecked.
+        let text = std::str::from_utf8(&body).map_err(|_| unreadable())?;
+        let message: Message<'_> = serde_json::from_str(text).map_err(|_| unreadable())?;
         match (&message.error, message.kind.as_ref()) {
             (None, "message") => {}
             (None, _) => return Err(unreadable()),
