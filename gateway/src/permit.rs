@@ -216,11 +216,18 @@ impl Permit {
         for part in &found.parts {
             let Some(text) = texts.get(part.part) else { return Err(Refusal::Internal) };
             for finding in &part.findings {
-                let action = actions.get(finding.kind);
+                // What cannot be edited, tokens say, does not leave where it had to be redacted.
+                let action = match actions.get(finding.kind) {
+                    Action::Redact if text.fixed => Action::Block,
+                    action => action,
+                };
                 note(case, finding.kind, &text.place, action);
                 if action == Action::Block && blocked.is_none() {
                     blocked = Some((finding, text.place.clone()));
                 }
+            }
+            if text.fixed {
+                continue;
             }
             let applied = safety::apply(&text.text, &part.findings, &actions);
             if applied.blocked.is_some() && blocked.is_none() {

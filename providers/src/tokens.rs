@@ -43,6 +43,12 @@ pub(crate) fn warm(tokenizer: Tokenizer) {
     count_text(tokenizer, "warm", &mut EXACT_BYTES.clone(), &mut count);
 }
 
+/// What ids say to each public tokenizer that knows all of them.
+pub(crate) fn read(ids: &[u32]) -> Vec<String> {
+    let known = [*CL100K, *O200K].into_iter().filter_map(|tokenizer| tokenizer.decode_bytes(ids).ok());
+    known.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).collect()
+}
+
 /// Tokens that were counted, and bytes that were not.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Count {

@@ -71,7 +71,7 @@ fn a_request_that_is_read_stays_readable_with_any_text_in_the_place_of_its_texts
         let edited = request.with_texts(&edits);
         let told: Vec<_> = edited.texts().into_iter().map(|it| it.text.into_owned()).collect();
         assert_eq!(told.len(), texts.len(), "as many texts as before");
-        assert!(told.iter().all(|it| it.starts_with("[NAME]\"\\\u{e9}")), "{told:?}");
+        assert!(told.iter().zip(&texts).all(|(it, was)| was.fixed || it.starts_with("[NAME]\"\\\u{e9}")), "{told:?}");
         assert_eq!((edited.model(), edited.choices()), (request.model(), request.choices()));
     };
     Target { name: "requests", seeds: seeds(), cases: SHAPES.len(), mutate: &spoiled, check: &check }.run();

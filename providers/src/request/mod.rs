@@ -94,6 +94,8 @@ pub struct TextPart<'a> {
     pub place: String,
     /// Unescaped.
     pub text: Cow<'a, str>,
+    /// Nothing else can be put in its place: it was given as tokens.
+    pub fixed: bool,
 }
 
 /// What a request needs a target to be able to do.
@@ -269,12 +271,19 @@ impl ModelRequest {
         self.view
             .texts
             .iter()
-            .map(|it| TextPart { place: it.place.clone(), text: json::unquoted(self.raw(&it.span)) })
+            .map(|it| TextPart {
+                place: it.place.clone(),
+                text: match &it.says {
+                    Some(says) => Cow::Borrowed(&**says),
+                    None => json::unquoted(self.raw(&it.span)),
+                },
+                fixed: it.sort == Sort::Tokens,
+            })
             .collect()
     }
 
     /// The same request with some texts replaced, by their index in [`ModelRequest::texts`]. All other bytes stay. A number becomes
-    /// a string. Names stay different from each other: what two would share is numbered.
+    /// a string. Names stay different from each other: what two would share is numbered. A fixed text stays as it is.
     pub fn with_texts(&self, edits: &[(usize, String)]) -> ModelRequest {
         let mut given = Names::default();
         let edits = edits.iter().filter_map(|(index, text)| {
@@ -282,6 +291,7 @@ impl ModelRequest {
             let text = match found.sort {
                 Sort::Name => given.another(self, text),
                 Sort::Said | Sort::Aside => Cow::Borrowed(&**text),
+                Sort::Tokens => return None,
             };
             Some((found.span.clone(), json::quote(&text)))
         });

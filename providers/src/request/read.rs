@@ -56,6 +56,8 @@ pub(crate) struct TextSpan {
     pub place: String,
     pub sort: Sort,
     pub span: Range<usize>,
+    /// What it says, where the bytes write it in another way.
+    pub says: Option<String>,
 }
 
 /// What a text is for.
@@ -67,6 +69,8 @@ pub(crate) enum Sort {
     Aside,
     /// The name of a member, sent too.
     Name,
+    /// Ids of a tokenizer: what they say can be read, but nothing else can be put in its place.
+    Tokens,
 }
 
 /// An outermost member: from its name's quote to the end of its value.
@@ -326,10 +330,15 @@ impl<'a> Reader<'a> {
     }
 
     pub(super) fn note(&mut self, place: &str, span: Range<usize>, sort: Sort) -> Read<()> {
+        self.note_as(place, span, sort, None)
+    }
+
+    /// The same with what it says, where the bytes write it in another way.
+    pub(super) fn note_as(&mut self, place: &str, span: Range<usize>, sort: Sort, says: Option<String>) -> Read<()> {
         if self.view.texts.len() == self.most_texts {
             return Err(invalid(place, "is one text too many"));
         }
-        self.view.texts.push(TextSpan { place: place.to_owned(), sort, span });
+        self.view.texts.push(TextSpan { place: place.to_owned(), sort, span, says });
         Ok(())
     }
 

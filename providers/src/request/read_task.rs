@@ -1,5 +1,7 @@
 //! Reads a body of one-shot tasks into its view: which texts leave, and how much of what is billed is asked for.
 
+use std::ops::Range;
+
 use super::asked::sides;
 use super::names::{names_a_model, refuse_lookalike};
 use super::read::{Member, Read, Reader, Sort, View, invalid, missing, wrong};
@@ -212,6 +214,7 @@ impl Reader<'_> {
             Kind::Array => {}
             _ => return Err(wrong(place, WORDS)),
         }
+        let start = self.scanner.here();
         let mut walk = self.scanner.array()?;
         let (mut inputs, mut tokens) = (0, 0);
         while self.scanner.element(&mut walk)? {
@@ -237,12 +240,16 @@ impl Reader<'_> {
         if inputs == 0 && tokens == 0 {
             return Err(invalid(place, "must not be empty"));
         }
+        if tokens > 0 {
+            self.note_tokens(place, start..self.scanner.end())?;
+        }
         self.view.asked.tokens += tokens;
         self.view.asked.inputs = (inputs as u64).max(1);
         Ok(())
     }
 
     fn tokens(&mut self, place: &str) -> Read<u64> {
+        let start = self.scanner.here();
         let mut walk = self.scanner.array()?;
         let mut tokens = 0;
         while self.scanner.element(&mut walk)? {
@@ -252,7 +259,25 @@ impl Reader<'_> {
             self.scanner.skip()?;
             tokens += 1;
         }
+        if tokens > 0 {
+            self.note_tokens(place, start..self.scanner.end())?;
+        }
         Ok(tokens)
+    }
+
+    /// What ids say is a text as well, in the words of each tokenizer that knows them all: which one the target has is not known
+    /// here. What no tokenizer knows nobody could have searched.
+    fn note_tokens(&mut self, place: &str, span: Range<usize>) -> Read<()> {
+        let ids: Vec<u32> =
+            serde_json::from_str(&self.scanner.text()[span.clone()]).map_err(|_| wrong(place, "an array of tokens"))?;
+        let readings = crate::tokens::read(&ids);
+        if readings.is_empty() {
+            return Err(invalid(place, "has tokens that no known tokenizer reads; send it as text"));
+        }
+        for says in readings {
+            self.note_as(place, span.clone(), Sort::Tokens, Some(says))?;
+        }
+        Ok(())
     }
 
     /// Strings, or objects whose strings are texts.

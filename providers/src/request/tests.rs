@@ -393,3 +393,28 @@ fn what_no_address_tells_the_length_of_is_a_document() {
     check(r#"{"type":"audio_url","audio_url":{"url":"https://a.test/9h.mp3"}}"#, true);
     check(r#"{"type":"image_url","image_url":{"url":"https://a.test/a.png"}}"#, false);
 }
+
+#[test]
+fn tokens_are_read_as_the_text_they_stand_for_and_stay_as_they_are() {
+    let ids =
+        |tokenizer: &tiktoken_rs::CoreBPE, text: &str| serde_json::to_string(&tokenizer.encode_ordinary(text)).unwrap();
+    let (old, new) = (tiktoken_rs::cl100k_base_singleton(), tiktoken_rs::o200k_base_singleton());
+    let secret = "my card is 4111 1111 1111 1111";
+    for (shape, member, tokenizer) in
+        [(Shape::Embeddings, "input", old), (Shape::Embeddings, "input", new), (Shape::Completions, "prompt", old)]
+    {
+        let ids = ids(tokenizer, secret);
+        for (given, place) in [(ids.clone(), member.to_owned()), (format!("[{ids}]"), format!("{member}[0]"))] {
+            let body = format!(r#"{{"model":"m","{member}":{given}}}"#);
+            let request = good(shape, &body);
+            let texts = request.texts();
+            assert!(texts.iter().any(|it| it.text == secret), "{body}");
+            assert!(texts.iter().all(|it| it.fixed && it.place == place), "{body}");
+            assert_eq!(request.with_texts(&[(0, "[X]".to_owned())]).body(), request.body());
+        }
+    }
+    let input = |tokens: &str| format!(r#"{{"model":"m","input":{tokens}}}"#);
+    refused(Shape::Embeddings, &input("[4000000]"), "invalid_value", Some("input"));
+    refused(Shape::Embeddings, &input("[[15339],[4000000]]"), "invalid_value", Some("input[1]"));
+    refused(Shape::Embeddings, &input("[[1.5]]"), "invalid_type", Some("input[0]"));
+}
