@@ -10,7 +10,7 @@ use tiktoken_rs::CoreBPE;
 
 use crate::catalog::Tokenizer;
 use crate::fleet::Target;
-use crate::request::ModelRequest;
+use crate::request::{ModelRequest, Shape};
 
 /// So much of a request is tokenized (some 20 ms of work); the rest is bounded by its bytes.
 const EXACT_BYTES: usize = 256 << 10;
@@ -101,6 +101,8 @@ impl Target {
         let bound = bound.saturating_add(images);
         match self.context {
             _ if view.features.documents => self.context.unwrap_or(UNKNOWN_FILES.max(bound)),
+            // A long sound is heard in parts, each of which has the context for itself.
+            _ if matches!(request.shape(), Shape::Transcriptions | Shape::Translations) => bound,
             // No provider bills more input than the model can take, each time.
             Some(context) => bound.min(context.saturating_mul(view.asked.inputs.max(1))),
             None => bound,

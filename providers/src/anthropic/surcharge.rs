@@ -17,6 +17,12 @@ pub(super) fn refuse(request: &ModelRequest) -> Result<(), Unsupported> {
             return Err(unsupported(name, WHY));
         }
     }
+    if request.member("container").is_some_and(|value| value != "null") {
+        return Err(unsupported("container", "is a machine at the provider, billed by the hour"));
+    }
+    if request.member("context_management").is_some_and(|value| !only_clears(value)) {
+        return Err(unsupported("context_management", WHY));
+    }
     // An escape could hide the word; only a body with neither is spared the walk.
     let text = request.text();
     if !text.contains("ttl") && !text.contains("\\u") {
@@ -27,6 +33,23 @@ pub(super) fn refuse(request: &ModelRequest) -> Result<(), Unsupported> {
         Some(place) => Err(unsupported(place, WHY)),
         None => Ok(()),
     }
+}
+
+/// Whether an edit of the context takes things away and nothing more. One that compacts is a model's work, billed apart.
+fn only_clears(value: &str) -> bool {
+    #[derive(serde::Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Management {
+        #[serde(default)]
+        edits: Vec<Edit>,
+    }
+    #[derive(serde::Deserialize)]
+    struct Edit {
+        #[serde(rename = "type")]
+        kind: String,
+    }
+    let clears = |edit: &Edit| ["clear_tool_uses_", "clear_thinking_"].iter().any(|it| edit.kind.starts_with(it));
+    serde_json::from_str::<Option<Management>>(value).is_ok_and(|it| it.is_none_or(|it| it.edits.iter().all(clears)))
 }
 
 /// The place of a cache mark with another lifetime than five minutes. Arguments and schemas are the app's own words.

@@ -43,6 +43,13 @@ impl Dialect for OpenAiDialect {
     }
 
     fn encode(&self, request: &ModelRequest, aim: &Aim<'_>) -> Result<HttpRequest, Unsupported> {
+        // Routers search the web for a name that ends so, and bill each search; no other place of the request tells.
+        if aim.model.ends_with(":online") {
+            return Err(Unsupported::at(
+                "model",
+                "'model' asks for web searches, which the gateway has no price for".to_owned(),
+            ));
+        }
         if !request.shape().is_chat() {
             return crate::tasks::encode(request, aim);
         }

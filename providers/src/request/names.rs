@@ -8,7 +8,7 @@ use crate::json::{Key, below, is_word};
 const LONGEST_MODEL: usize = 256;
 
 /// Outermost members that are read here.
-pub(super) const GOVERNED: [&str; 33] = [
+pub(super) const GOVERNED: [&str; 34] = [
     "model",
     "messages",
     "system",
@@ -33,6 +33,7 @@ pub(super) const GOVERNED: [&str; 33] = [
     "audio",
     "service_tier",
     "web_search_options",
+    "moderation",
     "search_parameters",
     "enable_search",
     "data_sources",
@@ -108,16 +109,19 @@ pub(super) fn names_a_model(place: &str, name: &str) -> Read<()> {
     }
 }
 
-/// Anthropic's server tools have a dated type and are billed by use; the client's own tools have none, or `custom`.
+/// The client's own tools have no type, or `custom`; a few that Anthropic dated are run by the client too. All others are the
+/// provider's, and billed by use.
 pub(super) fn names_a_server_tool(tool: &str) -> bool {
     #[derive(serde::Deserialize)]
     struct Tool {
         #[serde(default, rename = "type")]
         kind: Option<String>,
     }
-    const BILLED: [&str; 4] = ["web_search", "web_fetch", "code_execution", "mcp_toolset"];
+    const THE_CLIENTS: [&str; 4] = ["computer_", "text_editor_", "bash_", "memory_"];
     match serde_json::from_str::<Tool>(tool) {
-        Ok(Tool { kind }) => kind.is_some_and(|kind| BILLED.iter().any(|it| kind.starts_with(it))),
+        Ok(Tool { kind }) => {
+            kind.is_some_and(|kind| kind != "custom" && !THE_CLIENTS.iter().any(|it| kind.starts_with(it)))
+        }
         Err(_) => true,
     }
 }

@@ -229,6 +229,7 @@ impl<'a> Reader<'a> {
             }
             // Searches, and routing on the provider's side, past our prices and policy.
             "web_search_options" if openai => self.surcharge_if_given("web_search_options")?,
+            "moderation" if openai => self.surcharge_if_given("moderation")?,
             "search_parameters" if openai => self.surcharge_if_given("search_parameters")?,
             "enable_search" if openai => self.surcharge_if_given("enable_search")?,
             "data_sources" if openai => self.surcharge_if_given("data_sources")?,

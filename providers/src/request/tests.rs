@@ -137,6 +137,7 @@ fn what_bills_beyond_tokens_is_named() {
     check(OpenAi, ",\"web_search_options\":{}", Some("web_search_options"));
     for name in [
         "web_search_options",
+        "moderation",
         "search_parameters",
         "enable_search",
         "data_sources",
@@ -159,6 +160,19 @@ fn what_bills_beyond_tokens_is_named() {
     check(OpenAi, ",\"functions\":[{\"name\":\"f\"}]", None);
     check(Anthropic, ",\"tools\":[{\"name\":\"f\",\"input_schema\":{}}]", None);
     check(Anthropic, ",\"tools\":[{\"type\":\"web_search_20250305\",\"name\":\"web_search\"}]", Some("tools"));
+    for (kind, billed) in [
+        ("custom", false),
+        ("computer_20250124", false),
+        ("text_editor_20250728", false),
+        ("bash_20250124", false),
+        ("memory_20250818", false),
+        ("code_execution_20250825", true),
+        ("advisor_20260301", true),
+        ("never_heard_of", true),
+    ] {
+        let tool = format!(",\"tools\":[{{\"type\":\"{kind}\",\"name\":\"f\"}}]");
+        check(Anthropic, &tool, billed.then_some("tools"));
+    }
     check(Anthropic, ",\"mcp_servers\":[]", Some("mcp_servers"));
 }
 

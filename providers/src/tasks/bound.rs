@@ -46,7 +46,8 @@ impl Target {
             }
             Shape::Transcriptions | Shape::Translations => {
                 most.seconds = heard(request, sound_file::most_seconds);
-                most.output = self.clipped(most.seconds.saturating_mul(MOST_WRITTEN_A_SECOND).saturating_add(BESIDE));
+                // Not clipped: a long sound is heard in parts, each of which may be written down at the model's full length.
+                most.output = most.seconds.saturating_mul(MOST_WRITTEN_A_SECOND).saturating_add(BESIDE);
             }
             Shape::Rerank => most.searches = searches(request),
             _ => {}

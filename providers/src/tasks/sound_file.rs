@@ -1,16 +1,26 @@
 //! How long a sound is, from the head of its file. What the head does not tell is bounded by the file's size.
 
-/// Nobody records speech at fewer bytes a second (4 kbit/s); for a file whose head tells nothing.
-const LEAST_BYTES_A_SECOND: u64 = 500;
+/// Silence of Opus at its longest frames, each in a block of its own, has no fewer bytes a second; for a file that tells nothing.
+const LEAST_BYTES_A_SECOND: u64 = 50;
+/// Where a file tells its length, no honest one has fewer bytes a second beyond it (4 kbit/s).
+const LEAST_TOLD: u64 = 500;
+/// The lowest rate that a frame of MP3 can have (8 kbit/s).
+const LEAST_MP3: u64 = 1_000;
 /// What a compressed recording usually has (64 kbit/s).
 const USUAL_BYTES_A_SECOND: u64 = 8_000;
 /// So much of a file is looked at for its head.
 const HEAD: usize = 256 << 10;
 
-/// No decoder makes more seconds of these bytes.
+/// No decoder makes more seconds of an honest file. Silence is compressed to next to nothing, so what a file tells comes first, and
+/// one that tells nothing is held for as if it were silent.
 pub(super) fn most_seconds(file: &[u8]) -> u64 {
     // Plain samples cannot lie: what their head says of rate and width is what every decoder goes by.
-    plain(file).unwrap_or_else(|| (file.len() as u64).div_ceil(LEAST_BYTES_A_SECOND))
+    let at = |least: u64| (file.len() as u64).div_ceil(least);
+    let told = || flac(file).or_else(|| ogg(file)).or_else(|| mp4(file));
+    plain(file)
+        .or_else(|| told().map(|told| told.max(at(LEAST_TOLD))))
+        .or_else(|| mp3(file).map(|_| at(LEAST_MP3)))
+        .unwrap_or_else(|| at(LEAST_BYTES_A_SECOND))
 }
 
 /// The best guess; a part of a second counts as one.
@@ -144,13 +154,18 @@ mod tests {
             assert!(most_seconds(&file) >= expected, "{what}");
         }
         assert_eq!(most_seconds(&wav(16_000, 32_000 * 3)), 4);
-        assert_eq!(most_seconds(&[0; 50_000]), 100);
+        assert_eq!(most_seconds(&[0; 50_000]), 1_000, "it may be silent");
+        let mut silent = b"fLaC\0\0\0\x22".to_vec();
+        silent.resize(18, 0);
+        silent.extend(((16_000_u64 << 44) | (16_000 * 7_200)).to_be_bytes());
+        silent.resize(9_000, 0);
+        assert_eq!((most_seconds(&silent), seconds(&silent)), (7_200, 7_200), "two silent hours in nine kilobytes");
         let lying = {
             let mut file = wav(16_000, 100_000);
             file[24..28].fill(0xff);
             file
         };
-        assert_eq!(most_seconds(&lying), 201, "a rate that no decoder takes");
+        assert_eq!(most_seconds(&lying), 2_001, "a rate that no decoder takes");
         for cut in 0..60 {
             let _ = seconds(&wav(8_000, 100)[..cut]);
         }

@@ -137,6 +137,13 @@ fn what_is_billed_at_another_rate_is_refused_by_name() {
     check(with("speed", json!("standard")), None);
     check(with("inference_geo", json!("us")), Some("inference_geo"));
     check(with("inference_geo", json!(null)), None);
+    check(with("container", json!("c")), Some("container"));
+    check(with("container", json!(null)), None);
+    let edits = |kind: &str| json!({"edits": [{"type": "clear_thinking_20251015"}, {"type": kind}]});
+    check(with("context_management", edits("compact_20260112")), Some("context_management"));
+    check(with("context_management", json!({"compact": true})), Some("context_management"));
+    check(with("context_management", edits("clear_tool_uses_20250919")), None);
+    check(with("context_management", json!(null)), None);
     check(with("cache_control", json!({"type": "ephemeral", "ttl": "1h"})), Some("cache_control.ttl"));
     check(with("system", cached(json!("1h"))), Some("system[0].cache_control.ttl"));
     check(with("system", cached(json!("5m"))), None);

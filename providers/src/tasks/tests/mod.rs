@@ -210,10 +210,12 @@ fn the_most_that_can_be_billed_covers_what_is() {
     let whisper = target("openai/whisper-1").task_bound(&sound);
     assert_eq!(whisper.seconds, 60);
     let transcribe = target("openai/gpt-4o-transcribe");
-    assert_eq!(transcribe.task_bound(&sound).output, 2_000, "no more than the model can write");
+    let long = form(Shape::Transcriptions, &[("model", "m")], &[("file", "a.wav", &wav(1_380))]).unwrap();
+    assert_eq!(transcribe.task_bound(&long).output, 1_380 * 20 + 1_024, "whatever the model writes at once");
+    assert!(transcribe.input_bound(&long) >= 1_380 * 25, "whatever the model hears at once");
     assert!((1_000..2_000).contains(&transcribe.input_bound(&sound)), "{}", transcribe.input_bound(&sound));
     let unknown = form(Shape::Transcriptions, &[("model", "m")], &[("file", "a.bin", &[0; 50_000])]).unwrap();
-    assert_eq!(target("openai/whisper-1").task_bound(&unknown).seconds, 100);
+    assert_eq!(target("openai/whisper-1").task_bound(&unknown).seconds, 1_000);
     let documents =
         request(Shape::Rerank, &json!({"model": "m", "query": "q", "documents": vec!["x".repeat(4_000); 50]}));
     assert!(target("openai/x").task_bound(&documents).searches >= 4);
