@@ -418,3 +418,9 @@ fn tokens_are_read_as_the_text_they_stand_for_and_stay_as_they_are() {
     refused(Shape::Embeddings, &input("[[15339],[4000000]]"), "invalid_value", Some("input[1]"));
     refused(Shape::Embeddings, &input("[[1.5]]"), "invalid_type", Some("input[0]"));
 }
+
+#[test]
+fn a_bare_number_that_a_tool_gave_back_is_a_text() {
+    let body = r#"{"model":"m","input":[{"type":"function_call_output","call_id":"c","output":4915112345678}]}"#;
+    assert_eq!(texts(Shape::Responses, body), [("input[0].output".to_owned(), "4915112345678".to_owned())]);
+}
