@@ -390,6 +390,43 @@ pub(crate) fn unquoted(value: &str) -> Cow<'_, str> {
     if value.starts_with('"') { unescape(value) } else { Cow::Borrowed(value) }
 }
 
+/// What a string says that is JSON itself, as a call's arguments are, where its own strings have escapes that hide a letter: the
+/// same JSON with these letters written out. Its reader will read them so.
+pub(crate) fn spelled_out(quoted: &str) -> Option<String> {
+    // Spares nearly all: a backslash within is written as two, or by its number.
+    if !quoted.starts_with('"') || !(quoted.contains(r"\\") || quoted.contains(r"\u005")) {
+        return None;
+    }
+    let text = unescape(quoted);
+    let escaped = text.contains(r"\u") || text.contains(r"\/");
+    if !escaped || serde_json::from_str::<serde::de::IgnoredAny>(&text).is_err() {
+        return None;
+    }
+    let (mut out, mut rest) = (String::with_capacity(text.len()), &*text);
+    while let Some(at) = rest.find('\\') {
+        let (before, escape) = rest.split_at(at);
+        out.push_str(before);
+        let unit = |from: usize| escape.get(from..from + 4).and_then(|hex| u16::from_str_radix(hex, 16).ok());
+        let (letter, length) = match escape.as_bytes().get(1) {
+            Some(b'/') => (Some('/'), 2),
+            Some(b'u') => {
+                let low = escape.get(6..8).filter(|it| *it == r"\u").and_then(|_| unit(8));
+                let units = [unit(2), low].into_iter().flatten();
+                let letter = char::decode_utf16(units).next().and_then(Result::ok);
+                (letter, if letter.is_some_and(|it| it.len_utf16() == 2) { 12 } else { 6 })
+            }
+            _ => (None, 2),
+        };
+        match letter {
+            Some(letter) if !letter.is_control() && !matches!(letter, '"' | '\\') => out.push(letter),
+            _ => out.push_str(&escape[..length]),
+        }
+        rest = &escape[length..];
+    }
+    out.push_str(rest);
+    Some(out)
+}
+
 /// The place of a member whose name may be anybody's. Places go into receipts; a name that could hold something personal does not.
 pub(crate) fn beneath(place: &str, name: &str) -> String {
     if is_word(name, 64) { below(place, name) } else { below(place, "…") }

@@ -331,7 +331,8 @@ impl<'a> Reader<'a> {
     }
 
     pub(super) fn note(&mut self, place: &str, span: Range<usize>, sort: Sort) -> Read<()> {
-        self.note_as(place, span, sort, None)
+        let says = crate::json::spelled_out(&self.scanner.text()[span.clone()]);
+        self.note_as(place, span, sort, says)
     }
 
     /// The same with what it says, where the bytes write it in another way.

@@ -252,6 +252,7 @@ impl Reader<'_> {
                     }
                     Kind::Array if key.name == "arguments" => self.strings_within(&here)?,
                     Kind::Array | Kind::String | Kind::Null => self.content(&here).map(drop)?,
+                    Kind::Number => self.strings_within(&here)?,
                     _ => self.other()?,
                 },
                 "tools" => self.offered(&here)?,

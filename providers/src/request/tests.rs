@@ -432,3 +432,25 @@ fn tokens_are_read_as_the_text_they_stand_for_and_stay_as_they_are() {
     refused(Shape::Embeddings, &input("[[15339],[4000000]]"), "invalid_value", Some("input[1]"));
     refused(Shape::Embeddings, &input("[[1.5]]"), "invalid_type", Some("input[0]"));
 }
+
+#[test]
+fn json_within_a_string_is_read_with_its_letters_written_out() {
+    let check = |arguments: &str, says: &str| {
+        let quoted = serde_json::to_string(arguments).unwrap();
+        let asked = message(&format!(r#""tool_calls":[{{"function":{{"name":"f","arguments":{quoted}}}}}]"#));
+        let request = good(OpenAi, &asked);
+        assert_eq!(request.texts()[0].text, says);
+        let output = format!(r#"{{"model":"m","input":[{{"type":"function_call_output","output":{quoted}}}]}}"#);
+        assert_eq!(good(Shape::Responses, &output).texts()[0].text, says);
+    };
+    check(r#"{"card":"\u0034111 1111"}"#, r#"{"card":"4111 1111"}"#);
+    check(r#"{"a":"\u00e9\ud83d\ude00\/x"}"#, "{\"a\":\"\u{e9}\u{1f600}/x\"}");
+    check(r#"{"a":"\u0022\u005c\u000a\n\\u0034\ud83d"}"#, r#"{"a":"\u0022\u005c\u000a\n\\u0034\ud83d"}"#);
+    check(r"no json \u0034", r"no json \u0034");
+}
+
+#[test]
+fn a_bare_number_that_a_tool_gave_back_is_a_text() {
+    let body = r#"{"model":"m","input":[{"type":"function_call_output","call_id":"c","output":4915112345678}]}"#;
+    assert_eq!(texts(Shape::Responses, body), [("input[0].output".to_owned(), "4915112345678".to_owned())]);
+}
