@@ -66,7 +66,7 @@ async fn a_suspended_wallet_admits_nothing_not_even_what_costs_nothing() {
 async fn an_unknown_route_is_refused_in_the_api_s_own_words() {
     let world = World::start().await;
     let tenant = world.rich().await;
-    for path in ["/v1/nothing-here", "/v1/batches", "/v1/images/variations", "/v1/chat/completions/more"] {
+    for path in ["/v1/nothing-here", "/v1/fine_tuning/jobs", "/v1/images/variations", "/v1/chat/completions/more"] {
         let answer = world.call(&tenant.key, path, &[], &hello("chat")).await;
         assert_eq!(answer.status, 404, "{path}: {}", answer.text());
         assert!(answer.json()["error"]["message"].is_string(), "{path}: {}", answer.text());

@@ -122,7 +122,8 @@ fn every_text_is_seen_with_its_place() {
     for (shape, body, places) in [
         (Shape::Embeddings, json!({"model": "m", "input": ["a", "b"]}), "input[0] input[1]"),
         (Shape::Embeddings, json!({"model": "m", "input": "a", "user": "u"}), "input user"),
-        (Shape::Embeddings, json!({"model": "m", "input": [[1, 2], [3]]}), ""),
+        // Tokens, as each of the public tokenizers reads them.
+        (Shape::Embeddings, json!({"model": "m", "input": [[1, 2], [3]]}), "input[0] input[0] input[1] input[1]"),
         (Shape::Completions, json!({"model": "m", "prompt": "a", "suffix": "b"}), "prompt suffix"),
         (Shape::Moderations, json!({"input": ["a", {"type": "text", "text": "b"}]}), "input[0] input[1].text"),
         (Shape::Images, json!({"model": "m", "prompt": "a", "size": "1024x1024", "quality": "high"}), "prompt"),
