@@ -165,7 +165,7 @@ fn other_words(splice: &mut Splice<'_>, request: &ModelRequest, quirks: &Quirks)
         }
         splice.remove("seed");
     }
-    if history::may_edit(quirks)
+    if history::may_edit(quirks, request.text())
         && let Some(messages) = request.view().members.iter().find(|it| it.name == "messages")
     {
         for (span, text) in history::edits(request.text(), messages.value.clone(), quirks) {
