@@ -23,6 +23,24 @@ async fn python(environment: &str, script: &str, base_url: &str, house: &House) 
 }
 
 #[tokio::test]
+async fn the_first_sdks_talk_to_every_dialect_in_their_own_words() {
+    let house = House::build().await;
+    let (root, v1) = (house.world.url(), format!("{}/v1", house.world.url()));
+    for target in THREE {
+        let (key, model) = (house.tenant.key.as_str(), model(target));
+        let python = || Command::new(tools::cached("venv/bin/python"));
+        run(python(), "python/openai_sync.py", &[&v1, key, &model, "talk"]).await;
+        run(python(), "python/openai_async.py", &[&v1, key, &model]).await;
+        run(python(), "python/anthropic_sync.py", &[&root, key, &model, "talk"]).await;
+        let mut node = Command::new("node");
+        node.env("ALFRED_NODE", tools::cached("node"));
+        run(node, "node/openai.mjs", &[&v1, key, &model, "talk"]).await;
+    }
+    house.world.at_rest(&house.tenant.wallet, std::time::Duration::from_secs(20)).await;
+    house.world.assert_balanced(&house.tenant).await;
+}
+
+#[tokio::test]
 async fn googles_own_sdk_talks_streams_and_calls_tools() {
     let house = House::build().await;
     python("venv", "python/google_genai.py", &house.world.url(), &house).await;
