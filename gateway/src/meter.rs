@@ -91,6 +91,11 @@ impl Meter {
             (Some(usage), true) => read(&usage, usage.output, false),
             // A count from the middle of a stream knows the input, but not all of the output.
             (Some(usage), false) => read(&usage, self.output(target), true),
+            // A one-shot task is made and billed whole, whoever sees its end.
+            (None, false) if !request.shape().is_capped() => {
+                let likely = target.task_likely(request);
+                read(&likely, likely.output, true)
+            }
             (None, _) => ledger::Usage {
                 input: target.count_input(request),
                 output: self.output(target),
@@ -137,6 +142,28 @@ mod tests {
     use super::*;
     use bytes::Bytes;
     use providers::{Fleet, ProviderConfig, Shape, Usage};
+
+    #[test]
+    fn a_task_whose_answer_broke_off_was_made_all_the_same() {
+        let yaml = "[{id: openai, kind: openai, api_key: {env: K}}]";
+        let providers: Vec<ProviderConfig> = serde_yaml_ng::from_str(yaml).expect("providers");
+        let fleet = Fleet::build(&providers, &|_| Some("k".into())).expect("a fleet");
+        let used = |shape, model: &str, body: &'static str, complete| {
+            let target = fleet.target(&format!("openai/{model}")).expect("a target");
+            let request = ModelRequest::parse(shape, Bytes::from_static(body.as_bytes())).expect("a request");
+            Meter::default().usage(&target, &request, complete)
+        };
+        let drawn =
+            used(Shape::Images, "gpt-image-1", r#"{"model":"m","prompt":"a cat","n":2,"quality":"low"}"#, false);
+        assert_eq!((drawn.images, drawn.image_output, drawn.output), (2, 816, 0));
+        assert!(drawn.input > 0 && drawn.estimated);
+        let said = used(Shape::Speech, "tts-1", r#"{"model":"m","input":"four","voice":"alloy"}"#, false);
+        assert_eq!((said.characters, said.estimated), (4, true));
+        let ranked = used(Shape::Rerank, "x", r#"{"model":"m","query":"a","documents":["b"]}"#, false);
+        assert_eq!(ranked.searches, 1);
+        let put = used(Shape::Embeddings, "text-embedding-3-small", r#"{"model":"m","input":"one two"}"#, false);
+        assert_eq!((put.input, put.output, put.images), (2, 0, 0), "nothing is made but what was read");
+    }
 
     #[test]
     fn the_providers_word_wins_and_our_own_count_is_marked() {

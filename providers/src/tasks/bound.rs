@@ -55,6 +55,31 @@ impl Target {
         most
     }
 
+    /// What it likely came to where the provider had no chance to say: its answer broke off, or was not waited for.
+    pub fn task_likely(&self, request: &ModelRequest) -> Usage {
+        let mut likely = Usage { input: self.count_input(request), estimated: true, ..Usage::default() };
+        match request.shape() {
+            Shape::Images | Shape::ImageEdits => {
+                likely.images = request.choices();
+                likely.image_output = self.clipped(image_tokens(request)).saturating_mul(request.choices());
+                likely.output = likely.image_output;
+            }
+            Shape::Speech => {
+                likely.characters = request.view().asked.characters;
+                likely.seconds = spoken_seconds(request);
+                likely.audio_output = self.clipped(spoken_tokens(likely.seconds));
+                likely.output = likely.audio_output;
+            }
+            Shape::Transcriptions | Shape::Translations => {
+                likely.seconds = heard_seconds(request);
+                likely.audio_input = heard_tokens(likely.seconds);
+            }
+            Shape::Rerank => likely.searches = searches(request),
+            _ => {}
+        }
+        likely
+    }
+
     fn clipped(&self, tokens: u64) -> u64 {
         tokens.min(self.max_output.unwrap_or(u64::MAX))
     }
