@@ -129,7 +129,8 @@ impl Target {
             return Err(Unsupported::at("stream", "the answers of a batch cannot be streamed"));
         }
         let nowhere = url::Url::parse("http://batch.invalid/v1").expect("an address");
-        let encoded = self.dialect().encode(request, &self.aim(&nowhere, cap, std::time::SystemTime::UNIX_EPOCH))?;
+        let encoded =
+            self.dialect().encode(request, &self.aim(&nowhere, cap, None, std::time::SystemTime::UNIX_EPOCH))?;
         if encoded.url.path() != endpoint.url() {
             let message = format!("{} does not serve {} in a batch", self.name, endpoint.url());
             return Err(Unsupported::at("url", message));

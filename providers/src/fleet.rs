@@ -14,7 +14,7 @@ use crate::catalog::{self, Auth, CatalogPrice, DialectName, Gap, Model, ModelDia
 use crate::cohere::CohereDialect;
 use crate::config::{ConfiguredModel, Fault, ProviderConfig};
 use crate::credentials::token::TokenSource;
-use crate::credentials::{self, AwsKeys, Secret};
+use crate::credentials::{self, AwsKeys, KeyRing, LiveKey, Secret};
 use crate::dialect::{Aim, Dialect};
 use crate::gather;
 use crate::gemini::GeminiDialect;
@@ -82,7 +82,7 @@ pub(crate) struct Wire {
     pub dialect: Box<dyn Dialect>,
     /// None: built in, no network.
     pub base_url: Option<Url>,
-    pub key: Option<Secret>,
+    pub keys: KeyRing,
     /// Fetches what is shown in place of a key.
     pub tokens: Option<TokenSource>,
     pub auth: Auth,
@@ -327,10 +327,10 @@ fn configure(
         faults.push(fault);
         None
     });
-    let mut key = None;
+    let mut keys = Vec::new();
     match &config.api_key {
         Some(source) => match credentials::read(id, &format!("{path}.api_key"), source, env) {
-            Ok(secret) => key = Some(secret),
+            Ok(secret) => keys.push(Arc::new(LiveKey::new(secret))),
             Err(fault) => faults.push(fault),
         },
         None if entry.keyless || config.aws.is_some() || config.google.is_some() || config.entra.is_some() => {}
@@ -375,7 +375,7 @@ fn configure(
         wire: Arc::new(Wire {
             dialect,
             base_url,
-            key,
+            keys: KeyRing::new(keys),
             tokens,
             auth: entry.auth,
             headers,
@@ -433,12 +433,12 @@ impl Target {
     }
 
     /// Where a request with this cap goes; none for the built-in provider.
-    pub(crate) fn aim<'a>(&'a self, base_url: &'a Url, cap: u64, now: SystemTime) -> Aim<'a> {
+    pub(crate) fn aim<'a>(&'a self, base_url: &'a Url, cap: u64, key: Option<&'a Secret>, now: SystemTime) -> Aim<'a> {
         Aim {
             base_url,
             model: self.upstream_name(),
             cap,
-            key: self.wire.key.as_ref(),
+            key,
             auth: self.wire.auth,
             headers: &self.wire.headers,
             quirks: &self.quirks,
@@ -584,7 +584,7 @@ mod tests {
             let target = fleet.target(&format!("b/{model}")).unwrap();
             assert_eq!(&*target.region, region, "{more} {model}");
             assert_eq!(target.wire.base_url.as_ref().and_then(Url::host_str), Some(host));
-            assert!(target.wire.aws.is_some() != target.wire.key.is_some());
+            assert!(target.wire.aws.is_some() == target.wire.keys.is_keyless());
         };
         let usual = "bedrock-runtime.us-east-1.amazonaws.com";
         let eu = format!("settings: {{ aws_region: eu-central-1 }}, {keys}");
@@ -602,7 +602,7 @@ mod tests {
         let base_url = Url::parse("https://n.openai.azure.com").unwrap();
         let asked = |name: &str| {
             let target = fleet.target(name).unwrap();
-            let aim = target.aim(&base_url, 1, SystemTime::UNIX_EPOCH);
+            let aim = target.aim(&base_url, 1, None, SystemTime::UNIX_EPOCH);
             (aim.model.to_owned(), target.price.is_some())
         };
         assert_eq!(asked("az/gpt-4o"), ("team-4o".to_owned(), true));

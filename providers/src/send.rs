@@ -116,7 +116,8 @@ impl Outbound {
 
     async fn ask(&self, target: &Arc<Target>, base_url: &Url, asked: Asked<'_>) -> Result<Answer, ProviderError> {
         let token = self.token(target).await?;
-        let aim = target.aim(base_url, asked.cap, wall_clock()).with_token(token.as_ref());
+        let key = target.wire.keys.pick();
+        let aim = target.aim(base_url, asked.cap, key.as_deref(), wall_clock()).with_token(token.as_ref());
         let encoded = target.dialect().encode(asked.sent, &aim)?;
         let mut call = Request::new(Full::new(encoded.body));
         *call.method_mut() = encoded.method;
@@ -143,7 +144,8 @@ impl Outbound {
 
     async fn simulate(&self, target: &Arc<Target>, asked: Asked<'_>) -> Result<Answer, ProviderError> {
         let nowhere = Url::parse("http://sim.invalid/v1").expect("an address");
-        let encoded = target.dialect().encode(asked.sent, &target.aim(&nowhere, asked.cap, SystemTime::UNIX_EPOCH))?;
+        let encoded =
+            target.dialect().encode(asked.sent, &target.aim(&nowhere, asked.cap, None, SystemTime::UNIX_EPOCH))?;
         let script = match asked.sent.shape().is_chat() {
             true => sim::answer(&target.model, &encoded.body),
             false => sim::answer_task(&target.model, asked.sent),

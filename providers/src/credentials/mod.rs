@@ -3,6 +3,7 @@
 
 mod entra;
 pub(crate) mod google;
+mod ring;
 pub(crate) mod token;
 
 use std::fmt;
@@ -10,6 +11,7 @@ use std::fmt;
 use zeroize::Zeroizing;
 
 use crate::config::{AwsSource, Fault, KeySource, ProviderConfig};
+pub use ring::{KeyRing, LiveKey};
 use token::{Grant, TokenSource};
 
 /// A text that is never printed.

@@ -129,7 +129,8 @@ impl Outbound {
         };
         let base_url = target.wire.base_url.as_ref().filter(|_| target.batches).ok_or_else(unaskable)?;
         let token = self.token(target).await?;
-        let aim = target.aim(base_url, 0, wall_clock()).with_token(token.as_ref());
+        let key = target.wire.keys.pick();
+        let aim = target.aim(base_url, 0, key.as_deref(), wall_clock()).with_token(token.as_ref());
         let mut headers: HeaderMap = aim.header_map()?;
         match content_type {
             Some(content_type) => headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type)),

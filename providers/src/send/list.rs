@@ -21,7 +21,8 @@ impl Outbound {
         let Some(target) = fleet.provider(provider) else { return Ok(None) };
         let Some(base_url) = &target.wire.base_url else { return Ok(None) };
         let token = self.token(&target).await?;
-        let aim = target.aim(base_url, 0, wall_clock()).with_token(token.as_ref());
+        let key = target.wire.keys.pick();
+        let aim = target.aim(base_url, 0, key.as_deref(), wall_clock()).with_token(token.as_ref());
         let Some(encoded) = target.dialect().list_models(&aim) else { return Ok(None) };
         let encoded = encoded?;
         let unaskable =

@@ -43,7 +43,8 @@ impl Outbound {
         };
         let base_url = target.wire.base_url.as_ref().ok_or_else(unserved)?;
         let token = self.token(target).await?;
-        let aim = target.aim(base_url, 0, wall_clock()).with_token(token.as_ref());
+        let key = target.wire.keys.pick();
+        let aim = target.aim(base_url, 0, key.as_deref(), wall_clock()).with_token(token.as_ref());
         let encoded = target.dialect().realtime(&aim).ok_or_else(unserved)??;
         let uncallable = || {
             ProviderError::new(Class::Misconfigured, format!("the base_url of {} cannot be called", target.provider))
