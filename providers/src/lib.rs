@@ -49,7 +49,7 @@ pub use calibration::{Calibration, Ratio};
 pub use catalog::{Auth, CatalogPrice, CatalogTier, Quirks, Tokenizer, check_catalog, known_providers};
 pub use config::{AwsSource, ConfiguredModel, EntraConfig, Fault, GoogleConfig, KeySource, ProviderConfig};
 pub use counter::Counter;
-pub use credentials::{AwsKeys, Secret};
+pub use credentials::{AwsKeys, KeyRing, LiveKey, Secret};
 pub use dialect::{Aim, Decoder, Dialect, Finish, HttpRequest, Outlet, Unsupported};
 pub use error::{Class, ProviderError, Retry};
 pub use fleet::{Fleet, Target};
