@@ -73,21 +73,21 @@ fn name(way: &str, kind: Kind, turn: usize) -> String {
 async fn measure(target: &Target, kind: Kind, times: usize) -> (Figures, Vec<(Figures, Figures)>) {
     let mut healthy = Figures::default();
     let mut rows: Vec<(Figures, Figures)> = WAYS.iter().map(|_| Default::default()).collect();
-    ask(target, kind, 1, 25, PATIENCE).await;
+    ask(target, kind, 25, PATIENCE).await;
     for (_, way) in WAYS {
         let answer = probe(&target.model(name(way, kind, times + 1)), kind, "x-alfred-attempts").await;
         assert_eq!(answer.map(|(attempts, _)| attempts), Ok("2".to_owned()), "no failover is being measured");
     }
     // Enough for any breaker to have opened.
     for (_, way) in WAYS {
-        ask(&target.model(name(way, kind, times)), kind, 1, 25, PATIENCE).await;
+        ask(&target.model(name(way, kind, times)), kind, 25, PATIENCE).await;
     }
     for turn in 0..times {
         // A new connection each time, for all alike.
-        healthy.add(&ask(target, kind, 1, 1, PATIENCE).await);
+        healthy.add(&ask(target, kind, 1, PATIENCE).await);
         for ((_, way), (fresh, known)) in WAYS.iter().zip(&mut rows) {
-            fresh.add(&ask(&target.model(name(way, kind, turn)), kind, 1, 1, PATIENCE).await);
-            known.add(&ask(&target.model(name(way, kind, times)), kind, 1, 1, PATIENCE).await);
+            fresh.add(&ask(&target.model(name(way, kind, turn)), kind, 1, PATIENCE).await);
+            known.add(&ask(&target.model(name(way, kind, times)), kind, 1, PATIENCE).await);
         }
     }
     (healthy, rows)

@@ -15,7 +15,7 @@ use serde_json::json;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
-use crate::upstream::WORD;
+use crate::upstream::WORDS;
 
 /// So many words are in each prompt.
 pub const PROMPT_WORDS: usize = 120;
@@ -23,6 +23,8 @@ pub const PROMPT_WORDS: usize = 120;
 const PATIENCE: Duration = Duration::from_secs(20);
 /// Where each prompt differs.
 const PLACE: &[u8; 12] = b"@@@@@@@@@@@@";
+/// What the first words of an answer hold.
+const FIRST: &str = WORDS[0];
 const DONE: &[u8] = b"[DONE]";
 
 /// What is asked for.
@@ -65,6 +67,8 @@ pub struct Figures {
     span: Duration,
     /// Answers that were none, and those that did not come in time.
     pub errors: usize,
+    /// What the first of them was.
+    pub why: Option<String>,
 }
 
 impl Figures {
@@ -87,11 +91,17 @@ impl Figures {
         at(&self.first, quantile) / 1_000.0
     }
 
+    fn fail(&mut self, why: &str) {
+        self.errors += 1;
+        self.why.get_or_insert_with(|| why.to_owned());
+    }
+
     /// More of the same run.
     pub fn add(&mut self, more: &Figures) {
         self.whole.extend(&more.whole);
         self.first.extend(&more.first);
         self.errors += more.errors;
+        self.why = self.why.take().or_else(|| more.why.clone());
         self.whole.sort_unstable();
         self.first.sort_unstable();
     }
@@ -148,26 +158,44 @@ struct Answer {
 /// Runs the loop for a span of time.
 pub async fn run(target: &Target, kind: Kind, connections: usize, span: Duration) -> Figures {
     let until = Instant::now() + span;
-    loops(target, kind, connections, until, usize::MAX).await
+    loops(target, kind, connections, until, usize::MAX, Duration::ZERO).await
 }
 
-/// So many requests on each connection, all begun within `patience`.
-pub async fn ask(target: &Target, kind: Kind, connections: usize, each: usize, patience: Duration) -> Figures {
-    loops(target, kind, connections, Instant::now() + patience, each).await
+/// So many requests one after the other on one connection, all begun within `patience`.
+pub async fn ask(target: &Target, kind: Kind, times: usize, patience: Duration) -> Figures {
+    loops(target, kind, 1, Instant::now() + patience, times, Duration::ZERO).await
 }
 
-async fn loops(target: &Target, kind: Kind, connections: usize, until: Instant, each: usize) -> Figures {
+/// One request on each of so many connections; they begin one after the other, all within `spread`.
+pub async fn crowd(target: &Target, kind: Kind, connections: usize, spread: Duration, patience: Duration) -> Figures {
+    loops(target, kind, connections, Instant::now() + patience, 1, spread).await
+}
+
+async fn loops(
+    target: &Target,
+    kind: Kind,
+    connections: usize,
+    until: Instant,
+    each: usize,
+    spread: Duration,
+) -> Figures {
     let prompt = Prompt::new(kind, &target.model);
     let mut loops = JoinSet::new();
     let from = Instant::now();
-    for _ in 0..connections {
-        loops.spawn(connection(target.clone(), kind, prompt.clone(), until, each));
+    let apart = spread.as_secs_f64() / connections as f64;
+    for index in 0..connections {
+        let (target, prompt) = (target.clone(), prompt.clone());
+        loops.spawn(async move {
+            tokio::time::sleep(Duration::from_secs_f64(apart * index as f64)).await;
+            connection(target, kind, prompt, until, each).await
+        });
     }
     let mut figures = Figures::default();
     for more in loops.join_all().await {
         figures.whole.extend(more.whole);
         figures.first.extend(more.first);
         figures.errors += more.errors;
+        figures.why = figures.why.or(more.why);
     }
     figures.span = from.elapsed();
     figures.whole.sort_unstable();
@@ -175,7 +203,7 @@ async fn loops(target: &Target, kind: Kind, connections: usize, until: Instant, 
     figures
 }
 
-/// What one answer held: the value of a header, and how many of the upstream's words. Says why where it is no answer.
+/// What one answer held: the value of a header, and how many words of the upstream's. Says why where it is no answer.
 pub async fn probe(target: &Target, kind: Kind, header: &str) -> Result<(String, usize), String> {
     let attempt = async {
         let mut connection = Connection::open(target).await.ok_or("nobody listens")?;
@@ -184,7 +212,11 @@ pub async fn probe(target: &Target, kind: Kind, header: &str) -> Result<(String,
         let value = answer.headers().get(header).and_then(|value| value.to_str().ok()).unwrap_or("").to_owned();
         let body = answer.into_body().collect().await.map_err(|error| error.to_string())?.to_bytes();
         let text = String::from_utf8_lossy(&body);
-        if status == StatusCode::OK { Ok((value, text.matches(WORD).count())) } else { Err(format!("status {status}")) }
+        if status == StatusCode::OK {
+            Ok((value, text.matches(FIRST).count() * WORDS.len()))
+        } else {
+            Err(format!("status {status}"))
+        }
     };
     tokio::time::timeout(PATIENCE, attempt).await.unwrap_or_else(|_| Err("no answer in time".to_owned()))
 }
@@ -194,7 +226,7 @@ async fn connection(target: Target, kind: Kind, prompt: Prompt, until: Instant, 
     let mut asked = 0;
     while Instant::now() < until && asked < each {
         let Some(mut connection) = Connection::open(&target).await else {
-            figures.errors += 1;
+            figures.fail("no connection");
             asked += 1;
             tokio::time::sleep(Duration::from_millis(10)).await;
             continue;
@@ -207,8 +239,12 @@ async fn connection(target: Target, kind: Kind, prompt: Prompt, until: Instant, 
                     figures.whole.push(answer.whole);
                     figures.first.extend(answer.first);
                 }
-                Ok(Err(_)) | Err(_) => {
-                    figures.errors += 1;
+                Ok(Err(why)) => {
+                    figures.fail(&why);
+                    break;
+                }
+                Err(_) => {
+                    figures.fail("no whole answer in time");
                     break;
                 }
             }
@@ -253,7 +289,9 @@ impl Connection {
         while let Some(frame) = body.frame().await {
             let frame = frame.map_err(|error| error.to_string())?;
             let Some(data) = frame.data_ref() else { continue };
-            if kind == Kind::Stream && first.is_none() && data.windows(WORD.len()).any(|found| found == WORD.as_bytes())
+            if kind == Kind::Stream
+                && first.is_none()
+                && data.windows(FIRST.len()).any(|found| found == FIRST.as_bytes())
             {
                 first = Some(micros(from));
             }

@@ -48,6 +48,14 @@ impl Runs {
         self.cpu * 1e6 / answered.max(1) as f64
     }
 
+    fn why(&self) -> Option<&str> {
+        self.rounds.iter().find_map(|figures| figures.why.as_deref())
+    }
+
+    fn answered(&self) -> usize {
+        self.rounds.iter().map(Figures::count).sum()
+    }
+
     fn errors(&self) -> usize {
         self.rounds.iter().map(|figures| figures.errors).sum()
     }
@@ -98,12 +106,15 @@ pub fn side_by_side(runtime: &Runtime, upstream: &Fast, pace: Pace, with_peers: 
         "| kind | connections | who | req/s | p50 ms | p99 ms | added p50 ms | added p99 ms | first token p50 ms | p99 ms | added p50 ms | CPU µs/request | errors |"
     );
     println!("|---|---|---|---|---|---|---|---|---|---|---|---|---|");
-    let mut ratios = Vec::new();
+    let (mut ratios, mut faults) = (Vec::new(), Vec::new());
     for kind in [Kind::Json, Kind::Stream] {
         for connections in [1, 64, 256] {
             let row = measure(runtime, &subjects, kind, connections, pace);
             for (subject, runs) in subjects.iter().zip(&row) {
                 println!("{}", line(kind, connections, subject, runs, &row[0]));
+                if let Some(why) = runs.why() {
+                    faults.push(format!("{}, {connections}, {}: {why}", kind.name(), subject.name));
+                }
             }
             if with_peers {
                 ratios.push(ratio_line(kind, connections, &row, pace.rounds));
@@ -114,6 +125,9 @@ pub fn side_by_side(runtime: &Runtime, upstream: &Fast, pace: Pace, with_peers: 
     println!(
         "\nThe processor time of *upstream alone* is that of the benchmark's own process: load generator and upstream together.\n"
     );
+    if !faults.is_empty() {
+        println!("What the first error of a row was:\n\n- {}\n", faults.join("\n- "));
+    }
     if with_peers {
         println!("Requests/s of Alfred with everything on, as a multiple; the median of the rounds (least to most).\n");
         println!(
@@ -168,6 +182,13 @@ fn line(kind: Kind, connections: usize, subject: &Subject, runs: &Runs, alone: &
     let head = format!("| {} | {connections} | {} |", kind.name(), subject.name);
     if let Err(why) = &subject.there {
         return format!("{head} not measured: {why} | – | – | – | – | – | – | – | – | – |");
+    }
+    if runs.answered() == 0 {
+        return format!(
+            "{head} no answer: {} | – | – | – | – | – | – | – | – | {} |",
+            runs.why().unwrap_or("none came"),
+            runs.errors()
+        );
     }
     let (p50, p99) = (runs.median(|f| f.whole(0.5)), runs.median(|f| f.whole(0.99)));
     let added = if std::ptr::eq(runs, alone) {

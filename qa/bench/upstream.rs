@@ -22,8 +22,8 @@ use tokio::task::JoinSet;
 pub const CHUNKS: usize = 200;
 /// Words of an answer that is not streamed.
 pub const JSON_WORDS: usize = 20;
-/// Every content chunk is this word and a blank.
-pub const WORD: &str = "word";
+/// What an answer says, over and over: one of the peers breaks a stream off that repeats the same chunk a hundred times.
+pub const WORDS: [&str; 5] = ["word", "of", "the", "quarterly", "report"];
 /// Between the chunks of a slow stream.
 pub const PAUSE: Duration = Duration::from_millis(100);
 
@@ -44,7 +44,7 @@ impl Fast {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
         listener.set_nonblocking(true).expect("a socket that does not block");
         let address = listener.local_addr().expect("an address");
-        let text = format!("{WORD} ").repeat(JSON_WORDS);
+        let text: String = words(JSON_WORDS).collect();
         let answers = Answers {
             json: openai::body(&text, Some((150, JSON_WORDS as u64))).to_string().into(),
             stream: chunks(CHUNKS),
@@ -68,9 +68,13 @@ impl Fast {
     }
 }
 
+fn words(many: usize) -> impl Iterator<Item = String> {
+    WORDS.into_iter().cycle().take(many).map(|word| format!("{word} "))
+}
+
 fn chunks(content: usize) -> Vec<Bytes> {
-    let chunk = openai::event(&openai::delta(json!({"content": format!("{WORD} ")}), None));
-    let mut stream: Vec<Bytes> = std::iter::repeat_n(chunk, content).collect();
+    let mut stream: Vec<Bytes> =
+        words(content).map(|word| openai::event(&openai::delta(json!({"content": word}), None))).collect();
     let last = json!({"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "m", "choices": [],
         "usage": openai::usage((150, content as u64))});
     stream.push(openai::event(&openai::delta(json!({}), Some("stop"))));
