@@ -238,7 +238,12 @@ fn ratio_line(kind: Kind, connections: usize, row: &[Runs], rounds: usize) -> St
         Some((middle, least, most)) => format!("{middle:.2} ({least:.2}–{most:.2})"),
         None => "not measured".to_owned(),
     };
-    format!("| {} | {connections} | {} | {} | {} |", kind.name(), cell(3), cell(4), cell(0))
+    let cpu = |other: usize| match row.get(other) {
+        Some(others) if others.cpu > 0.0 => format!("{:.3}", row[1].cpu() / others.cpu()),
+        _ => "not measured".to_owned(),
+    };
+    let cells = [cell(3), cell(4), cell(0), cpu(3), cpu(4)].join(" | ");
+    format!("| {} | {connections} | {cells} |", kind.name())
 }
 
 /// The aims that a row speaks of.
