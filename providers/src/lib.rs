@@ -45,6 +45,7 @@ mod tokens;
 mod told;
 mod translate;
 mod way;
+mod words;
 
 pub use abilities::Ability;
 pub use batches::{AnsweredLine, AskedLine, BatchEndpoint, Lines, RemoteBatch};
