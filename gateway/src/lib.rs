@@ -41,3 +41,5 @@ mod scan;
 mod serve;
 mod snapshot;
 mod telemetry;
+mod tls;
+mod trust;

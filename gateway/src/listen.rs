@@ -10,7 +10,8 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tower::ServiceExt;
 
@@ -49,11 +50,21 @@ pub async fn listen(app: &Arc<App>, listener: TcpListener, router: Router, most_
                 continue;
             }
         };
-        let connection = connection(&builder, stream, peer, router.clone());
-        let watched = graceful.watch(connection);
+        // Small chunks of a stream must leave at once.
+        let _ = stream.set_nodelay(true);
+        let (builder, router, watcher) = (builder.clone(), router.clone(), graceful.watcher());
+        let tls = app.trust.tls.clone();
         app.tasks.spawn(async move {
             // How a client's connection ends is the client's business.
-            let _ = watched.await;
+            match tls {
+                None => drop(watcher.watch(connection(&builder, stream, peer, router)).await),
+                // The handshake is the connection's own: whoever draws it out keeps nobody else waiting.
+                Some(tls) => {
+                    if let Some(stream) = tls.shake(stream).await {
+                        drop(watcher.watch(connection(&builder, stream, peer, router)).await);
+                    }
+                }
+            }
             drop(place);
         });
     }
@@ -61,15 +72,13 @@ pub async fn listen(app: &Arc<App>, listener: TcpListener, router: Router, most_
     let _ = tokio::time::timeout(app.deadlines.shutdown(), graceful.shutdown()).await;
 }
 
-fn connection(
+fn connection<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     builder: &Builder<TokioExecutor>,
-    stream: TcpStream,
+    stream: S,
     peer: SocketAddr,
     router: Router,
 ) -> impl hyper_util::server::graceful::GracefulConnection<Error = Box<dyn std::error::Error + Send + Sync>> + Send + 'static
 {
-    // Small chunks of a stream must leave at once.
-    let _ = stream.set_nodelay(true);
     let service = router.map_request(move |mut request: axum::http::Request<hyper::body::Incoming>| {
         request.extensions_mut().insert(ConnectInfo(peer));
         request.map(axum::body::Body::new)
