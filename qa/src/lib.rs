@@ -6,6 +6,7 @@ pub mod aimock;
 pub mod bulk;
 pub mod check;
 pub mod cuts;
+pub mod faults;
 pub mod http;
 pub mod network;
 pub mod postgres;
