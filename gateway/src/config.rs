@@ -12,6 +12,7 @@ use serde::de::DeserializeOwned;
 use serde_yaml_ng::{Mapping, Value};
 
 use crate::alerts::SinkConfig;
+use crate::connections::ConnectionConfig;
 use crate::pricing::{self, PriceFault};
 
 /// Everything that an operator can set.
@@ -30,6 +31,7 @@ pub struct Config {
     pub markup: String,
     pub policies: PolicyConfig,
     pub limits: LimitConfig,
+    pub connections: ConnectionConfig,
     pub deadlines: DeadlineConfig,
     pub holds: HoldConfig,
     pub cache: CacheConfig,
@@ -270,7 +272,7 @@ impl fmt::Display for Fault {
 /// Variables that begin with `ALFRED_` and are no settings.
 const NOT_SETTINGS: [&str; 2] = ["ALFRED_BOOTSTRAP_ADMIN_KEY", "ALFRED_CONFIG"];
 
-const SECTIONS: [&str; 15] = [
+const SECTIONS: [&str; 16] = [
     "listen",
     "data_dir",
     "database",
@@ -280,6 +282,7 @@ const SECTIONS: [&str; 15] = [
     "markup",
     "policies",
     "limits",
+    "connections",
     "deadlines",
     "holds",
     "cache",
@@ -339,6 +342,7 @@ pub fn parse(name: &str, text: &str, environment: &[(String, String)]) -> Loaded
         markup: reader.section(&tree, "markup").map_or_else(|| "1".to_owned(), |Scalar(text)| text),
         policies: reader.section(&tree, "policies").unwrap_or_default(),
         limits: reader.section(&tree, "limits").unwrap_or_default(),
+        connections: reader.section(&tree, "connections").unwrap_or_default(),
         deadlines: reader.section(&tree, "deadlines").unwrap_or_default(),
         holds: reader.section(&tree, "holds").unwrap_or_default(),
         cache: reader.section(&tree, "cache").unwrap_or_default(),
@@ -499,6 +503,9 @@ impl Reader {
         }
         if config.limits.max_in_flight == 0 || config.limits.max_body_bytes == 0 {
             self.fault("limits", "max_in_flight and max_body_bytes must be above 0".into());
+        }
+        if let Some((path, message)) = config.connections.fault() {
+            self.fault(path, message.into());
         }
         if config.holds.patience_ms > HoldConfig::MOST_PATIENCE_MS {
             self.fault("holds.patience_ms", format!("must be at most {}", HoldConfig::MOST_PATIENCE_MS));

@@ -10,6 +10,7 @@ pub mod faults;
 pub mod http;
 pub mod network;
 pub mod postgres;
+pub mod process;
 pub mod realtime;
 pub mod tools;
 pub mod upstream;

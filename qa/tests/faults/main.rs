@@ -1,6 +1,8 @@
 //! What others do wrong, on both sides of the gateway: providers that fail in every way we know, and clients that nobody invited.
 
-mod hostile;
+mod floods;
+mod framing;
 mod rows;
+mod siege;
 mod storm;
 mod table;
