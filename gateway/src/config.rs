@@ -166,6 +166,8 @@ pub struct DeadlineConfig {
     pub idle_ms: u64,
     /// A whole call, all attempts and the last byte included.
     pub total_ms: u64,
+    /// How long an answer whose client has gone is read on for its usage, where hanging up would save nothing.
+    pub drain_ms: u64,
     /// What is in flight at shutdown may go on for so long.
     pub shutdown_ms: u64,
 }
@@ -178,6 +180,7 @@ impl Default for DeadlineConfig {
             whole_ms: 300_000,
             idle_ms: 60_000,
             total_ms: 900_000,
+            drain_ms: 120_000,
             shutdown_ms: 30_000,
         }
     }
@@ -186,6 +189,9 @@ impl Default for DeadlineConfig {
 impl DeadlineConfig {
     pub fn total(&self) -> Duration {
         Duration::from_millis(self.total_ms)
+    }
+    pub fn drain(&self) -> Duration {
+        Duration::from_millis(self.drain_ms)
     }
     pub fn shutdown(&self) -> Duration {
         Duration::from_millis(self.shutdown_ms)

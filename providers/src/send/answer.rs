@@ -98,6 +98,11 @@ impl Answer {
         self.source = Source::Scripted { pieces: VecDeque::new(), due: None, ending: Ending::Clean };
     }
 
+    /// How much of it has come.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
     /// 200, mostly.
     pub fn status(&self) -> u16 {
         self.status

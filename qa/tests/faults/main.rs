@@ -4,5 +4,6 @@ mod floods;
 mod framing;
 mod rows;
 mod siege;
+mod soak;
 mod storm;
 mod table;
