@@ -13,6 +13,7 @@ use serde_yaml_ng::{Mapping, Value};
 
 use crate::alerts::SinkConfig;
 use crate::pricing::{self, PriceFault};
+use crate::telemetry::{CallLog, TelemetryConfig};
 
 /// Everything that an operator can set.
 #[derive(Debug, Clone)]
@@ -34,6 +35,7 @@ pub struct Config {
     pub holds: HoldConfig,
     pub cache: CacheConfig,
     pub log: LogConfig,
+    pub telemetry: TelemetryConfig,
     /// Whom to tell of limits reached and spending unlike before.
     pub alerts: Vec<SinkConfig>,
     /// Networks whose `x-forwarded-for` is believed.
@@ -236,11 +238,13 @@ pub struct LogConfig {
     pub format: LogFormat,
     /// A `tracing` filter such as `info` or `info,gateway=debug`.
     pub filter: String,
+    /// Which calls have a line of their own.
+    pub calls: CallLog,
 }
 
 impl Default for LogConfig {
     fn default() -> Self {
-        LogConfig { format: LogFormat::Text, filter: "info".into() }
+        LogConfig { format: LogFormat::Text, filter: "info".into(), calls: CallLog::Off }
     }
 }
 
@@ -270,7 +274,7 @@ impl fmt::Display for Fault {
 /// Variables that begin with `ALFRED_` and are no settings.
 const NOT_SETTINGS: [&str; 2] = ["ALFRED_BOOTSTRAP_ADMIN_KEY", "ALFRED_CONFIG"];
 
-const SECTIONS: [&str; 15] = [
+const SECTIONS: [&str; 16] = [
     "listen",
     "data_dir",
     "database",
@@ -284,6 +288,7 @@ const SECTIONS: [&str; 15] = [
     "holds",
     "cache",
     "log",
+    "telemetry",
     "alerts",
     "trusted_proxies",
 ];
@@ -343,6 +348,7 @@ pub fn parse(name: &str, text: &str, environment: &[(String, String)]) -> Loaded
         holds: reader.section(&tree, "holds").unwrap_or_default(),
         cache: reader.section(&tree, "cache").unwrap_or_default(),
         log: reader.section(&tree, "log").unwrap_or_default(),
+        telemetry: reader.section(&tree, "telemetry").unwrap_or_default(),
         alerts: reader.list(&tree, "alerts"),
         trusted_proxies: reader.section(&tree, "trusted_proxies").unwrap_or_default(),
     };

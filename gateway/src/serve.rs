@@ -17,7 +17,7 @@ use crate::batches;
 use crate::commands::Plan;
 use crate::config::{LogConfig, LogFormat};
 use crate::listen::listen;
-use crate::telemetry::Telemetry;
+use crate::telemetry::{Settings, Telemetry};
 use crate::{back_door, demo, housekeeper, http};
 
 const BOOTSTRAP_KEY: &str = "ALFRED_BOOTSTRAP_ADMIN_KEY";
@@ -47,9 +47,9 @@ pub fn run(plan: Plan) -> ExitCode {
 }
 
 async fn house(plan: Plan) -> Result<(), Box<dyn Error + Send + Sync>> {
-    let Plan { config, routes, policies, sinks, demo, .. } = plan;
+    let Plan { config, routes, policies, sinks, telemetry, demo, .. } = plan;
     let ledger = Ledger::open(ledger::Options::new(config.database_url())).await?;
-    let outcome = rooms(&config, &ledger, routes, policies, sinks, demo).await;
+    let outcome = rooms(&config, &ledger, routes, policies, (sinks, telemetry), demo).await;
     ledger.close().await;
     outcome
 }
@@ -59,10 +59,10 @@ async fn rooms(
     ledger: &Ledger,
     routes: crate::snapshot::Routes,
     policies: policies::PolicySet,
-    sinks: Vec<Sink>,
+    (sinks, measured): (Vec<Sink>, Settings),
     demo: bool,
 ) -> Result<(), Box<dyn Error + Send + Sync>> {
-    let telemetry = Telemetry::install(routes.known.clone())?;
+    let (telemetry, exporter) = Telemetry::install(routes.known.clone(), measured)?;
     let fleet = Arc::clone(&routes.fleet);
     tokio::task::spawn_blocking(move || fleet.warm()).await?;
     // Taken before anything is printed or seeded: a port in use is told first.
@@ -80,6 +80,9 @@ async fn rooms(
     let router = http::router(Arc::clone(&app), back_door::router(&app));
     Messenger::new(ledger.clone(), sinks).begin(&app.tasks, &app.stop_now);
     app.tasks.spawn(batches::keep(Arc::clone(&app)));
+    if let Some(exporter) = exporter {
+        app.tasks.spawn(exporter.run(app.stop_now.clone(), app.tasks.clone()));
+    }
     let housekeeper = app.tasks.spawn(housekeeper::keep(Arc::clone(&app)));
     let signalled = Arc::clone(&app);
     app.tasks.spawn(async move {

@@ -7,6 +7,7 @@ use axum::extract::State;
 use axum::http::{HeaderValue, Response, StatusCode, header};
 
 use crate::app::App;
+use crate::telemetry::Now;
 
 /// The process is alive.
 pub async fn healthz() -> &'static str {
@@ -32,7 +33,13 @@ pub async fn readyz(State(app): State<Arc<App>>) -> Response<Body> {
 
 /// The page that Prometheus reads.
 pub async fn metrics(State(app): State<Arc<App>>) -> Response<Body> {
-    let mut response = text(StatusCode::OK, app.telemetry.render(&app.ledger.gauges(), app.patience.waiting()));
+    let now = Now {
+        ledger: &app.ledger.gauges(),
+        waiting: app.patience.waiting(),
+        in_flight: app.most_in_flight.saturating_sub(app.places.available_permits()),
+        health: &app.health.view(app.millis()),
+    };
+    let mut response = text(StatusCode::OK, app.telemetry.render(&now));
     let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
     response.headers_mut().insert(header::CONTENT_TYPE, kind);
     response
