@@ -89,10 +89,17 @@ impl Exporter {
             let Some(first) = first else { return };
             batch.push(first);
             self.fill(&mut batch, &stop).await;
+            if stop.is_cancelled() {
+                break;
+            }
+            let too_late = async {
+                stop.cancelled().await;
+                tokio::time::sleep(FAREWELL).await;
+            };
             tokio::select! {
                 () = self.send(&client, &mut batch) => {}
-                () = stop.cancelled() => {
-                    // It was on its way, and may have arrived: it is not sent twice.
+                () = too_late => {
+                    // It is on its way, and may have arrived: it is not sent twice.
                     self.dropped.increment(batch.iter().map(Trace::len).sum());
                     batch.clear();
                 }
