@@ -81,7 +81,7 @@ impl Meters {
         Ok(Meters::with(prometheus, known))
     }
 
-    fn with(prometheus: PrometheusHandle, known: HashSet<String>) -> Meters {
+    pub(super) fn with(prometheus: PrometheusHandle, known: HashSet<String>) -> Meters {
         describe();
         Meters {
             prometheus,

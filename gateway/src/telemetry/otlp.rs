@@ -116,6 +116,12 @@ impl Exporter {
         }
     }
 
+    /// What waits, for tests.
+    #[cfg(test)]
+    pub fn next(&mut self) -> Option<Trace> {
+        self.traces.try_recv().ok()
+    }
+
     /// Until the batch is full, or old enough.
     async fn fill(&mut self, batch: &mut Vec<Trace>, stop: &CancellationToken) {
         let linger = tokio::time::sleep(LINGER);
