@@ -60,6 +60,7 @@ pub struct App {
     pub bodies: Arc<Semaphore>,
     /// Places for calls in flight.
     pub places: Arc<Semaphore>,
+    pub most_in_flight: usize,
     snapshot: ArcSwap<Snapshot>,
     /// One refresh at a time.
     refreshing: tokio::sync::Mutex<()>,
@@ -116,6 +117,7 @@ impl App {
             connections: config.connections.clone(),
             bodies: Arc::new(Semaphore::new(bodies.unwrap_or(Semaphore::MAX_PERMITS).min(Semaphore::MAX_PERMITS))),
             places: Arc::new(Semaphore::new(config.limits.max_in_flight)),
+            most_in_flight: config.limits.max_in_flight,
             snapshot: ArcSwap::from_pointee(snapshot),
             refreshing: tokio::sync::Mutex::new(()),
             confirmed_at: AtomicI64::new(confirmed_at.micros()),

@@ -14,6 +14,7 @@ use serde_yaml_ng::{Mapping, Value};
 use crate::alerts::SinkConfig;
 use crate::connections::ConnectionConfig;
 use crate::pricing::{self, PriceFault};
+use crate::telemetry::{CallLog, TelemetryConfig};
 use crate::tls::TlsConfig;
 
 /// Everything that an operator can set.
@@ -43,6 +44,7 @@ pub struct Config {
     pub holds: HoldConfig,
     pub cache: CacheConfig,
     pub log: LogConfig,
+    pub telemetry: TelemetryConfig,
     /// Whom to tell of limits reached and spending unlike before.
     pub alerts: Vec<SinkConfig>,
     /// Networks whose `x-forwarded-for` is believed.
@@ -251,11 +253,13 @@ pub struct LogConfig {
     pub format: LogFormat,
     /// A `tracing` filter such as `info` or `info,gateway=debug`.
     pub filter: String,
+    /// Which calls have a line of their own.
+    pub calls: CallLog,
 }
 
 impl Default for LogConfig {
     fn default() -> Self {
-        LogConfig { format: LogFormat::Text, filter: "info".into() }
+        LogConfig { format: LogFormat::Text, filter: "info".into(), calls: CallLog::Off }
     }
 }
 
@@ -285,7 +289,7 @@ impl fmt::Display for Fault {
 /// Variables that begin with `ALFRED_` and are no settings.
 const NOT_SETTINGS: [&str; 2] = ["ALFRED_BOOTSTRAP_ADMIN_KEY", "ALFRED_CONFIG"];
 
-const SECTIONS: [&str; 19] = [
+const SECTIONS: &[&str] = &[
     "listen",
     "data_dir",
     "database",
@@ -303,6 +307,7 @@ const SECTIONS: [&str; 19] = [
     "holds",
     "cache",
     "log",
+    "telemetry",
     "alerts",
     "trusted_proxies",
 ];
@@ -366,6 +371,7 @@ pub fn parse(name: &str, text: &str, environment: &[(String, String)]) -> Loaded
         holds: reader.section(&tree, "holds").unwrap_or_default(),
         cache: reader.section(&tree, "cache").unwrap_or_default(),
         log: reader.section(&tree, "log").unwrap_or_default(),
+        telemetry: reader.section(&tree, "telemetry").unwrap_or_default(),
         alerts: reader.list(&tree, "alerts"),
         trusted_proxies: reader.section(&tree, "trusted_proxies").unwrap_or_default(),
     };

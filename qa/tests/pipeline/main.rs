@@ -30,3 +30,4 @@ mod safety;
 mod scopes;
 mod secrets;
 mod tasks;
+mod telemetry;
