@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use ledger::{
-    Actor, Id, KeyRow, Ledger, NewKey, NewOrg, NewTeam, NewUser, NewWallet, OperatorCredential, Order, Org, Page,
+    Actor, Id, KeyRow, Ledger, Limits, NewKey, NewOrg, NewTeam, NewUser, NewWallet, OperatorCredential, Order, Org, Page,
     PresentedKey, ReserveError, Reserved, Rotation, ShownKey, Team, TenantError, Wallet, WalletChange, WalletKind,
     WalletRow, WalletStatus,
 };
@@ -33,7 +33,7 @@ async fn org(ledger: &Ledger) -> Id<Org> {
 }
 
 async fn team(ledger: &Ledger, org: Id<Org>) -> Id<Team> {
-    let new = NewTeam { id: ledger.new_id(), org, name: "Search".into() };
+    let new = NewTeam { id: ledger.new_id(), org, name: "Search".into(), limits: Limits::default() };
     ledger.tenants().create_team(new, BY).await.unwrap().id
 }
 
@@ -96,7 +96,7 @@ async fn the_same_id_and_content_again_is_answered_the_same_and_changes_nothing(
     let tenants = ledger.tenants();
     let new_org = NewOrg { id: ledger.new_id(), name: "Acme".into() };
     let org = tenants.create_org(new_org.clone(), BY).await.unwrap();
-    let new_team = NewTeam { id: ledger.new_id(), org: org.id, name: "Search".into() };
+    let new_team = NewTeam { id: ledger.new_id(), org: org.id, name: "Search".into(), limits: Limits::default() };
     let team = tenants.create_team(new_team.clone(), BY).await.unwrap();
     let other_team = self::team(&ledger, org.id).await;
     let new_user = NewUser {
