@@ -46,7 +46,7 @@ pub async fn answer(app: &Arc<App>, mut call: Call, mut case: Case) -> Answered 
 async fn count(app: &Arc<App>, call: &mut Call, case: &mut Case) -> Result<Counted, Refusal> {
     let snapshot = app.snapshot()?;
     let caller = case.called_by(authenticate(app, &snapshot, &call.presented)?);
-    app.limits.admit(&caller, case)?;
+    app.limits.question(&caller, case).await?;
     // What costs nothing needs no protection against being asked twice.
     call.idempotency_key = None;
     let asked = parse(app, call, case).await?;

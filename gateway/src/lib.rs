@@ -1,6 +1,7 @@
 //! The front of the house: an OpenAI-compatible port on which every call is governed.
 //! Start with `pipeline.rs`: the life of one call.
 
+mod admission;
 mod alerts;
 pub mod app;
 mod authenticate;
@@ -15,7 +16,6 @@ pub mod config;
 mod count_tokens;
 mod cover;
 mod demo;
-mod door;
 mod estimator;
 mod forward;
 mod growth;

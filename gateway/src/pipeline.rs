@@ -48,7 +48,8 @@ async fn admit(app: &Arc<App>, call: &mut Call, case: &mut Case) -> Result<Admit
     let snapshot = app.snapshot()?; //                                        one view of keys, prices, rules
     let caller = authenticate(app, &snapshot, &call.presented)?; //           who
     let caller = case.called_by(caller);
-    app.limits.admit(&caller, case)?; //                                      how often
+    case.seat = Some(app.admission.enter(&caller)?); //                       not too many at once
+    app.limits.look(&caller, case)?; //                                       how often
     let asked = parse(app, call, case).await?; //                             what
     let found = scan(&app.scanner, &asked); //                                what is in it
     let (health, large) = (app.health.view(app.millis()), asked.body().len());
@@ -75,6 +76,7 @@ async fn admit(app: &Arc<App>, call: &mut Call, case: &mut Case) -> Result<Admit
         claim: case.claim,
         record: case.record(Ending::Running, None),
     };
+    app.limits.draw(&caller, case, quote.drawing(&snapshot, &asked, case.input_tokens)).await?; // and how much
     ledger::failpoint("call.priced");
     let mut reserved = patience::reserve(app, order(&quote, case), &call.gone, case).await;
     if let Err(Refusal::WantsLess) = reserved {

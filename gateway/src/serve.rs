@@ -76,6 +76,7 @@ async fn rooms(
         false => None,
     };
     let app = App::build(config, ledger.clone(), routes, policies, telemetry).await?;
+    app.limits.open(&app.tasks, &app.stop_now).await;
     announce(address, admin.as_deref(), demo_key.as_ref())?;
     let router = http::router(Arc::clone(&app), back_door::router(&app));
     Messenger::new(ledger.clone(), sinks).begin(&app.tasks, &app.stop_now);

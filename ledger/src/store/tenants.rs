@@ -9,8 +9,8 @@ use crate::clock::Timestamp;
 use crate::error::StoreError;
 use crate::id::{Id, Key, Operator, Org, Team, User, Wallet};
 use crate::tenants::{
-    Credential, Funding, KeyRow, Limits, OperatorCredential, OperatorRow, OrgRow, Overlap, Page, Priority, Scope, TeamRow,
-    UserRow, WalletKind, WalletRow, WalletStatus,
+    Credential, Funding, KeyRow, Limits, OperatorCredential, OperatorRow, OrgRow, Overlap, Page, Priority, Scope,
+    TeamRow, UserRow, WalletKind, WalletRow, WalletStatus,
 };
 use crate::window::Zone;
 

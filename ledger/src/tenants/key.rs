@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use super::people::{check_team, check_user};
 use super::limits::{LimitChange, Limits, Priority};
+use super::people::{check_team, check_user};
 use super::scope::Tags;
 use super::{Mark, Page, TenantError, Tenants, WalletKind, WalletRow, WalletStatus, check, kind};
 use crate::audit::{Actor, Entry};
@@ -129,7 +129,8 @@ impl Tenants<'_> {
             return Err(check::invalid("expires_at", "must lie in the future"));
         }
         let (org, team) = owner(&mut change, &new).await?;
-        let NewKey { id, name, wallet, team: _, user, models, expires_at, rpm, tpm, max_parallel, priority, tags } = new;
+        let NewKey { id, name, wallet, team: _, user, models, expires_at, rpm, tpm, max_parallel, priority, tags } =
+            new;
         let (overlap_until, rotated_at, revoked_at) = (None, None, None);
         let row = KeyRow {
             id,

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use ledger::{
-    Actor, Id, KeyRow, Ledger, Limits, NewKey, NewOrg, NewTeam, NewUser, NewWallet, OperatorCredential, Order, Org, Page,
-    PresentedKey, ReserveError, Reserved, Rotation, ShownKey, Team, TenantError, Wallet, WalletChange, WalletKind,
-    WalletRow, WalletStatus,
+    Actor, Id, KeyRow, Ledger, Limits, NewKey, NewOrg, NewTeam, NewUser, NewWallet, OperatorCredential, Order, Org,
+    Page, PresentedKey, ReserveError, Reserved, Rotation, ShownKey, Team, TenantError, Wallet, WalletChange,
+    WalletKind, WalletRow, WalletStatus,
 };
 
 use crate::postgres::through_a_network;
