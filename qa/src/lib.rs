@@ -10,6 +10,7 @@ pub mod http;
 pub mod network;
 pub mod postgres;
 pub mod realtime;
+pub mod redis;
 pub mod tools;
 pub mod upstream;
 pub mod world;

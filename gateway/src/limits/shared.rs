@@ -23,8 +23,8 @@ use super::script;
 const BEAT: Duration = Duration::from_secs(1);
 const LIFE: Duration = Duration::from_secs(5);
 /// A place lasts so long unless it is renewed, which it is at every so many beats.
-const PLACE: Duration = Duration::from_secs(30);
-const RENEWED_AT: u32 = 5;
+const PLACE: Duration = Duration::from_secs(10);
+const RENEWED_AT: u32 = 2;
 /// Whatever no call waits for may take so long.
 const LEISURE: Duration = Duration::from_secs(1);
 /// So many answers too late in a row, and the store is taken for gone.
