@@ -17,6 +17,7 @@ has() { command -v "$1" >/dev/null 2>&1; }
 [ -x /usr/lib/postgresql/15/bin/initdb ] || has initdb || packages+=(postgresql-15)
 has psql || packages+=(postgresql-client-15)
 has sqlite3 || packages+=(sqlite3)
+has redis-server || packages+=(redis-server)
 has curl || packages+=(curl)
 has cc || packages+=(gcc libc6-dev)
 has c++ || packages+=(g++)
@@ -41,6 +42,7 @@ if [ ${#packages[@]} -gt 0 ]; then
 fi
 [ -x /usr/lib/postgresql/15/bin/initdb ] || has initdb || lacks "Postgres 15 server (Debian: postgresql-15)"
 has psql || lacks "psql (Debian: postgresql-client-15)"
+has redis-server || lacks "Redis (Debian: redis-server)"
 has sqlite3 || lacks "sqlite3 (Debian: sqlite3)"
 has curl || lacks "curl (Debian: curl)"
 has cc && has c++ || lacks "a C and C++ compiler (Debian: gcc g++ libc6-dev)"

@@ -15,6 +15,7 @@ mod holds;
 mod idempotency;
 mod keys;
 mod lifecycle;
+mod limits;
 mod messages;
 mod models;
 mod parse;
