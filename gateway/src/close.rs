@@ -65,10 +65,8 @@ pub async fn settle(
     if let Some(ticket) = &mut case.ticket {
         ticket.used(usage.all_input().saturating_add(usage.all_output()), app.clock().now());
     }
-    if let Some(caller) = &case.caller {
-        if complete {
-            app.estimates.get().learn(caller.credential.key, &upstream.target.name, usage.all_output());
-        }
+    if let Some(caller) = case.caller.as_ref().filter(|_| complete) {
+        app.estimates.get().learn(caller.credential.key, &upstream.target.name, usage.all_output());
     }
     let mut record = case.record(ending, None);
     record.model_version = upstream.answer.model().filter(|it| is_a_name(it)).map(str::to_owned);

@@ -287,13 +287,11 @@ impl Refusal {
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         if let Some(wait) = self.retry_after() {
-            // Whole seconds, rounded up: a client that comes back early is refused again.
+            // Rounded up, to whole seconds and for clients that know it to milliseconds: who comes back early is refused again.
             let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds.max(1)));
-            headers.insert(
-                "retry-after-ms",
-                HeaderValue::from(wait.as_nanos().div_ceil(1_000_000).clamp(1, 1 << 40) as u64),
-            );
+            let millis = u64::try_from(wait.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX);
+            headers.insert("retry-after-ms", HeaderValue::from(millis.max(1)));
         }
         if self.is_final() {
             headers.insert("x-should-retry", HeaderValue::from_static("false"));

@@ -181,7 +181,7 @@ impl Door {
 }
 
 /// A refusal says what is left, too, and is no call that could be refused for something else.
-fn told<T>(drawn: Result<(Told, T), Turned>, case: &mut Case) -> Result<T, Refusal> {
+fn told<T>(drawn: Result<(Told, T), Box<Turned>>, case: &mut Case) -> Result<T, Refusal> {
     let told = match &drawn {
         Ok((told, _)) => told,
         Err(turned) => {

@@ -25,7 +25,12 @@ impl Limiter {
     ///
     /// # Errors
     /// When one of the limits has not so much left.
-    pub async fn draw(self: &Arc<Self>, chain: Chain, cost: Cost, now: Timestamp) -> Result<(Told, Ticket), Turned> {
+    pub async fn draw(
+        self: &Arc<Self>,
+        chain: Chain,
+        cost: Cost,
+        now: Timestamp,
+    ) -> Result<(Told, Ticket), Box<Turned>> {
         let ticket = |shared| Ticket::new(Arc::clone(self), chain, cost.tokens, cost.place, shared);
         if let Some(shared) = &self.shared {
             match shared.draw(&chain, cost).await {
@@ -48,10 +53,10 @@ impl Limiter {
     ///
     /// # Errors
     /// When it would.
-    pub fn look(&self, chain: &Chain, now: Timestamp) -> Result<Told, Turned> {
+    pub fn look(&self, chain: &Chain, now: Timestamp) -> Result<Told, Box<Turned>> {
         match &self.shared {
             None => self.memory.look(chain, Cost::QUESTION, 1, now),
-            Some(_) => self.memory.shut_out(chain, now).map_or(Ok(Told::default()), Err),
+            Some(_) => self.memory.shut_out(chain, now).map_or(Ok(Told::default()), |turned| Err(Box::new(turned))),
         }
     }
 

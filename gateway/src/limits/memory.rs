@@ -71,7 +71,7 @@ impl Memory {
     ///
     /// # Errors
     /// When one has not so much left: the one that lasts longest.
-    pub fn draw(&self, chain: &Chain, cost: Cost, processes: u64, now: Timestamp) -> Result<Told, Turned> {
+    pub fn draw(&self, chain: &Chain, cost: Cost, processes: u64, now: Timestamp) -> Result<Told, Box<Turned>> {
         let (mut table, now) = (self.table(now), nanos(now));
         let told = table.look(chain, cost, processes, now)?;
         for part in parts(chain, cost) {
@@ -84,7 +84,7 @@ impl Memory {
     ///
     /// # Errors
     /// As a draw.
-    pub fn look(&self, chain: &Chain, cost: Cost, processes: u64, now: Timestamp) -> Result<Told, Turned> {
+    pub fn look(&self, chain: &Chain, cost: Cost, processes: u64, now: Timestamp) -> Result<Told, Box<Turned>> {
         self.table(now).look(chain, cost, processes, nanos(now))
     }
 
@@ -166,7 +166,7 @@ fn shared_by(part: Part, processes: u64) -> Part {
 }
 
 impl Table {
-    fn look(&self, chain: &Chain, cost: Cost, processes: u64, now: i128) -> Result<Told, Turned> {
+    fn look(&self, chain: &Chain, cost: Cost, processes: u64, now: i128) -> Result<Told, Box<Turned>> {
         let (mut told, mut turned) = (Told::default(), None::<Turned>);
         for part in parts(chain, cost) {
             let Part { who, which, limit, cost } = shared_by(part, processes);
@@ -188,7 +188,7 @@ impl Table {
                 }
             }
         }
-        turned.map_or(Ok(told), |turned| Err(Turned { told, ..turned }))
+        turned.map_or(Ok(told), |turned| Err(Box::new(Turned { told, ..turned })))
     }
 
     fn put(&mut self, part: Part, owes: bool, now: i128) {

@@ -109,7 +109,7 @@ impl Shared {
 
     /// Draws from all of the chain's limits or from none; with the number of the place, if one was asked for. Nothing where the
     /// store is not to be had: then this process's part decides.
-    pub async fn draw(&self, chain: &Chain, cost: Cost) -> Option<Result<(Told, Option<u64>), Turned>> {
+    pub async fn draw(&self, chain: &Chain, cost: Cost) -> Option<Result<(Told, Option<u64>), Box<Turned>>> {
         let mut connection = self.connection()?;
         let place = (cost.place && chain.is_parallel()).then(|| self.last_place.fetch_add(1, Ordering::Relaxed));
         let mut call = self.draw.prepare_invoke();
@@ -347,7 +347,7 @@ fn kind(error: &RedisError) -> String {
 }
 
 /// What the script answered; nothing where it is no such answer.
-fn read(chain: &Chain, cost: Cost, answer: &[i64]) -> Option<Result<Told, Turned>> {
+fn read(chain: &Chain, cost: Cost, answer: &[i64]) -> Option<Result<Told, Box<Turned>>> {
     let [refuses, wait, states @ ..] = answer else { return None };
     let number = |it: i64| u64::try_from(it).unwrap_or(0);
     let (mut told, mut refused) = (Told::default(), None);
@@ -360,6 +360,7 @@ fn read(chain: &Chain, cost: Cost, answer: &[i64]) -> Option<Result<Told, Turned
         }
     }
     Some(refused.map_or(Ok(told), |Part { who, which, limit, .. }| {
-        Err(Turned { who, which, limit, retry_after: Duration::from_micros(number(*wait)), told })
+        let retry_after = Duration::from_micros(number(*wait));
+        Err(Box::new(Turned { who, which, limit, retry_after, told }))
     }))
 }

@@ -302,10 +302,8 @@ impl Session {
         if let Some(ticket) = &mut case.ticket {
             ticket.used(usage.all_input().saturating_add(usage.all_output()), app.clock().now());
         }
-        if let Some(caller) = &case.caller {
-            if ending == Ending::Finished && meter.is_reported() {
-                app.estimates.get().learn(caller.credential.key, &self.target.name, usage.all_output());
-            }
+        if let (Some(caller), Ending::Finished, true) = (&case.caller, ending, meter.is_reported()) {
+            app.estimates.get().learn(caller.credential.key, &self.target.name, usage.all_output());
         }
         let mut record = case.record(ending, None);
         record.usage = usage;
