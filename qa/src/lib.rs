@@ -12,4 +12,5 @@ pub mod postgres;
 pub mod realtime;
 pub mod tools;
 pub mod upstream;
+pub mod vault;
 pub mod world;

@@ -30,3 +30,5 @@ mod safety;
 mod scopes;
 mod secrets;
 mod tasks;
+mod tls;
+mod vault;
