@@ -15,6 +15,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::cache::Cache;
 use crate::config::{Config, DeadlineConfig};
+use crate::connections::ConnectionConfig;
 use crate::door::Door;
 use crate::estimator::Estimates;
 use crate::patience::Patience;
@@ -54,6 +55,7 @@ pub struct App {
     /// Whatever still runs must end now, settled at what is known.
     pub stop_now: CancellationToken,
     pub deadlines: DeadlineConfig,
+    pub connections: ConnectionConfig,
     /// Room for request bodies, in pieces.
     pub bodies: Arc<Semaphore>,
     /// Places for calls in flight.
@@ -111,6 +113,7 @@ impl App {
             stopping: CancellationToken::new(),
             stop_now: CancellationToken::new(),
             deadlines: deadlines.clone(),
+            connections: config.connections.clone(),
             bodies: Arc::new(Semaphore::new(bodies.unwrap_or(Semaphore::MAX_PERMITS).min(Semaphore::MAX_PERMITS))),
             places: Arc::new(Semaphore::new(config.limits.max_in_flight)),
             snapshot: ArcSwap::from_pointee(snapshot),

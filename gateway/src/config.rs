@@ -12,6 +12,7 @@ use serde::de::DeserializeOwned;
 use serde_yaml_ng::{Mapping, Value};
 
 use crate::alerts::SinkConfig;
+use crate::connections::ConnectionConfig;
 use crate::pricing::{self, PriceFault};
 use crate::tls::TlsConfig;
 
@@ -37,6 +38,7 @@ pub struct Config {
     pub markup: String,
     pub policies: PolicyConfig,
     pub limits: LimitConfig,
+    pub connections: ConnectionConfig,
     pub deadlines: DeadlineConfig,
     pub holds: HoldConfig,
     pub cache: CacheConfig,
@@ -171,6 +173,8 @@ pub struct DeadlineConfig {
     pub idle_ms: u64,
     /// A whole call, all attempts and the last byte included.
     pub total_ms: u64,
+    /// How long an answer whose client has gone is read on for its usage, where hanging up would save nothing.
+    pub drain_ms: u64,
     /// What is in flight at shutdown may go on for so long.
     pub shutdown_ms: u64,
 }
@@ -183,6 +187,7 @@ impl Default for DeadlineConfig {
             whole_ms: 300_000,
             idle_ms: 60_000,
             total_ms: 900_000,
+            drain_ms: 120_000,
             shutdown_ms: 30_000,
         }
     }
@@ -191,6 +196,9 @@ impl Default for DeadlineConfig {
 impl DeadlineConfig {
     pub fn total(&self) -> Duration {
         Duration::from_millis(self.total_ms)
+    }
+    pub fn drain(&self) -> Duration {
+        Duration::from_millis(self.drain_ms)
     }
     pub fn shutdown(&self) -> Duration {
         Duration::from_millis(self.shutdown_ms)
@@ -277,7 +285,7 @@ impl fmt::Display for Fault {
 /// Variables that begin with `ALFRED_` and are no settings.
 const NOT_SETTINGS: [&str; 2] = ["ALFRED_BOOTSTRAP_ADMIN_KEY", "ALFRED_CONFIG"];
 
-const SECTIONS: [&str; 18] = [
+const SECTIONS: [&str; 19] = [
     "listen",
     "data_dir",
     "database",
@@ -290,6 +298,7 @@ const SECTIONS: [&str; 18] = [
     "markup",
     "policies",
     "limits",
+    "connections",
     "deadlines",
     "holds",
     "cache",
@@ -352,6 +361,7 @@ pub fn parse(name: &str, text: &str, environment: &[(String, String)]) -> Loaded
         markup: reader.section(&tree, "markup").map_or_else(|| "1".to_owned(), |Scalar(text)| text),
         policies: reader.section(&tree, "policies").unwrap_or_default(),
         limits: reader.section(&tree, "limits").unwrap_or_default(),
+        connections: reader.section(&tree, "connections").unwrap_or_default(),
         deadlines: reader.section(&tree, "deadlines").unwrap_or_default(),
         holds: reader.section(&tree, "holds").unwrap_or_default(),
         cache: reader.section(&tree, "cache").unwrap_or_default(),
@@ -516,6 +526,9 @@ impl Reader {
         }
         if config.limits.max_in_flight == 0 || config.limits.max_body_bytes == 0 {
             self.fault("limits", "max_in_flight and max_body_bytes must be above 0".into());
+        }
+        if let Some((path, message)) = config.connections.fault() {
+            self.fault(path, message.into());
         }
         if config.holds.patience_ms > HoldConfig::MOST_PATIENCE_MS {
             self.fault("holds.patience_ms", format!("must be at most {}", HoldConfig::MOST_PATIENCE_MS));

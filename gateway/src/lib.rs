@@ -12,6 +12,7 @@ mod case;
 mod close;
 pub mod commands;
 pub mod config;
+mod connections;
 mod count_tokens;
 mod cover;
 mod demo;

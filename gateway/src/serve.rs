@@ -101,7 +101,7 @@ async fn rooms(
             grace.stop_now.cancel();
         }
     });
-    listen(&app, listener, router, config.limits.max_in_flight).await;
+    listen(&app, listener, router, config.limits.max_in_flight, &config.connections).await;
     app.tasks.close();
     // Every place given back: every call is closed.
     let all = u32::try_from(config.limits.max_in_flight).unwrap_or(u32::MAX);

@@ -13,12 +13,12 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, RETRY_AFTER, USER_AGENT};
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER, USER_AGENT};
 use http::{HeaderMap, HeaderValue, Request};
 use http_body_util::Full;
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use url::Url;
 
 pub use answer::Answer;
@@ -171,13 +171,20 @@ impl Outbound {
             let body = source.at_most(LARGEST_ERROR, self.deadlines.idle).await;
             return Err(target.dialect().explain(status, headers, &body));
         }
+        // Nobody asked for that, and nobody here could read it on its way through.
+        if headers.get(CONTENT_ENCODING).is_some_and(|it| !it.as_bytes().eq_ignore_ascii_case(b"identity")) {
+            return Err(ProviderError::broken("the provider compressed its answer, unasked"));
+        }
         let content_type = headers.get(CONTENT_TYPE).and_then(|it| it.to_str().ok()).unwrap_or_default();
         let (dialect, idle) = (target.dialect(), self.deadlines.idle);
+        // What keeps a connection alive is no answer: some providers send it for minutes, and a broken one for ever.
+        let begins_by = Instant::now() + self.deadlines.whole;
         if asked.sent.stream() == asked.request.stream() {
-            return Ok(Answer::new(status, source, dialect.decoder(asked.request, content_type), idle));
+            let decoder = dialect.decoder(asked.request, content_type);
+            return Ok(Answer::new(status, source, decoder, idle).that_begins_by(begins_by));
         }
         let gather = gather(dialect, asked.request, asked.sent, content_type)?;
-        Ok(Answer::new(status, source, gather, idle).event_by_event())
+        Ok(Answer::new(status, source, gather, idle).event_by_event().that_begins_by(begins_by))
     }
 }
 

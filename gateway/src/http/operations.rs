@@ -32,7 +32,13 @@ pub async fn readyz(State(app): State<Arc<App>>) -> Response<Body> {
 
 /// The page that Prometheus reads.
 pub async fn metrics(State(app): State<Arc<App>>) -> Response<Body> {
-    let mut response = text(StatusCode::OK, app.telemetry.render(&app.ledger.gauges(), app.patience.waiting()));
+    let mut page = app.telemetry.render(&app.ledger.gauges(), app.patience.waiting());
+    // Whoever looks for a leak looks here: connections, calls and what they left behind.
+    let tasks = tokio::runtime::Handle::current().metrics().num_alive_tasks();
+    page.push_str(&format!(
+        "# HELP alfred_tasks tasks that are alive\n# TYPE alfred_tasks gauge\nalfred_tasks {tasks}\n"
+    ));
+    let mut response = text(StatusCode::OK, page);
     let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
     response.headers_mut().insert(header::CONTENT_TYPE, kind);
     response
