@@ -172,7 +172,8 @@ impl State {
         }
         match (method, path) {
             ("GET", "auth/token/lookup-self") => {
-                let data = json!({"ttl": self.lease, "renewable": self.renewable, "policies": ["default"], "type": "service"});
+                let data =
+                    json!({"ttl": self.lease, "renewable": self.renewable, "policies": ["default"], "type": "service"});
                 (200, wrapped(&data))
             }
             ("POST", "auth/token/renew-self") if self.renewable => (200, self.auth(&token)),
@@ -319,7 +320,8 @@ impl Rusty {
         let body = if body.is_null() { String::new() } else { body.to_string() };
         let headers = [("x-vault-token", self.root.as_str())];
         let headers = if self.root.is_empty() { &headers[..0] } else { &headers[..] };
-        let answer = self.http.send(method, &format!("{}/v1/{path}", self.url), headers, body).await.expect("an answer");
+        let answer =
+            self.http.send(method, &format!("{}/v1/{path}", self.url), headers, body).await.expect("an answer");
         assert!((200..300).contains(&answer.status), "{method} {path}: {} {}", answer.status, answer.text());
         serde_json::from_slice(&answer.body).unwrap_or(Value::Null)
     }

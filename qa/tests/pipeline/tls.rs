@@ -95,7 +95,15 @@ impl Door {
     /// What curl gets from `/healthz`: status and version of HTTP, or its own exit code.
     fn curl(&self, arguments: &[&str]) -> Result<String, i32> {
         let mut command = Command::new("curl");
-        command.args(["--silent", "--max-time", "20", "--output", "/dev/null", "--write-out", "%{http_code} %{http_version}"]);
+        command.args([
+            "--silent",
+            "--max-time",
+            "20",
+            "--output",
+            "/dev/null",
+            "--write-out",
+            "%{http_code} %{http_version}",
+        ]);
         command.args(arguments).arg(format!("https://127.0.0.1:{}/healthz", self.port));
         let done = command.output().expect("curl runs");
         match done.status.code() {
@@ -398,7 +406,14 @@ async fn providers_are_reached_through_the_proxy_that_is_configured_and_no_other
         ("of all", plain, "http", json!({}), json!({"proxy": address}), true),
         ("of all, and TLS inside", secure, "https", json!({"tls": tls}), json!({"proxy": address}), true),
         ("its own, which asks who calls", plain, "http", json!({"proxy": password}), Value::Null, true),
-        ("of all but this host", plain, "http", json!({}), json!({"proxy": address, "no_proxy": ["127.0.0.0/8"]}), false),
+        (
+            "of all but this host",
+            plain,
+            "http",
+            json!({}),
+            json!({"proxy": address, "no_proxy": ["127.0.0.0/8"]}),
+            false,
+        ),
         ("none", plain, "http", json!({}), Value::Null, false),
     ];
     for (name, target, scheme, more, egress, proxied) in rows {
@@ -406,13 +421,18 @@ async fn providers_are_reached_through_the_proxy_that_is_configured_and_no_other
         let (status, log) = called(target, scheme, more, egress).await;
         assert_eq!(status, 200, "{name}:\n{log}");
         let heard = heard.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        assert_eq!(heard.iter().any(|it| it.starts_with(&format!("CONNECT 127.0.0.1:{target} "))), proxied, "{name}: {heard:?}");
+        assert_eq!(
+            heard.iter().any(|it| it.starts_with(&format!("CONNECT 127.0.0.1:{target} "))),
+            proxied,
+            "{name}: {heard:?}"
+        );
         // "me:second-provider-canary-key"
         let shown = heard.iter().any(|it| it.to_lowercase().contains("proxy-authorization: basic "));
         assert_eq!(shown, name.contains("who calls"), "{name}");
         assert!(!log.contains("canary"), "{name}");
     }
     // A proxy that is not there is a provider that cannot be reached.
-    let (status, _) = called(plain, "http", json!({"proxy": format!("http://127.0.0.1:{}", free_port())}), Value::Null).await;
+    let (status, _) =
+        called(plain, "http", json!({"proxy": format!("http://127.0.0.1:{}", free_port())}), Value::Null).await;
     assert!([502, 503].contains(&status), "{status}");
 }

@@ -70,7 +70,8 @@ async fn until_shown(key: &str, world: &World, tenant: &Tenant, upstream: &Upstr
 #[tokio::test]
 async fn a_key_that_changes_in_the_vault_is_shown_without_a_restart() {
     let folder = tempfile::tempdir().expect("a folder");
-    for (entry, mounts) in [("kv/providers/kept", json!({})), ("plain/kept", json!({})), ("kv/named", json!({"kv": 2}))] {
+    for (entry, mounts) in [("kv/providers/kept", json!({})), ("plain/kept", json!({})), ("kv/named", json!({"kv": 2}))]
+    {
         let (vault, upstream) = (Vault::start(), Upstream::start());
         vault.put(entry, json!({"api_key": KEY, "other": 7}));
         let mut section = section(&vault.url, token_file(folder.path(), "root-canary"));
@@ -287,7 +288,12 @@ async fn a_check_of_the_configuration_names_what_is_wrong_and_says_what_it_could
         assert!(!said.contains("canary"), "{said}");
     };
     check("kv/kept#api_key", good.clone(), true, "ok: 1 providers");
-    check("kv/nowhere#api_key", good.clone(), false, "providers[0].api_key: provider kept: the vault has nothing at kv/nowhere");
+    check(
+        "kv/nowhere#api_key",
+        good.clone(),
+        false,
+        "providers[0].api_key: provider kept: the vault has nothing at kv/nowhere",
+    );
     check("kv/gone#api_key", good.clone(), false, "the vault has nothing at kv/gone");
     check("kv/kept#key", good.clone(), false, "kv/kept has no field key that is a text");
     check("kv/kept#number", good.clone(), false, "kv/kept has no field number that is a text");
@@ -299,12 +305,27 @@ async fn a_check_of_the_configuration_names_what_is_wrong_and_says_what_it_could
         section[member] = value;
         section
     };
-    check("kv/kept#api_key", with("address", json!("http://vault.example")), false, "vault.address: must be an https address");
+    check(
+        "kv/kept#api_key",
+        with("address", json!("http://vault.example")),
+        false,
+        "vault.address: must be an https address",
+    );
     check("kv/kept#api_key", with("max_stale_ms", json!(1)), false, "vault.max_stale_ms");
     check("kv/kept#api_key", with("kv_version", json!(3)), false, "must be 1, 2 or auto");
     check("kv/kept#api_key", with("colour", json!("red")), false, "vault.colour");
-    check("kv/kept#api_key", with("ca_file", json!("/nowhere.pem")), false, "vault.ca_file: /nowhere.pem cannot be read");
-    check("kv/kept#api_key", with("auth", json!({"token": "hvs.canary"})), false, "a key must not stand in the configuration");
+    check(
+        "kv/kept#api_key",
+        with("ca_file", json!("/nowhere.pem")),
+        false,
+        "vault.ca_file: /nowhere.pem cannot be read",
+    );
+    check(
+        "kv/kept#api_key",
+        with("auth", json!({"token": "hvs.canary"})),
+        false,
+        "a key must not stand in the configuration",
+    );
     check("kv/kept#api_key", with("auth", by_token()), false, "vault.auth.token.env");
     check("kv/kept#api_key", with("auth", token_file(&folder.path().join("."), "wrong")), false, "denies us");
     let refused = json!({"approle": {"role_id": "other", "secret_id": {"file": folder.path().join("vault-token")}}});
@@ -345,7 +366,8 @@ async fn what_the_vault_holds_and_what_opens_it_is_found_nowhere() {
     let metrics = world.http.send("GET", &format!("{}/metrics", world.url()), &[], "").await.expect("metrics").text();
     let providers = world.ask_admin("GET", "/providers", &[], &Value::Null).await.text();
     let log = world.stop().await;
-    let mut places = vec![("log".to_owned(), log), ("metrics".to_owned(), metrics), ("providers".to_owned(), providers)];
+    let mut places =
+        vec![("log".to_owned(), log), ("metrics".to_owned(), metrics), ("providers".to_owned(), providers)];
     let data = world.folder().join("data");
     for file in std::fs::read_dir(&data).expect("a folder").flatten() {
         let bytes = std::fs::read(file.path()).expect("a file");
