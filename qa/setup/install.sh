@@ -133,6 +133,20 @@ promtool() {
 }
 promtool
 
+# --- A vault -----------------------------------------------------------------------------------------------------
+# Built once into the cache folder: some eight minutes of a processor.
+vault() {
+    local version=0.2.1 log="$cache/rusty_vault.log"
+    [ -x "$cache/rusty_vault-$version/bin/rvault" ] && return
+    has cargo || return
+    say "building RustyVault $version (log: $log)"
+    CARGO_TARGET_DIR="$cache/rusty_vault-build" CARGO_PROFILE_DEV_DEBUG=false cargo install rusty_vault \
+        --version "$version" --locked --debug --root "$cache/rusty_vault-$version" >"$log" 2>&1 ||
+        lacks "RustyVault $version: see $log"
+    rm -rf "$cache/rusty_vault-build"
+}
+vault
+
 if [ ${#missing[@]} -gt 0 ]; then
     say "the tests cannot run; missing:"
     printf 'setup:   - %s\n' "${missing[@]}"

@@ -15,4 +15,5 @@ pub mod realtime;
 pub mod redis;
 pub mod tools;
 pub mod upstream;
+pub mod vault;
 pub mod world;

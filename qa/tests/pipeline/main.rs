@@ -32,3 +32,5 @@ mod scopes;
 mod secrets;
 mod tasks;
 mod telemetry;
+mod tls;
+mod vault;
