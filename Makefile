@@ -6,7 +6,7 @@ DENY := $(QA_CACHE)/cargo-deny-$(DENY_VERSION)/bin/cargo-deny
 # A thousand calls at once are a few thousand sockets.
 MORE_FILES := ulimit -S -n 8192 2>/dev/null || ulimit -S -n "$$(ulimit -Hn)" || true;
 
-.PHONY: help run setup test test-failpoints check fmt lint deny generated bench bench-short bench-ledger bench-codec fuzz soak
+.PHONY: help run setup test test-failpoints check fmt lint deny generated bench bench-short bench-peers bench-ledger bench-codec fuzz soak
 
 help:
 	@echo 'make run    the demo on http://127.0.0.1:8080, nothing else needed'
@@ -15,6 +15,7 @@ help:
 	@echo 'make fuzz   every reader of what others write fed mutations, SECONDS each; see docs/fuzzing.md'
 	@echo 'make soak   half load with faults mixed in, MINUTES long (release build); see docs/faults.md'
 	@echo 'make bench  the benchmark tables of docs/benchmarks.md (release build)'
+	@echo 'make bench-peers   only the tables beside TensorZero and LiteLLM (release build)'
 	@echo 'make bench-codec   reading, translating and passing on, without a network (release build)'
 	@echo 'make bench-ledger  the ledger beside a plain version and pgbench (release build)'
 
@@ -74,13 +75,19 @@ soak:
 	cargo build --workspace --release --bin alfred
 	$(MORE_FILES) MINUTES=$(MINUTES) cargo test --workspace --release --test faults -- --ignored soak --nocapture
 
+# The other gateways that it stands beside are installed first; where they cannot be, the tables say "not measured".
 bench:
+	-qa/setup/peers.sh
 	cargo build --workspace --release --bins
-	$(MORE_FILES) $${CARGO_TARGET_DIR:-target}/release/bench
+	$(MORE_FILES) $${CARGO_TARGET_DIR:-target}/release/bench $(ARGS)
 
 bench-short:
-	cargo build --workspace --release --bins
-	$(MORE_FILES) $${CARGO_TARGET_DIR:-target}/release/bench --short
+	$(MAKE) bench ARGS='--short $(ARGS)'
+
+# Only the tables side by side; here the other gateways must be there.
+bench-peers:
+	qa/setup/peers.sh
+	$(MAKE) bench ARGS='--only peers $(ARGS)'
 
 # ARGS='--short', '--growth' or '--soak 10' for the other modes; see qa/bench/ledger/main.rs.
 bench-ledger:

@@ -23,6 +23,7 @@ use crate::recall::Replays;
 use crate::refusal::Refusal;
 use crate::snapshot::{Routes, Snapshot};
 use crate::telemetry::Telemetry;
+use crate::trust::Trust;
 
 /// A view of the keys that nobody has confirmed for so long lets nobody in.
 const STALE: Duration = Duration::from_secs(5);
@@ -45,6 +46,8 @@ pub struct App {
     /// Calls that wait for money that others hold.
     pub patience: Patience,
     pub telemetry: Telemetry,
+    /// Provider keys and certificates, kept as their sources have them.
+    pub trust: Trust,
     /// Calls in flight and their streams: shutdown waits for them.
     pub tasks: TaskTracker,
     /// New calls are no longer taken.
@@ -78,6 +81,7 @@ impl App {
         routes: Routes,
         policies: PolicySet,
         telemetry: Telemetry,
+        trust: Trust,
     ) -> Result<Arc<App>, StoreError> {
         let set = ledger.tenants().credentials().await?;
         let confirmed_at = ledger.clock().now();
@@ -104,6 +108,7 @@ impl App {
             estimates: Estimates::default(),
             patience: Patience::new(config.holds.patience(), config.limits.max_in_flight),
             telemetry,
+            trust,
             tasks: TaskTracker::new(),
             stopping: CancellationToken::new(),
             stop_now: CancellationToken::new(),
@@ -140,6 +145,11 @@ impl App {
         }
         let since = self.clock().now().since(Timestamp::from_micros(self.confirmed_at.load(Ordering::Relaxed)));
         if since > STALE { Err(Refusal::LedgerUnavailable) } else { Ok(snapshot) }
+    }
+
+    /// The routes as they are, however old: to look after them, never to let anybody in.
+    pub fn routes(&self) -> Arc<Routes> {
+        Arc::clone(&self.snapshot.load().routes)
     }
 
     /// Reads the keys again if the ledger has newer ones.

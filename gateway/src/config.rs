@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use providers::{CatalogPrice, CatalogTier, ProviderConfig};
+use providers::{CatalogPrice, CatalogTier, EgressConfig, ProviderConfig, VaultConfig};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_yaml_ng::{Mapping, Value};
@@ -14,6 +14,7 @@ use serde_yaml_ng::{Mapping, Value};
 use crate::alerts::SinkConfig;
 use crate::connections::ConnectionConfig;
 use crate::pricing::{self, PriceFault};
+use crate::tls::TlsConfig;
 
 /// Everything that an operator can set.
 #[derive(Debug, Clone)]
@@ -23,6 +24,12 @@ pub struct Config {
     /// Where the data of an embedded database lives.
     pub data_dir: PathBuf,
     pub database: DatabaseConfig,
+    /// Where provider keys may be kept.
+    pub vault: Option<VaultConfig>,
+    /// What stands between the house and the providers.
+    pub egress: EgressConfig,
+    /// The port speaks HTTPS; plain HTTP without it.
+    pub tls: Option<TlsConfig>,
     pub providers: Vec<ProviderConfig>,
     pub models: Vec<ModelConfig>,
     /// USD per million tokens, by `provider/model`; overrides the catalogue.
@@ -278,10 +285,13 @@ impl fmt::Display for Fault {
 /// Variables that begin with `ALFRED_` and are no settings.
 const NOT_SETTINGS: [&str; 2] = ["ALFRED_BOOTSTRAP_ADMIN_KEY", "ALFRED_CONFIG"];
 
-const SECTIONS: [&str; 16] = [
+const SECTIONS: [&str; 19] = [
     "listen",
     "data_dir",
     "database",
+    "vault",
+    "egress",
+    "tls",
     "providers",
     "models",
     "prices",
@@ -338,10 +348,13 @@ pub fn parse(name: &str, text: &str, environment: &[(String, String)]) -> Loaded
         }
     }
     let defaults = Defaults::default();
-    let config = Config {
+    let mut config = Config {
         listen: reader.section(&tree, "listen").unwrap_or(defaults.listen),
         data_dir: reader.section(&tree, "data_dir").unwrap_or(defaults.data_dir),
         database: reader.section(&tree, "database").unwrap_or_default(),
+        vault: reader.section(&tree, "vault"),
+        egress: reader.section(&tree, "egress").unwrap_or_default(),
+        tls: reader.section(&tree, "tls"),
         providers: reader.list(&tree, "providers"),
         models: reader.list(&tree, "models"),
         prices: reader.section(&tree, "prices").unwrap_or_default(),
@@ -356,6 +369,10 @@ pub fn parse(name: &str, text: &str, environment: &[(String, String)]) -> Loaded
         alerts: reader.list(&tree, "alerts"),
         trusted_proxies: reader.section(&tree, "trusted_proxies").unwrap_or_default(),
     };
+    let said = |name: &str| environment.iter().find(|(it, _)| it == name).map(|(_, text)| text.clone());
+    if let Err(it) = config.egress.give_to(&mut config.providers, &said) {
+        reader.fault(&it.path, it.message);
+    }
     reader.check(&config);
     // What was read so far is handed on even so: whoever checks it further wants to tell all faults at once.
     Loaded { config, notes, faults: reader.faults, text: text.to_owned() }

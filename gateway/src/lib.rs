@@ -42,3 +42,5 @@ mod scan;
 mod serve;
 mod snapshot;
 mod telemetry;
+mod tls;
+mod trust;

@@ -14,7 +14,8 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::GracefulShutdown;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
 use tower::ServiceExt;
 
 use crate::app::App;
@@ -64,12 +65,25 @@ pub async fn listen(
         };
         // Everybody who is connected is being answered: whoever comes now is better told at once than kept waiting.
         let Some(seated) = connections.enter() else { continue };
-        let connection = connection(&builder, stream, peer, router.clone(), Arc::clone(&seated.seat));
-        let watched = graceful.watch(connection);
+        // Small chunks of a stream must leave at once.
+        let _ = stream.set_nodelay(true);
+        let (builder, router, watcher) = (builder.clone(), router.clone(), graceful.watcher());
+        let (tls, seat) = (app.trust.tls.clone(), Arc::clone(&seated.seat));
         app.tasks.spawn(async move {
+            // How a client's connection ends is the client's business.
+            let served = async {
+                match tls {
+                    None => drop(watcher.watch(connection(&builder, stream, peer, router, seat)).await),
+                    // The handshake is the connection's own: whoever draws it out keeps nobody else waiting.
+                    Some(tls) => {
+                        if let Some(stream) = tls.shake(stream).await {
+                            drop(watcher.watch(connection(&builder, stream, peer, router, seat)).await);
+                        }
+                    }
+                }
+            };
             tokio::select! {
-                // How a client's connection ends is the client's business.
-                _ = watched => {}
+                () = served => {}
                 () = seated.seat.left() => {}
             }
             drop(seated);
@@ -91,16 +105,14 @@ fn builder(idle: Duration) -> Builder<TokioExecutor> {
     builder
 }
 
-fn connection(
+fn connection<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     builder: &Builder<TokioExecutor>,
-    stream: TcpStream,
+    stream: S,
     peer: SocketAddr,
     router: Router,
     seat: Arc<Seat>,
 ) -> impl hyper_util::server::graceful::GracefulConnection<Error = Box<dyn std::error::Error + Send + Sync>> + Send + 'static
 {
-    // Small chunks of a stream must leave at once.
-    let _ = stream.set_nodelay(true);
     let service = service_fn(move |mut request: Request<Incoming>| {
         let (router, busy) = (router.clone(), seat.busy());
         request.extensions_mut().insert(ConnectInfo(peer));
