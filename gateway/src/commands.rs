@@ -9,6 +9,7 @@ use policies::{PolicySet, Source};
 use crate::alerts::{self, Sink};
 use crate::config::{self, Config, Fault, Loaded};
 use crate::snapshot::{Routes, routes};
+use crate::telemetry::{self, Settings};
 use crate::trust::Trust;
 use crate::{demo, serve as server};
 
@@ -44,6 +45,7 @@ pub struct Plan {
     pub sinks: Vec<Sink>,
     /// What is shown to providers and clients.
     pub trust: Trust,
+    pub telemetry: Settings,
     pub notes: Vec<String>,
     pub demo: bool,
 }
@@ -62,10 +64,12 @@ impl Plan {
         let trust = Trust::build(&name, &config, fleet, &environment, &mut faults);
         let policies = policies(&name, &config);
         let sinks = alerts::sinks(&name, &config.alerts, &environment);
-        let (routes, policies, sinks) = match (routes, policies, sinks, faults.is_empty()) {
-            (Ok(routes), Ok(policies), Ok(sinks), true) => (routes, policies, sinks),
-            (routes, policies, sinks, _) => {
-                for mut fault in routes.err().into_iter().chain(policies.err()).chain(sinks.err()).flatten() {
+        let telemetry = telemetry::settings(&name, &config, &environment);
+        let (routes, policies, sinks, telemetry) = match (routes, policies, sinks, telemetry, faults.is_empty()) {
+            (Ok(routes), Ok(policies), Ok(sinks), Ok(telemetry), true) => (routes, policies, sinks, telemetry),
+            (routes, policies, sinks, telemetry, _) => {
+                let found = routes.err().into_iter().chain(policies.err()).chain(sinks.err()).chain(telemetry.err());
+                for mut fault in found.flatten() {
                     if fault.line.is_none() && fault.file == name {
                         fault.line = config::line_of(&text, &fault.path);
                     }
@@ -87,7 +91,7 @@ impl Plan {
                     .to_owned(),
             );
         }
-        Ok(Plan { config, routes, policies, sinks, trust, notes, demo })
+        Ok(Plan { config, routes, policies, sinks, trust, telemetry, notes, demo })
     }
 }
 

@@ -13,7 +13,9 @@ use serde_yaml_ng::{Mapping, Value};
 
 use crate::alerts::SinkConfig;
 use crate::connections::ConnectionConfig;
+use crate::limits::{ModelLimits, SharedConfig};
 use crate::pricing::{self, PriceFault};
+use crate::telemetry::{CallLog, TelemetryConfig};
 use crate::tls::TlsConfig;
 
 /// Everything that an operator can set.
@@ -43,6 +45,7 @@ pub struct Config {
     pub holds: HoldConfig,
     pub cache: CacheConfig,
     pub log: LogConfig,
+    pub telemetry: TelemetryConfig,
     /// Whom to tell of limits reached and spending unlike before.
     pub alerts: Vec<SinkConfig>,
     /// Networks whose `x-forwarded-for` is believed.
@@ -62,6 +65,8 @@ pub struct DatabaseConfig {
 pub struct ModelConfig {
     pub id: String,
     pub targets: Vec<String>,
+    /// Of each organisation's calls for it.
+    pub limits: Option<ModelLimits>,
 }
 
 /// USD per million tokens.
@@ -149,6 +154,10 @@ pub struct LimitConfig {
     pub max_in_flight: usize,
     /// Failed verifications a minute and address before they are answered 429.
     pub failed_verifications_per_minute: u32,
+    /// Below so many calls in flight nothing is shed.
+    pub shed_from: usize,
+    /// Where several processes keep one account.
+    pub shared: Option<SharedConfig>,
 }
 
 impl Default for LimitConfig {
@@ -158,6 +167,8 @@ impl Default for LimitConfig {
             max_bodies_bytes: 512 << 20,
             max_in_flight: 4_096,
             failed_verifications_per_minute: 60,
+            shed_from: 1_024,
+            shared: None,
         }
     }
 }
@@ -251,11 +262,13 @@ pub struct LogConfig {
     pub format: LogFormat,
     /// A `tracing` filter such as `info` or `info,gateway=debug`.
     pub filter: String,
+    /// Which calls have a line of their own.
+    pub calls: CallLog,
 }
 
 impl Default for LogConfig {
     fn default() -> Self {
-        LogConfig { format: LogFormat::Text, filter: "info".into() }
+        LogConfig { format: LogFormat::Text, filter: "info".into(), calls: CallLog::Off }
     }
 }
 
@@ -285,7 +298,7 @@ impl fmt::Display for Fault {
 /// Variables that begin with `ALFRED_` and are no settings.
 const NOT_SETTINGS: [&str; 2] = ["ALFRED_BOOTSTRAP_ADMIN_KEY", "ALFRED_CONFIG"];
 
-const SECTIONS: [&str; 19] = [
+const SECTIONS: &[&str] = &[
     "listen",
     "data_dir",
     "database",
@@ -303,6 +316,7 @@ const SECTIONS: [&str; 19] = [
     "holds",
     "cache",
     "log",
+    "telemetry",
     "alerts",
     "trusted_proxies",
 ];
@@ -366,6 +380,7 @@ pub fn parse(name: &str, text: &str, environment: &[(String, String)]) -> Loaded
         holds: reader.section(&tree, "holds").unwrap_or_default(),
         cache: reader.section(&tree, "cache").unwrap_or_default(),
         log: reader.section(&tree, "log").unwrap_or_default(),
+        telemetry: reader.section(&tree, "telemetry").unwrap_or_default(),
         alerts: reader.list(&tree, "alerts"),
         trusted_proxies: reader.section(&tree, "trusted_proxies").unwrap_or_default(),
     };
@@ -529,6 +544,14 @@ impl Reader {
         }
         if let Some((path, message)) = config.connections.fault() {
             self.fault(path, message.into());
+        }
+        for (member, message) in config.limits.shared.iter().flat_map(SharedConfig::faults) {
+            self.fault(&format!("limits.shared.{member}"), message);
+        }
+        for (i, model) in config.models.iter().enumerate() {
+            if let Some((member, message)) = model.limits.and_then(ModelLimits::fault) {
+                self.fault(&format!("models[{i}].limits.{member}"), message);
+            }
         }
         if config.holds.patience_ms > HoldConfig::MOST_PATIENCE_MS {
             self.fault("holds.patience_ms", format!("must be at most {}", HoldConfig::MOST_PATIENCE_MS));

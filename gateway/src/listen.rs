@@ -70,8 +70,8 @@ pub async fn listen(
         let (builder, router, watcher) = (builder.clone(), router.clone(), graceful.watcher());
         let (tls, seat) = (app.trust.tls.clone(), Arc::clone(&seated.seat));
         app.tasks.spawn(async move {
-            // How a client's connection ends is the client's business.
             let served = async {
+                // How a client's connection ends is the client's business.
                 match tls {
                     None => drop(watcher.watch(connection(&builder, stream, peer, router, seat)).await),
                     // The handshake is the connection's own: whoever draws it out keeps nobody else waiting.

@@ -18,6 +18,7 @@ use crate::forward::Upstream;
 use crate::growth::Growth;
 use crate::refusal::{Exhausted, Refusal};
 use crate::reply::{Answered, Flow, Head, Reply};
+use crate::telemetry::Step;
 
 /// Chunks that may wait for a slow client before the provider is made to wait too.
 const AHEAD: usize = 32;
@@ -129,6 +130,7 @@ async fn relay(
     growth: &mut Growth,
     case: &mut Case,
 ) -> Relayed {
+    case.enter(Step::Relay);
     upstream.meter.calibrated(app.calibration.ratio(&upstream.target.name));
     let mut told = (client.is_some() && !growth.is_whole()).then(|| Told::of(&upstream.request));
     let mut passed = 0;
@@ -183,6 +185,7 @@ async fn relay(
             }
             Some(Ok(AnswerEvent::Usage(usage))) => upstream.meter.billed(usage),
             Some(Ok(AnswerEvent::End(end))) => {
+                case.marks.finished(end.finish_reason());
                 let ending = if left_early { Ending::ClientLeft } else { Ending::Finished };
                 return relayed(ending, Some(end), None, kept);
             }
@@ -212,7 +215,7 @@ async fn relay(
                 }
                 if delta.content && case.first_byte.is_none() {
                     case.first_byte = Some(case.started.elapsed());
-                    app.telemetry.first_token(&upstream.target, case.started.elapsed());
+                    app.telemetry.first_token(case.kind, &upstream.target, case.started.elapsed());
                 }
                 let Some(listening) = client.filter(|_| !delta.frame.is_empty()) else { continue };
                 if let Some(told) = &mut told {

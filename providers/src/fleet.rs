@@ -455,6 +455,12 @@ impl Target {
         self.spoken.unwrap_or(&*self.wire.dialect)
     }
 
+    /// The host that it is asked at, and its port; none for the built-in provider.
+    pub fn server(&self) -> Option<(&str, u16)> {
+        let url = self.wire.base_url.as_ref()?;
+        Some((url.host_str()?, url.port_or_known_default()?))
+    }
+
     /// What its provider calls the model.
     pub fn upstream_name(&self) -> &str {
         self.upstream_id.as_ref().unwrap_or(&self.model)

@@ -124,6 +124,7 @@ impl Outbound {
             ProviderError::new(Class::Misconfigured, format!("the base_url of {} cannot be called", target.provider))
         })?;
         *call.headers_mut() = encoded.headers;
+        asked.sent.put_trace(call.headers_mut());
         call.headers_mut()
             .entry(USER_AGENT)
             .or_insert(HeaderValue::from_static(concat!("alfred/", env!("CARGO_PKG_VERSION"))));

@@ -17,6 +17,7 @@ use crate::count_tokens;
 use crate::pipeline;
 use crate::refusal::Refusal;
 use crate::reply::Answered;
+use crate::telemetry::Parent;
 
 pub async fn chat_completions(
     State(app): State<Arc<App>>,
@@ -135,6 +136,7 @@ where
         content_length: head.headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse().ok()),
         compressed: compressed(&head.headers),
         outside: Outside { content_type: content_type(&head.headers), arrived, betas, ..outside },
+        parent: Parent::read(&head.headers),
         body,
         gone,
     };
