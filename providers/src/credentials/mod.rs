@@ -11,7 +11,7 @@ use std::fmt;
 use zeroize::Zeroizing;
 
 use crate::config::{AwsSource, Fault, KeySource, ProviderConfig};
-pub use ring::{KeyRing, LiveKey};
+pub use ring::{KeyRing, LiveKey, Pick};
 use token::{Grant, TokenSource};
 
 /// A text that is never printed.
@@ -77,7 +77,7 @@ pub(crate) fn tokens(
     let one_of = || Fault::new(path, format!("provider {id}: give exactly one of api_key, aws, google, entra"));
     let grant = match (&config.google, &config.entra) {
         (None, None) => return Ok(None),
-        _ if config.api_key.is_some() || config.aws.is_some() => return Err(one_of()),
+        _ if config.has_key() || config.aws.is_some() => return Err(one_of()),
         (Some(google), None) => {
             let path = format!("{path}.google.service_account");
             let file = read_text(id, &path, &google.service_account, env)?;
