@@ -43,6 +43,7 @@ mod tasks;
 mod tokens;
 mod told;
 mod translate;
+mod words;
 
 pub use abilities::Ability;
 pub use batches::{AnsweredLine, AskedLine, BatchEndpoint, Lines, RemoteBatch};
