@@ -18,7 +18,7 @@ use crate::commands::Plan;
 use crate::config::{LogConfig, LogFormat};
 use crate::listen::listen;
 use crate::telemetry::Telemetry;
-use crate::{back_door, demo, housekeeper, http};
+use crate::{back_door, demo, health_check, housekeeper, http};
 
 const BOOTSTRAP_KEY: &str = "ALFRED_BOOTSTRAP_ADMIN_KEY";
 /// Calls that were told to end may take so long to settle.
@@ -80,6 +80,7 @@ async fn rooms(
     let router = http::router(Arc::clone(&app), back_door::router(&app));
     Messenger::new(ledger.clone(), sinks).begin(&app.tasks, &app.stop_now);
     app.tasks.spawn(batches::keep(Arc::clone(&app)));
+    app.tasks.spawn(health_check::keep(Arc::clone(&app)));
     let housekeeper = app.tasks.spawn(housekeeper::keep(Arc::clone(&app)));
     let signalled = Arc::clone(&app);
     app.tasks.spawn(async move {

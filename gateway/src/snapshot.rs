@@ -8,11 +8,12 @@ use ledger::{
     Credential, CredentialSet, Id, Key, Markup, OperatorCredential, PresentedKey, Scope, Tags, Timestamp, Wallet,
 };
 use policies::PolicySet;
-use providers::{Fleet, Target};
+use providers::{Fleet, RetryRules, Target};
 
 use crate::case::Caller;
 use crate::config::{Config, Fault};
 use crate::pricing::{self, ListPrices};
+use crate::routing::{ModelRouting, TargetConfig};
 
 /// What only a new configuration changes.
 pub struct Routes {
@@ -21,6 +22,9 @@ pub struct Routes {
     pub providers: usize,
     /// In the order of the configuration, which is the order of `/v1/models`.
     pub aliases: Vec<(String, Vec<Arc<Target>>)>,
+    /// How calls for them find their way, by name.
+    pub routing: HashMap<String, Arc<ModelRouting>>,
+    pub retries: RetryRules,
     pub prices: ListPrices,
     /// Where no stored one is meant.
     pub markup: Markup,
@@ -99,7 +103,7 @@ pub fn routes(file: &str, config: &Config, environment: &dyn Fn(&str) -> Option<
     let mut aliases = Vec::new();
     for (i, model) in config.models.iter().enumerate() {
         let mut targets = Vec::new();
-        for (j, name) in model.targets.iter().enumerate() {
+        for (j, TargetConfig { target: name, .. }) in model.targets.iter().enumerate() {
             match fleet.target(name) {
                 Some(target) => targets.push(target),
                 None => faults.push(fault(
@@ -109,6 +113,13 @@ pub fn routes(file: &str, config: &Config, environment: &dyn Fn(&str) -> Option<
             }
         }
         aliases.push((model.id.clone(), targets));
+    }
+    let mut routing = HashMap::new();
+    for (i, model) in config.models.iter().enumerate() {
+        match ModelRouting::build(model, &fleet, &|name| aliases.iter().any(|(alias, _)| alias == name)) {
+            Ok(built) => drop(routing.insert(model.id.clone(), Arc::new(built))),
+            Err(found) => faults.extend(found.into_iter().map(|(at, what)| fault(format!("models[{i}].{at}"), what))),
+        }
     }
     let listed = fleet.models().iter().filter_map(|it| Some((it.name.clone(), pricing::catalogued(it)?)));
     let mut prices = ListPrices { configured: HashMap::new(), catalogue: listed.collect() };
@@ -133,7 +144,16 @@ pub fn routes(file: &str, config: &Config, environment: &dyn Fn(&str) -> Option<
     let listed = fleet.models().iter().map(|target| &target.name);
     let known = aliased.chain(listed).chain(prices.configured.keys()).cloned().collect();
     if faults.is_empty() {
-        Ok(Routes { fleet, providers: config.providers.len(), aliases, prices, markup, known })
+        Ok(Routes {
+            fleet,
+            providers: config.providers.len(),
+            aliases,
+            routing,
+            retries: config.retries.rules(),
+            prices,
+            markup,
+            known,
+        })
     } else {
         Err(faults)
     }

@@ -535,14 +535,14 @@ mod tests {
             check(&[&bedrock(&more)], expected);
         }
         check(&[&format!("{{ id: a, kind: vllm, base_url: \"http://x\", aws: {{ {keys} }} }}")], &["providers[0].aws"]);
-        check(&["{ id: a, kind: vllm, slow_ms: 0, health_check: { every_ms: 999 } }"], &[
-            "providers[0].slow_ms",
-            "providers[0].health_check.every_ms",
-        ]);
-        check(&["{ id: openai, kind: openai, api_key: { env: UNSET }, api_keys: [{ env: K }, { env: UNSET }] }"], &[
-            "providers[0].api_key.env",
-            "providers[0].api_keys[1].env",
-        ]);
+        check(
+            &["{ id: a, kind: vllm, slow_ms: 0, health_check: { every_ms: 999 } }"],
+            &["providers[0].slow_ms", "providers[0].health_check.every_ms"],
+        );
+        check(
+            &["{ id: openai, kind: openai, api_key: { env: UNSET }, api_keys: [{ env: K }, { env: UNSET }] }"],
+            &["providers[0].api_key.env", "providers[0].api_keys[1].env"],
+        );
         check(&["{ id: a, kind: vllm, headers: { \"a b\": x } }"], &["providers[0].headers.a b"]);
     }
 

@@ -49,7 +49,9 @@ pub use abilities::Ability;
 pub use batches::{AnsweredLine, AskedLine, BatchEndpoint, Lines, RemoteBatch};
 pub use calibration::{Calibration, Ratio};
 pub use catalog::{Auth, CatalogPrice, CatalogTier, Quirks, Tokenizer, check_catalog, known_providers};
-pub use config::{AwsSource, ConfiguredModel, EntraConfig, Fault, GoogleConfig, HealthCheck, KeySource, ProviderConfig};
+pub use config::{
+    AwsSource, ConfiguredModel, EntraConfig, Fault, GoogleConfig, HealthCheck, KeySource, ProviderConfig,
+};
 pub use counter::Counter;
 pub use credentials::{AwsKeys, KeyRing, LiveKey, Pick, Secret};
 pub use dialect::{Aim, Decoder, Dialect, Finish, HttpRequest, Outlet, Unsupported};

@@ -83,7 +83,12 @@ impl Outbound {
             .http2_keep_alive_interval(Duration::from_secs(30))
             .http2_keep_alive_timeout(Duration::from_secs(20))
             .build(Connector::new(deadlines.connect));
-        Outbound { client, sockets: Connector::of_old(deadlines.connect), deadlines, began: tokio::time::Instant::now() }
+        Outbound {
+            client,
+            sockets: Connector::of_old(deadlines.connect),
+            deadlines,
+            began: tokio::time::Instant::now(),
+        }
     }
 
     /// Sends, and waits for the answer's head. `cap` is the output cap per choice. An error's `retry` says whether to try elsewhere;

@@ -147,6 +147,30 @@ impl Health {
         }
     }
 
+    /// Takes in what a look at a provider has shown, for all of its targets that were asked so far. It closes what is half open, and
+    /// counts as a failure of those that are thought well; a pause is left to pass.
+    pub fn looked_after(&self, provider: &str, outcome: Outcome, now: u64) {
+        let is_its = |name: &str| name.strip_prefix(provider).is_some_and(|rest| rest.starts_with('/'));
+        let its: Vec<_> = {
+            let all = self.targets.read().unwrap_or_else(PoisonError::into_inner);
+            all.iter().filter(|(name, _)| is_its(name)).map(|(_, vitals)| Arc::clone(vitals)).collect()
+        };
+        for vitals in its {
+            let breaker = &mut vitals.signs().breaker;
+            match (breaker.state(now), outcome) {
+                (BreakerState::HalfOpen, _) => {
+                    if let Some(pass) = breaker.admit(now) {
+                        breaker.record(outcome, pass, now);
+                    }
+                }
+                // Its list says nothing about how it answers: what calls have found out stands.
+                (BreakerState::Closed, Outcome::Good | Outcome::Slow | Outcome::Neutral) => {}
+                (BreakerState::Closed, _) => breaker.record(outcome, Pass::Free, now),
+                (BreakerState::Open { .. } | BreakerState::Probing, _) => {}
+            }
+        }
+    }
+
     /// When a target that asked to be left alone, or failed, may be asked again; nothing where it may be asked now.
     pub fn closed_until(&self, target: &str, now: u64) -> Option<u64> {
         match self.find(target)?.signs().breaker.state(now) {
@@ -331,6 +355,23 @@ mod tests {
         let report = health.report(0);
         assert_eq!((&*report[0].target, report[0].in_flight), ("a/x", 0));
         assert_eq!(report[0].first_content, Some(Duration::from_millis(10)));
+    }
+
+    #[test]
+    fn a_look_at_the_provider_closes_what_is_half_open_and_opens_what_is_ill() {
+        let health = Health::new();
+        let state = |target: &str, now| health.view(now).sight(target, true).state;
+        (0..5).for_each(|_| health.outcome("a/x", Failed, 0));
+        drop(health.enter("a/y", FIRST, false, 0));
+        drop(health.enter("ab/x", FIRST, false, 0));
+        health.looked_after("a", Good, 1);
+        assert_eq!(state("a/x", 1), BreakerState::Open { until: 5_000 }, "a pause is left to pass");
+        health.looked_after("a", Good, 5_000);
+        assert_eq!(state("a/x", 5_000), BreakerState::Closed);
+        (0..5).for_each(|_| health.looked_after("a", Failed, 6_000));
+        for (target, open) in [("a/x", true), ("a/y", true), ("ab/x", false), ("a/z", false)] {
+            assert_eq!(state(target, 6_000) != BreakerState::Closed, open, "{target}");
+        }
     }
 
     #[test]

@@ -294,7 +294,16 @@ impl World {
 
     fn nobody(&self) -> Call {
         let walk = Walk::new(Plan::default(), self.rules, 0);
-        Call { began: 0, walk, wakes_at: 0, sent: None, asked: Vec::new(), has_hope: false, answered: false, over: true }
+        Call {
+            began: 0,
+            walk,
+            wakes_at: 0,
+            sent: None,
+            asked: Vec::new(),
+            has_hope: false,
+            answered: false,
+            over: true,
+        }
     }
 }
 

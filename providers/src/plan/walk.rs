@@ -87,7 +87,9 @@ struct Stop {
 enum How {
     First,
     /// With another key, or over a connection that is alive: at once.
-    Anew { paid: bool },
+    Anew {
+        paid: bool,
+    },
     Again,
 }
 
@@ -135,10 +137,14 @@ impl Walk {
         }
     }
 
+    /// Who would be asked next, if anybody is left who was not asked yet.
+    pub fn ahead(&self) -> Option<&Arc<Target>> {
+        self.next.front().filter(|stop| stop.how == How::First).map(|stop| &stop.target)
+    }
+
     /// A second target beside the one that is being asked, if one is left that is well and nobody else waits for it.
     pub fn beside(&mut self, health: &Health, now: u64) -> Option<Asked> {
-        let stop = self.next.front().filter(|stop| stop.how == How::First)?;
-        let target = Arc::clone(&stop.target);
+        let target = Arc::clone(self.ahead()?);
         // It is one request more than the call needs: what keeps retries within bounds keeps hedges there too.
         if !health.again(&target.name, now) {
             return None;
@@ -194,7 +200,12 @@ impl Walk {
         }
         let most = self.rules.base_ms.saturating_mul(1 << tries.saturating_sub(1).min(16)).min(self.rules.max_ms);
         let chance = unit(mixed(self.seed ^ u64::from(tries) ^ (target.name.len() as u64) << 32));
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "a wait")]
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            clippy::cast_precision_loss,
+            reason = "a wait"
+        )]
         let backoff = most / 2 + (chance * (most - most / 2) as f64) as u64;
         let asked = error.retry_after.map_or(0, |it| u64::try_from(it.as_millis()).unwrap_or(u64::MAX));
         let wait = backoff.max(asked);
