@@ -187,7 +187,6 @@ async fn what_passes_is_asked_again_once_nobody_else_is_left_and_what_may_be_bil
     for (name, fault, requests) in [
         ("500", Script::error(500, "server_error"), 2),
         ("503", Script::error(503, "overloaded"), 2),
-        ("a hang-up", Script::hangs_up(), 1),
         ("silence", Script::hangs(), 1),
         ("no JSON", Script::bytes(200, "text/html", "<html>sign in</html>"), 1),
         ("a refusal of the request", Script::error(422, "unprocessable"), 1),
