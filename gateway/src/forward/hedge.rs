@@ -75,7 +75,7 @@ pub(super) async fn race<'a>(
     };
     let ahead = walk.ahead().and_then(|target| affordable(&target.name));
     let second = ahead.filter(|_| app.health.hedge(name, app.millis())).and_then(|offer| {
-        let asked = walk.beside(&app.health, app.millis())?;
+        let asked = walk.beside(&one.target, &app.health, app.millis())?;
         let (cover, held, left) = (covered(&offer.cover, hold.amount()), hold.amount(), until.saturating_sub(after));
         Some((offer, Attempt { offer, cover, flight: asked.flight, held, left }))
     });

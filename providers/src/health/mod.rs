@@ -17,10 +17,13 @@ pub use load::Load;
 /// Names come from the configuration, but also from callers who ask for `provider/anything`: this many are remembered.
 const MOST_TARGETS: usize = 4_096;
 
+/// Targets by name.
+type Known = RwLock<HashMap<String, Arc<Vitals>>>;
+
 /// All targets, by name. Shared.
 #[derive(Debug, Default)]
 pub struct Health {
-    targets: Arc<RwLock<HashMap<String, Arc<Vitals>>>>,
+    targets: Arc<Known>,
 }
 
 #[derive(Debug)]
@@ -85,7 +88,7 @@ pub struct Report {
 /// The targets at the time of a call. Costs nothing to make: what is not asked about is not looked at.
 #[derive(Debug, Clone, Default)]
 pub struct HealthView {
-    live: Option<Arc<RwLock<HashMap<String, Arc<Vitals>>>>>,
+    live: Option<Arc<Known>>,
     now: u64,
     /// For tests and simulation.
     given: Vec<(String, Sight)>,
@@ -233,7 +236,7 @@ impl Health {
     }
 }
 
-fn find(targets: &RwLock<HashMap<String, Arc<Vitals>>>, target: &str) -> Option<Arc<Vitals>> {
+fn find(targets: &Known, target: &str) -> Option<Arc<Vitals>> {
     targets.read().unwrap_or_else(PoisonError::into_inner).get(target).map(Arc::clone)
 }
 

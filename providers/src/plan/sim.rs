@@ -275,35 +275,20 @@ impl World {
                 // Calls come in bursts, and then for a while there are none.
                 next_start = self.now + if self.dice.one_in(4) { self.dice.below(9_000) } else { self.dice.below(30) };
             }
-            for at in 0..calls.len() {
-                if !calls[at].over && calls[at].wakes_at <= self.now {
-                    let mut call = std::mem::replace(&mut calls[at], self.nobody());
-                    self.advance(&mut call);
-                    if call.over && call.has_hope {
-                        self.holds(call.answered, "where one permitted target is well there is an answer");
-                    }
-                    if call.over {
-                        *seen.entry(if call.answered { "answered" } else { "refused" }).or_insert(0) += 1;
-                    }
-                    calls[at] = call;
+            for call in &mut calls {
+                if call.over || call.wakes_at > self.now {
+                    continue;
+                }
+                self.advance(call);
+                if call.over && call.has_hope {
+                    self.holds(call.answered, "where one permitted target is well there is an answer");
+                }
+                if call.over {
+                    *seen.entry(if call.answered { "answered" } else { "refused" }).or_insert(0) += 1;
                 }
             }
         }
         seen
-    }
-
-    fn nobody(&self) -> Call {
-        let walk = Walk::new(Plan::default(), self.rules, 0);
-        Call {
-            began: 0,
-            walk,
-            wakes_at: 0,
-            sent: None,
-            asked: Vec::new(),
-            has_hope: false,
-            answered: false,
-            over: true,
-        }
     }
 }
 

@@ -142,11 +142,11 @@ impl Walk {
         self.next.front().filter(|stop| stop.how == How::First).map(|stop| &stop.target)
     }
 
-    /// A second target beside the one that is being asked, if one is left that is well and nobody else waits for it.
-    pub fn beside(&mut self, health: &Health, now: u64) -> Option<Asked> {
+    /// A second target beside the one that is being asked, if one is left that is well. It is one request more than the call needs, so
+    /// the first one's budget pays: what keeps retries within bounds keeps hedges there too.
+    pub fn beside(&mut self, first: &Target, health: &Health, now: u64) -> Option<Asked> {
         let target = Arc::clone(self.ahead()?);
-        // It is one request more than the call needs: what keeps retries within bounds keeps hedges there too.
-        if !health.again(&target.name, now) {
+        if !health.again(&first.name, now) {
             return None;
         }
         let flight = health.enter(&target.name, Knock::Again, false, now)?;
@@ -226,5 +226,123 @@ impl Walk {
             self.tries.len() - 1
         });
         &mut self.tries[at]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Class;
+    use crate::health::Outcome;
+    use crate::{Fleet, ProviderConfig};
+
+    const LONG: Duration = Duration::from_secs(60);
+
+    fn plan(targets: &[&str], instead: &[(&str, Instead)]) -> Plan {
+        let yaml = "{ id: up, kind: vllm, models: [{ id: a }, { id: b }, { id: c }] }";
+        let config: ProviderConfig = serde_yaml_ng::from_str(yaml).unwrap();
+        let fleet = Fleet::build(&[config], &|_| None).unwrap();
+        let target = |name: &str| fleet.target(&format!("up/{name}")).unwrap();
+        let instead = instead.iter().map(|(name, why)| (target(name), *why)).collect();
+        Plan { targets: targets.iter().map(|it| target(it)).collect(), instead, set_aside: Vec::new() }
+    }
+
+    fn failure(name: &str) -> ProviderError {
+        let server = |status| ProviderError { status: Some(status), ..ProviderError::new(Class::Server, "x") };
+        let limited = |ms| ProviderError {
+            status: Some(429),
+            retry_after: Some(Duration::from_millis(ms)),
+            ..ProviderError::new(Class::RateLimited, "x")
+        };
+        let rejected = |code| ProviderError { code, status: Some(400), ..ProviderError::new(Class::Rejected, "x") };
+        match name {
+            "503" => server(503),
+            "short" => limited(700),
+            "long" => limited(30_000),
+            "key" => ProviderError { retry: Retry::NextKey, ..limited(30_000) },
+            "stale" => ProviderError { retry: Retry::Here, ..ProviderError::broken("x") },
+            "torn" => ProviderError::broken("x"),
+            "silent" => ProviderError::new(Class::Timeout, "x"),
+            "too long" => rejected("context_length_exceeded"),
+            "filtered" => rejected("provider_content_filter"),
+            _ => rejected("provider_rejected"),
+        }
+    }
+
+    /// Plays failures in turn and tells the way: who was asked, `~` for a wait, `-x` for who was passed over.
+    fn way(plan: Plan, attempts: u32, failures: &[&str]) -> String {
+        let (health, rules) = (Health::new(), RetryRules { attempts, ..RetryRules::default() });
+        let (mut walk, mut now, mut way) = (Walk::new(plan, rules, 1), 0, Vec::new());
+        let mut failures = failures.iter();
+        loop {
+            match walk.step(&health, now) {
+                Move::Over => return way.join(" "),
+                Move::Skip(target, _) => way.push(format!("-{}", target.model)),
+                Move::Wait(wait) => {
+                    now += wait.as_millis() as u64;
+                    way.push("~".to_owned());
+                }
+                Move::Ask(mut asked) => {
+                    way.push(asked.target.model.clone());
+                    let Some(name) = failures.next() else { return way.join(" ") };
+                    let error = failure(name);
+                    asked.flight.ended(Outcome::from(&error), now);
+                    walk.failed(&asked.target, &error, now, LONG);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn everybody_is_asked_once_before_anybody_is_asked_again() {
+        for (attempts, failures, expected) in [
+            (1, &["503", "503"][..], &["a b"][..]),
+            // Who of two waits less is up to chance.
+            (2, &["503", "503"], &["a b ~ a", "a b ~ b"]),
+            (2, &["503", "long", "503"], &["a b ~ a"]),
+            (3, &["503", "long", "503", "503"], &["a b ~ a ~ a"]),
+            (2, &["torn", "silent"], &["a b"]),
+            (2, &["long", "503", "503"], &["a b ~ b"]),
+            (2, &["short", "503"], &["a b ~ b"]),
+            (2, &["short", "long", "503"], &["a b ~ a"]),
+            (2, &["other"], &["a"]),
+            (2, &["503", "other"], &["a b"]),
+        ] {
+            let way = way(plan(&["a", "b"], &[]), attempts, failures);
+            assert!(expected.contains(&&*way), "{failures:?}: {way}");
+        }
+    }
+
+    #[test]
+    fn another_key_and_another_connection_are_tried_at_once_and_the_latter_once() {
+        assert_eq!(way(plan(&["a", "b"], &[]), 1, &["key", "key", "503"]), "a a a b");
+        assert_eq!(way(plan(&["a", "b"], &[]), 1, &["stale", "stale", "503"]), "a a b");
+    }
+
+    #[test]
+    fn fallbacks_are_asked_for_their_reason_alone_and_nobody_is_asked_after_them_who_was_in_line() {
+        let instead = [("c", Instead::TooLong), ("b", Instead::Filtered)];
+        for (failures, expected) in [
+            (&["too long", "other"][..], "a c"),
+            (&["filtered", "other"], "a b"),
+            (&["other"], "a"),
+            (&["503"], "a"),
+            (&["too long", "filtered", "other"], "a c b"),
+            (&["too long", "too long"], "a c"),
+        ] {
+            assert_eq!(way(plan(&["a"], &instead), 1, failures), expected, "{failures:?}");
+        }
+        assert_eq!(way(plan(&["a", "b"], &[("c", Instead::TooLong)]), 1, &["too long"]), "a c");
+    }
+
+    #[test]
+    fn nobody_waits_into_the_calls_own_end() {
+        let (health, rules) = (Health::new(), RetryRules::default());
+        let mut walk = Walk::new(plan(&["a"], &[]), rules, 1);
+        let Move::Ask(mut asked) = walk.step(&health, 0) else { panic!("nobody is asked") };
+        let error = failure("short");
+        asked.flight.ended(Outcome::from(&error), 0);
+        assert!(!walk.failed(&asked.target, &error, 0, Duration::from_millis(700)));
+        assert!(matches!(walk.step(&health, 0), Move::Over));
     }
 }
