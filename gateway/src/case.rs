@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::authenticate::Presented;
 use crate::limits::RateState;
+use crate::telemetry::{Marks, Parent, Step};
 
 /// A call as it came: the head is read, the body still waits on the wire.
 pub struct Call {
@@ -30,6 +31,8 @@ pub struct Call {
     pub compressed: bool,
     /// What the address and the head say of the request.
     pub outside: Outside,
+    /// The client's trace that it belongs to.
+    pub parent: Option<Parent>,
     pub body: Body,
     /// The client left before its answer began.
     pub gone: CancellationToken,
@@ -150,6 +153,8 @@ pub struct Case {
     /// A place among the calls in flight, and room for the body.
     pub place: Option<OwnedSemaphorePermit>,
     pub room: Option<OwnedSemaphorePermit>,
+    /// What is measured on the way.
+    pub marks: Marks,
 }
 
 impl Case {
@@ -185,7 +190,13 @@ impl Case {
             token_rate: None,
             place: Some(place),
             room: None,
+            marks: Marks::within(call.parent.clone()),
         }
+    }
+
+    /// A step of the pipeline begins.
+    pub fn enter(&mut self, step: Step) {
+        self.marks.enter(step, self.started.elapsed());
     }
 
     /// Remembers who asks.

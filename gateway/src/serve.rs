@@ -11,13 +11,14 @@ use ledger::{Ledger, ShownKey};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::alerts::{Messenger, Sink};
+use crate::alerts::Messenger;
 use crate::app::App;
 use crate::batches;
 use crate::commands::Plan;
 use crate::config::{LogConfig, LogFormat};
 use crate::listen::listen;
 use crate::telemetry::Telemetry;
+use crate::trust;
 use crate::{back_door, demo, health_check, housekeeper, http};
 
 const BOOTSTRAP_KEY: &str = "ALFRED_BOOTSTRAP_ADMIN_KEY";
@@ -47,22 +48,16 @@ pub fn run(plan: Plan) -> ExitCode {
 }
 
 async fn house(plan: Plan) -> Result<(), Box<dyn Error + Send + Sync>> {
-    let Plan { config, routes, policies, sinks, demo, .. } = plan;
-    let ledger = Ledger::open(ledger::Options::new(config.database_url())).await?;
-    let outcome = rooms(&config, &ledger, routes, policies, sinks, demo).await;
+    let ledger = Ledger::open(ledger::Options::new(plan.config.database_url())).await?;
+    let outcome = rooms(&ledger, plan).await;
     ledger.close().await;
     outcome
 }
 
-async fn rooms(
-    config: &crate::config::Config,
-    ledger: &Ledger,
-    routes: crate::snapshot::Routes,
-    policies: policies::PolicySet,
-    sinks: Vec<Sink>,
-    demo: bool,
-) -> Result<(), Box<dyn Error + Send + Sync>> {
-    let telemetry = Telemetry::install(routes.known.clone())?;
+async fn rooms(ledger: &Ledger, plan: Plan) -> Result<(), Box<dyn Error + Send + Sync>> {
+    let Plan { config, routes, policies, sinks, trust, telemetry: measured, demo, .. } = plan;
+    let config = &config;
+    let (telemetry, exporter) = Telemetry::install(routes.known.clone(), measured)?;
     let fleet = Arc::clone(&routes.fleet);
     tokio::task::spawn_blocking(move || fleet.warm()).await?;
     // Taken before anything is printed or seeded: a port in use is told first.
@@ -75,12 +70,17 @@ async fn rooms(
         true => Some(demo::seed(ledger).await?),
         false => None,
     };
-    let app = App::build(config, ledger.clone(), routes, policies, telemetry).await?;
-    announce(address, admin.as_deref(), demo_key.as_ref())?;
+    trust.begin(&routes.fleet).await;
+    let app = App::build(config, ledger.clone(), routes, policies, telemetry, trust).await?;
+    trust::keep(&app);
+    announce(address, app.trust.tls.is_some(), admin.as_deref(), demo_key.as_ref())?;
     let router = http::router(Arc::clone(&app), back_door::router(&app));
     Messenger::new(ledger.clone(), sinks).begin(&app.tasks, &app.stop_now);
     app.tasks.spawn(batches::keep(Arc::clone(&app)));
     app.tasks.spawn(health_check::keep(Arc::clone(&app)));
+    if let Some(exporter) = exporter {
+        app.tasks.spawn(exporter.run(app.stop_now.clone(), app.tasks.clone()));
+    }
     let housekeeper = app.tasks.spawn(housekeeper::keep(Arc::clone(&app)));
     let signalled = Arc::clone(&app);
     app.tasks.spawn(async move {
@@ -98,7 +98,7 @@ async fn rooms(
             grace.stop_now.cancel();
         }
     });
-    listen(&app, listener, router, config.limits.max_in_flight).await;
+    listen(&app, listener, router, config.limits.max_in_flight, &config.connections).await;
     app.tasks.close();
     // Every place given back: every call is closed.
     let all = u32::try_from(config.limits.max_in_flight).unwrap_or(u32::MAX);
@@ -139,14 +139,15 @@ async fn admin_key(ledger: &Ledger, demo: bool) -> Result<Option<String>, Box<dy
 }
 
 /// What somebody at a terminal needs, on standard output; logs go to standard error.
-fn announce(address: SocketAddr, admin: Option<&str>, app_key: Option<&ShownKey>) -> std::io::Result<()> {
+fn announce(address: SocketAddr, tls: bool, admin: Option<&str>, app_key: Option<&ShownKey>) -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();
     if let Some(key) = app_key {
         writeln!(out, "{}", demo::welcome(address, key.expose(), admin))?;
     } else if let Some(key) = admin {
         writeln!(out, "admin key (shown once, never stored in clear): {key}")?;
     }
-    writeln!(out, "alfred listens on http://{address}")?;
+    let scheme = if tls { "https" } else { "http" };
+    writeln!(out, "alfred listens on {scheme}://{address}")?;
     out.flush()
 }
 

@@ -31,7 +31,9 @@ mod members;
 mod merge;
 mod one_call;
 mod openai;
+mod pem;
 mod plan;
+mod proxy;
 mod realtime;
 mod request;
 mod responses;
@@ -43,6 +45,7 @@ mod tasks;
 mod tokens;
 mod told;
 mod translate;
+mod way;
 mod words;
 
 pub use abilities::Ability;
@@ -50,16 +53,18 @@ pub use batches::{AnsweredLine, AskedLine, BatchEndpoint, Lines, RemoteBatch};
 pub use calibration::{Calibration, Ratio};
 pub use catalog::{Auth, CatalogPrice, CatalogTier, Quirks, Tokenizer, check_catalog, known_providers};
 pub use config::{
-    AwsSource, ConfiguredModel, EntraConfig, Fault, GoogleConfig, HealthCheck, KeySource, ProviderConfig,
+    AwsSource, ConfiguredModel, EgressConfig, EntraConfig, Fault, GoogleConfig, HealthCheck, KeySource, ProviderConfig,
+    ProxyConfig, UpstreamTls,
 };
 pub use counter::Counter;
-pub use credentials::{AwsKeys, KeyRing, LiveKey, Pick, Secret};
+pub use credentials::{AwsKeys, Keeper, KeyRing, KeyStanding, KeyTrouble, Live, LiveKey, Pick, Secret, VaultConfig};
 pub use dialect::{Aim, Decoder, Dialect, Finish, HttpRequest, Outlet, Unsupported};
 pub use error::{Class, ProviderError, Retry};
 pub use fleet::{Fleet, Target};
 pub use gather::Assembly;
 pub use health::{Breaker, BreakerState, Health, HealthView, InFlight, Knock, Outcome, Report as HealthReport, Sight};
 pub use listing::{Comparison, ListedModel, compare};
+pub use pem::{LiveIdentity, authorities, certified};
 pub use plan::{
     After, Asked, Demand, Hedge, Instead, Move, Plan, RetryRules, Routing, SetAside, Strategy, Walk, Why, plan,
 };

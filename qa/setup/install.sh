@@ -117,6 +117,20 @@ node_tools() {
 }
 node_tools
 
+# --- Prometheus' own judge of a page of metrics: one program of its package, without the server -------------------
+promtool() {
+    [ ! -x "$cache/promtool" ] || return
+    if has promtool; then ln -sfn "$(command -v promtool)" "$cache/promtool"; return; fi
+    local place log="$cache/promtool.log"
+    place="$(mktemp -d)"
+    say "fetching promtool (log: $log)"
+    { (cd "$place" && apt-get download prometheus) && dpkg-deb -x "$place"/prometheus_*.deb "$place/out" &&
+        install -m 755 "$place/out/usr/bin/promtool" "$cache/promtool"; } >"$log" 2>&1 ||
+        lacks "promtool (Debian: prometheus): see $log"
+    rm -rf "$place"
+}
+promtool
+
 if [ ${#missing[@]} -gt 0 ]; then
     say "the tests cannot run; missing:"
     printf 'setup:   - %s\n' "${missing[@]}"

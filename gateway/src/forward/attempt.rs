@@ -24,6 +24,31 @@ pub(super) struct Attempt<'a> {
     pub held: Money,
     /// Until the call's own deadline.
     pub left: Duration,
+    /// Its number among the call's marks.
+    nth: usize,
+    /// The request with what its provider is told of the trace.
+    traced: Option<ModelRequest>,
+}
+
+impl<'a> Attempt<'a> {
+    /// Marks that it is about to be sent.
+    pub(super) fn new(
+        app: &App,
+        case: &mut Case,
+        (offer, cover, flight): (&'a Offer, Cover, InFlight),
+        held: Money,
+        left: Duration,
+        request: &ModelRequest,
+    ) -> Attempt<'a> {
+        let nth = case.marks.ask(&offer.target, case.started.elapsed());
+        let told = app.telemetry.outgoing(case, nth, &offer.target);
+        let traced = told.map(|(parent, state)| request.traced(parent, state));
+        Attempt { offer, cover, flight, held, left, nth, traced }
+    }
+
+    pub(super) fn nth(&self) -> usize {
+        self.nth
+    }
 }
 
 /// A request that was answered, or was not.
@@ -38,6 +63,7 @@ pub(super) struct Tried<'a> {
     /// We ended it ourselves, which says nothing about the target.
     ours: bool,
     as_stream: bool,
+    nth: usize,
 }
 
 impl Tried<'_> {
@@ -48,14 +74,15 @@ impl Tried<'_> {
 
 /// Asks one target, and reads until the first content is at hand.
 pub(super) async fn ask<'a>(app: &App, attempt: Attempt<'a>, request: &ModelRequest) -> Tried<'a> {
-    let Attempt { offer, cover, flight, held, left } = attempt;
+    let Attempt { offer, cover, flight, held, left, nth, traced } = attempt;
+    let asked = traced.as_ref().unwrap_or(request);
     let asked_at = Instant::now();
     // A hold that is to grow must see the tokens come, whatever the caller wants to see.
     let gathers = !request.stream() && !cover.is_whole(held);
     let mut meter = Meter::default();
     let mut ours = false;
     let begun = tokio::select! {
-        begun = begin(app, offer, &cover, gathers, request, &mut meter) => begun,
+        begun = begin(app, offer, &cover, gathers, asked, &mut meter) => begun,
         () = tokio::time::sleep(left) => {
             ours = true;
             Err(ProviderError::new(Class::Timeout, "the call's total deadline passed"))
@@ -66,7 +93,7 @@ pub(super) async fn ask<'a>(app: &App, attempt: Attempt<'a>, request: &ModelRequ
         }
     };
     let as_stream = gathers || request.stream();
-    Tried { offer, cover, flight, begun, meter, asked_at, took: asked_at.elapsed(), ours, as_stream }
+    Tried { offer, cover, flight, begun, meter, asked_at, took: asked_at.elapsed(), ours, as_stream, nth }
 }
 
 async fn begin(
@@ -107,8 +134,13 @@ pub(super) fn note(
     request: &ModelRequest,
     tried: Tried<'_>,
 ) -> Result<Upstream, ProviderError> {
-    let Tried { offer, cover, mut flight, begun, mut meter, asked_at, took, ours, as_stream } = tried;
+    let Tried { offer, cover, mut flight, begun, mut meter, asked_at, took, ours, as_stream, nth } = tried;
     let target = &offer.target;
+    let (came_of_it, status) = match &begun {
+        Ok((answer, _)) => ("answered", Some(answer.status())),
+        Err(error) => (error.class.as_str(), error.status),
+    };
+    case.marks.asked(nth, came_of_it, status, (asked_at + took).duration_since(case.started));
     let is_slow = target.slow.is_some_and(|slow| took > slow);
     let outcome = match &begun {
         Ok(_) if is_slow => Outcome::Slow,
@@ -131,8 +163,8 @@ pub(super) fn note(
     case.failed_cost = case.failed_cost.plus(spent);
     case.attempts.push(AttemptRecord {
         target: target.name.clone(),
-        outcome: begun.as_ref().map_or_else(|error| error.class.as_str(), |_| "answered").to_owned(),
-        status: begun.as_ref().map_or_else(|error| error.status, |(answer, _)| Some(answer.status())),
+        outcome: came_of_it.to_owned(),
+        status,
         latency_ms: millis(took),
         cost: spent.rounded_up().unwrap_or(Money::ZERO),
     });

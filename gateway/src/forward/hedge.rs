@@ -25,6 +25,7 @@ pub(super) struct Raced<'a> {
 pub(super) struct Lost<'a> {
     offer: &'a Offer,
     took: Duration,
+    nth: usize,
 }
 
 impl<'a> Raced<'a> {
@@ -41,8 +42,8 @@ impl<'a> Raced<'a> {
         raced
     }
 
-    fn won(tried: Tried<'a>, offer: &'a Offer, from: Instant) -> Raced<'a> {
-        Raced { lost: Some(Lost { offer, took: from.elapsed() }), ..Raced::of(tried) }
+    fn won(tried: Tried<'a>, (offer, nth): (&'a Offer, usize), from: Instant) -> Raced<'a> {
+        Raced { lost: Some(Lost { offer, took: from.elapsed(), nth }), ..Raced::of(tried) }
     }
 }
 
@@ -53,8 +54,9 @@ pub(super) async fn race<'a>(
     (first, request): (Attempt<'a>, &ModelRequest),
     walk: &mut Walk,
     (offers, output, hold): (&'a [Offer], u64, &Hold),
+    case: &mut Case,
 ) -> Raced<'a> {
-    let (one, from, until) = (first.offer, Instant::now(), first.left);
+    let (one, nth, from, until) = (first.offer, first.nth(), Instant::now(), first.left);
     let name = &one.target.name;
     app.health.may_hedge(name, hedge.most_percent, app.millis());
     let after = match hedge.after {
@@ -76,11 +78,12 @@ pub(super) async fn race<'a>(
     let ahead = walk.ahead().and_then(|target| affordable(&target.name));
     let second = ahead.filter(|_| app.health.hedge(name, app.millis())).and_then(|offer| {
         let asked = walk.beside(&one.target, &app.health, app.millis())?;
-        let (cover, held, left) = (covered(&offer.cover, hold.amount()), hold.amount(), until.saturating_sub(after));
-        Some((offer, Attempt { offer, cover, flight: asked.flight, held, left }))
+        let (cover, held) = (covered(&offer.cover, hold.amount()), hold.amount());
+        let left = until.saturating_sub(after);
+        Some(Attempt::new(app, case, (offer, cover, asked.flight), held, left, request))
     });
-    let Some((other, second)) = second else { return Raced::of(first.await) };
-    let since = Instant::now();
+    let Some(second) = second else { return Raced::of(first.await) };
+    let (other, since) = ((second.offer, second.nth()), Instant::now());
     let mut second = pin!(ask(app, second, request));
     tokio::select! {
         biased;
@@ -89,7 +92,7 @@ pub(super) async fn race<'a>(
             false => Raced::after(tried, second.await),
         },
         tried = &mut second => match tried.is_answer() {
-            true => Raced::won(tried, one, from),
+            true => Raced::won(tried, (one, nth), from),
             false => Raced::after(tried, first.await),
         },
     }
@@ -98,7 +101,8 @@ pub(super) async fn race<'a>(
 /// The one that was let go is a line of the receipt. Its prompt was read and is billed, whatever its provider makes of being let go:
 /// that is the platform's cost, and no part of the price.
 pub(super) fn note_lost(case: &mut Case, request: &ModelRequest, lost: Lost<'_>) {
-    let Lost { offer, took } = lost;
+    let Lost { offer, took, nth } = lost;
+    case.marks.asked(nth, "outpaced", None, case.started.elapsed());
     let usage = ledger::Usage { input: offer.target.count_input(request), estimated: true, ..ledger::Usage::default() };
     let spent = offer.rates.exact(&usage);
     case.tried += 1;

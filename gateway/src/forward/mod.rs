@@ -104,10 +104,13 @@ pub async fn forward(app: &Arc<App>, quote: Quote, hold: &mut Hold, case: &mut C
             }
         };
         let from = Instant::now();
-        let first = Attempt { offer, cover, flight, held: hold.amount(), left: left(app, case) };
+        let (held, left_now) = (hold.amount(), left(app, case));
+        let first = Attempt::new(app, case, (offer, cover, flight), held, left_now, &permit.request);
         let raced = match hedge {
             None => Raced::of(ask(app, first, &permit.request).await),
-            Some(hedge) => hedge::race(app, hedge, (first, &permit.request), &mut walk, (&offers, output, hold)).await,
+            Some(hedge) => {
+                hedge::race(app, hedge, (first, &permit.request), &mut walk, (&offers, output, hold), case).await
+            }
         };
         case.upstream += from.elapsed();
         let Raced { failed, lost, answered } = raced;

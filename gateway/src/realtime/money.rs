@@ -22,6 +22,7 @@ use crate::quote::{names_what_is_billed, too_much};
 use crate::refusal::Refusal;
 use crate::scan::Found;
 use crate::snapshot::Snapshot;
+use crate::telemetry::{Answer, Marks};
 
 /// What a response may say whose model's maximum nobody knows.
 const UNKNOWN_CAP: u64 = 4_096;
@@ -299,9 +300,13 @@ impl Session {
         record.usage = usage;
         record.price_version = price_version.to_string();
         record.markup = Some(markup).filter(|it| *it != Markup::NONE);
-        app.telemetry.used(&self.target, &usage, began.elapsed());
+        let error = (ending != Ending::Finished).then(|| ending.as_str());
+        app.telemetry.used(case.kind, &self.target, &usage, began.elapsed(), error);
         let charge = Charge { cost: cost.unwrap_or(Money::MAX), price: price.unwrap_or(Money::MAX), record };
-        let _ = in_time(&app, &case, app.ledger.settle(hold, charge)).await;
+        let nth = case.marks.ask(&self.target, Duration::ZERO);
+        case.marks.asked(nth, "answered", None, began.elapsed());
+        let settled = in_time(&app, &case, app.ledger.settle(hold, charge)).await;
+        case.marks.answer = Some(Answer { usage, model: None, price: settled.map(|receipt| receipt.price) });
         app.telemetry.closed(&case, ending.as_str());
     }
 }
@@ -312,7 +317,7 @@ impl Turn {
         if self.case.first_byte.is_none() {
             self.case.first_byte = Some(self.began.elapsed());
             if let Some(target) = &self.case.target {
-                app.telemetry.first_token(target, self.began.elapsed());
+                app.telemetry.first_token(self.case.kind, target, self.began.elapsed());
             }
         }
         self.text += text;
@@ -366,6 +371,7 @@ fn successor(case: &Case, app: &App) -> Case {
         resolved: false,
         tried: 1,
         downgraded: false,
+        marks: Marks::within(case.marks.parent.clone()),
         ..*case
     }
 }

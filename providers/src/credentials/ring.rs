@@ -96,6 +96,11 @@ impl KeyRing {
         self.0.keys.is_empty()
     }
 
+    /// One of them is known, or none is asked for.
+    pub fn is_known(&self) -> bool {
+        self.is_keyless() || self.0.keys.iter().any(|key| key.get().is_some())
+    }
+
     /// The key to show next: the next in turn that does not rest, else the one that rests least long. None where none is asked for, or
     /// none is known. `now` is in milliseconds of a clock that does not run backwards.
     pub fn pick(&self, now: u64) -> Option<Pick> {

@@ -299,9 +299,14 @@ impl HealthView {
         }
     }
 
+    /// What the breaker of this target says.
+    pub fn state(&self, target: &str) -> BreakerState {
+        self.sight(target, true).state
+    }
+
     /// Nothing speaks against it.
     pub fn healthy(&self, target: &str) -> bool {
-        self.sight(target, true).state == BreakerState::Closed
+        self.state(target) == BreakerState::Closed
     }
 
     /// A view for tests and simulation.

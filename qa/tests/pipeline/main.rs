@@ -31,3 +31,4 @@ mod safety;
 mod scopes;
 mod secrets;
 mod tasks;
+mod telemetry;

@@ -48,6 +48,8 @@ const HOMES: &[(&str, &[&str])] = &[
     ("tower_governor", &["gateway", "admin-api"]),
     ("metrics-exporter-prometheus", &["gateway"]),
     ("opentelemetry-otlp", &["gateway"]),
+    ("opentelemetry-proto", &["gateway"]),
+    ("prost", &["gateway"]),
     ("fastembed", &["gateway"]),
     ("qdrant-client", &["gateway"]),
     ("reqwest", &["admin-api", "gateway"]),
