@@ -15,6 +15,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::cache::Cache;
 use crate::config::{Config, DeadlineConfig};
+use crate::connections::ConnectionConfig;
 use crate::door::Door;
 use crate::estimator::Estimates;
 use crate::patience::Patience;
@@ -22,6 +23,7 @@ use crate::recall::Replays;
 use crate::refusal::Refusal;
 use crate::snapshot::{Routes, Snapshot};
 use crate::telemetry::Telemetry;
+use crate::trust::Trust;
 
 /// A view of the keys that nobody has confirmed for so long lets nobody in.
 const STALE: Duration = Duration::from_secs(5);
@@ -44,6 +46,8 @@ pub struct App {
     /// Calls that wait for money that others hold.
     pub patience: Patience,
     pub telemetry: Telemetry,
+    /// Provider keys and certificates, kept as their sources have them.
+    pub trust: Trust,
     /// Calls in flight and their streams: shutdown waits for them.
     pub tasks: TaskTracker,
     /// New calls are no longer taken.
@@ -51,6 +55,7 @@ pub struct App {
     /// Whatever still runs must end now, settled at what is known.
     pub stop_now: CancellationToken,
     pub deadlines: DeadlineConfig,
+    pub connections: ConnectionConfig,
     /// Room for request bodies, in pieces.
     pub bodies: Arc<Semaphore>,
     /// Places for calls in flight.
@@ -77,6 +82,7 @@ impl App {
         routes: Routes,
         policies: PolicySet,
         telemetry: Telemetry,
+        trust: Trust,
     ) -> Result<Arc<App>, StoreError> {
         let set = ledger.tenants().credentials().await?;
         let confirmed_at = ledger.clock().now();
@@ -103,10 +109,12 @@ impl App {
             estimates: Estimates::default(),
             patience: Patience::new(config.holds.patience(), config.limits.max_in_flight),
             telemetry,
+            trust,
             tasks: TaskTracker::new(),
             stopping: CancellationToken::new(),
             stop_now: CancellationToken::new(),
             deadlines: deadlines.clone(),
+            connections: config.connections.clone(),
             bodies: Arc::new(Semaphore::new(bodies.unwrap_or(Semaphore::MAX_PERMITS).min(Semaphore::MAX_PERMITS))),
             places: Arc::new(Semaphore::new(config.limits.max_in_flight)),
             most_in_flight: config.limits.max_in_flight,
@@ -139,6 +147,11 @@ impl App {
         }
         let since = self.clock().now().since(Timestamp::from_micros(self.confirmed_at.load(Ordering::Relaxed)));
         if since > STALE { Err(Refusal::LedgerUnavailable) } else { Ok(snapshot) }
+    }
+
+    /// The routes as they are, however old: to look after them, never to let anybody in.
+    pub fn routes(&self) -> Arc<Routes> {
+        Arc::clone(&self.snapshot.load().routes)
     }
 
     /// Reads the keys again if the ledger has newer ones.

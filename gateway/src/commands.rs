@@ -10,6 +10,7 @@ use crate::alerts::{self, Sink};
 use crate::config::{self, Config, Fault, Loaded};
 use crate::snapshot::{Routes, routes};
 use crate::telemetry::{self, Settings};
+use crate::trust::Trust;
 use crate::{demo, serve as server};
 
 /// The file that is read when none is named.
@@ -43,6 +44,8 @@ pub struct Plan {
     /// Whom to tell of alerts.
     pub sinks: Vec<Sink>,
     pub telemetry: Settings,
+    /// What is shown to providers and clients.
+    pub trust: Trust,
     pub notes: Vec<String>,
     pub demo: bool,
 }
@@ -57,6 +60,8 @@ impl Plan {
         let name = file.map_or_else(|| "(no file)".to_owned(), |path| path.display().to_string());
         let environment = |variable: &str| std::env::var(variable).ok();
         let routes = routes(&name, &config, &environment);
+        let fleet = routes.as_ref().ok().map(|it| &*it.fleet);
+        let trust = Trust::build(&name, &config, fleet, &environment, &mut faults);
         let policies = policies(&name, &config);
         let sinks = alerts::sinks(&name, &config.alerts, &environment);
         let telemetry = telemetry::settings(&name, &config, &environment);
@@ -73,9 +78,12 @@ impl Plan {
                         faults.push(fault);
                     }
                 }
+                let unseen = |it: &&mut Fault| it.line.is_none() && it.file == name;
+                faults.iter_mut().filter(unseen).for_each(|it| it.line = config::line_of(&text, &it.path));
                 return Err(faults);
             }
         };
+        let Some(trust) = trust else { return Err(faults) };
         if config.providers.is_empty() {
             notes.push(
                 "no providers are configured, so no call can be forwarded: write an alfred.yaml with 'providers' and 'models' \
@@ -83,7 +91,7 @@ impl Plan {
                     .to_owned(),
             );
         }
-        Ok(Plan { config, routes, policies, sinks, telemetry, notes, demo })
+        Ok(Plan { config, routes, policies, sinks, telemetry, trust, notes, demo })
     }
 }
 
@@ -131,8 +139,15 @@ pub fn config_check(file: Option<PathBuf>) -> ExitCode {
     match plan(config::load(file.as_deref(), &environment()), file.as_deref(), false) {
         Err(faults) => complain(&faults),
         Ok(plan) => {
+            let (faults, unknown) = server::runtime().block_on(plan.trust.check(&plan.routes.fleet));
+            if !faults.is_empty() {
+                return complain(&keys_at_fault(file.as_deref(), faults));
+            }
             for note in &plan.notes {
                 println!("note: {note}");
+            }
+            for it in unknown {
+                println!("note: {}: provider {}: the key could not be checked: {}", it.place, it.provider, it.message);
             }
             let models = plan.routes.aliases.len();
             println!(
@@ -144,6 +159,19 @@ pub fn config_check(file: Option<PathBuf>) -> ExitCode {
             ExitCode::SUCCESS
         }
     }
+}
+
+/// Keys that their source does not give, at their places.
+fn keys_at_fault(file: Option<&Path>, faults: Vec<providers::KeyTrouble>) -> Vec<Fault> {
+    let name = file.map_or_else(|| "(no file)".to_owned(), |path| path.display().to_string());
+    let text = file.and_then(|path| std::fs::read_to_string(path).ok()).unwrap_or_default();
+    let fault = |it: providers::KeyTrouble| Fault {
+        file: name.clone(),
+        line: config::line_of(&text, &it.place),
+        path: it.place,
+        message: format!("provider {}: {}", it.provider, it.message),
+    };
+    faults.into_iter().map(fault).collect()
 }
 
 /// Verifies an export offline.

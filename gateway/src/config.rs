@@ -6,14 +6,16 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use providers::{CatalogPrice, CatalogTier, ProviderConfig};
+use providers::{CatalogPrice, CatalogTier, EgressConfig, ProviderConfig, VaultConfig};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_yaml_ng::{Mapping, Value};
 
 use crate::alerts::SinkConfig;
+use crate::connections::ConnectionConfig;
 use crate::pricing::{self, PriceFault};
 use crate::telemetry::{CallLog, TelemetryConfig};
+use crate::tls::TlsConfig;
 
 /// Everything that an operator can set.
 #[derive(Debug, Clone)]
@@ -23,6 +25,12 @@ pub struct Config {
     /// Where the data of an embedded database lives.
     pub data_dir: PathBuf,
     pub database: DatabaseConfig,
+    /// Where provider keys may be kept.
+    pub vault: Option<VaultConfig>,
+    /// What stands between the house and the providers.
+    pub egress: EgressConfig,
+    /// The port speaks HTTPS; plain HTTP without it.
+    pub tls: Option<TlsConfig>,
     pub providers: Vec<ProviderConfig>,
     pub models: Vec<ModelConfig>,
     /// USD per million tokens, by `provider/model`; overrides the catalogue.
@@ -31,6 +39,7 @@ pub struct Config {
     pub markup: String,
     pub policies: PolicyConfig,
     pub limits: LimitConfig,
+    pub connections: ConnectionConfig,
     pub deadlines: DeadlineConfig,
     pub holds: HoldConfig,
     pub cache: CacheConfig,
@@ -166,6 +175,8 @@ pub struct DeadlineConfig {
     pub idle_ms: u64,
     /// A whole call, all attempts and the last byte included.
     pub total_ms: u64,
+    /// How long an answer whose client has gone is read on for its usage, where hanging up would save nothing.
+    pub drain_ms: u64,
     /// What is in flight at shutdown may go on for so long.
     pub shutdown_ms: u64,
 }
@@ -178,6 +189,7 @@ impl Default for DeadlineConfig {
             whole_ms: 300_000,
             idle_ms: 60_000,
             total_ms: 900_000,
+            drain_ms: 120_000,
             shutdown_ms: 30_000,
         }
     }
@@ -186,6 +198,9 @@ impl Default for DeadlineConfig {
 impl DeadlineConfig {
     pub fn total(&self) -> Duration {
         Duration::from_millis(self.total_ms)
+    }
+    pub fn drain(&self) -> Duration {
+        Duration::from_millis(self.drain_ms)
     }
     pub fn shutdown(&self) -> Duration {
         Duration::from_millis(self.shutdown_ms)
@@ -274,16 +289,20 @@ impl fmt::Display for Fault {
 /// Variables that begin with `ALFRED_` and are no settings.
 const NOT_SETTINGS: [&str; 2] = ["ALFRED_BOOTSTRAP_ADMIN_KEY", "ALFRED_CONFIG"];
 
-const SECTIONS: [&str; 16] = [
+const SECTIONS: [&str; 20] = [
     "listen",
     "data_dir",
     "database",
+    "vault",
+    "egress",
+    "tls",
     "providers",
     "models",
     "prices",
     "markup",
     "policies",
     "limits",
+    "connections",
     "deadlines",
     "holds",
     "cache",
@@ -334,16 +353,20 @@ pub fn parse(name: &str, text: &str, environment: &[(String, String)]) -> Loaded
         }
     }
     let defaults = Defaults::default();
-    let config = Config {
+    let mut config = Config {
         listen: reader.section(&tree, "listen").unwrap_or(defaults.listen),
         data_dir: reader.section(&tree, "data_dir").unwrap_or(defaults.data_dir),
         database: reader.section(&tree, "database").unwrap_or_default(),
+        vault: reader.section(&tree, "vault"),
+        egress: reader.section(&tree, "egress").unwrap_or_default(),
+        tls: reader.section(&tree, "tls"),
         providers: reader.list(&tree, "providers"),
         models: reader.list(&tree, "models"),
         prices: reader.section(&tree, "prices").unwrap_or_default(),
         markup: reader.section(&tree, "markup").map_or_else(|| "1".to_owned(), |Scalar(text)| text),
         policies: reader.section(&tree, "policies").unwrap_or_default(),
         limits: reader.section(&tree, "limits").unwrap_or_default(),
+        connections: reader.section(&tree, "connections").unwrap_or_default(),
         deadlines: reader.section(&tree, "deadlines").unwrap_or_default(),
         holds: reader.section(&tree, "holds").unwrap_or_default(),
         cache: reader.section(&tree, "cache").unwrap_or_default(),
@@ -352,6 +375,10 @@ pub fn parse(name: &str, text: &str, environment: &[(String, String)]) -> Loaded
         alerts: reader.list(&tree, "alerts"),
         trusted_proxies: reader.section(&tree, "trusted_proxies").unwrap_or_default(),
     };
+    let said = |name: &str| environment.iter().find(|(it, _)| it == name).map(|(_, text)| text.clone());
+    if let Err(it) = config.egress.give_to(&mut config.providers, &said) {
+        reader.fault(&it.path, it.message);
+    }
     reader.check(&config);
     // What was read so far is handed on even so: whoever checks it further wants to tell all faults at once.
     Loaded { config, notes, faults: reader.faults, text: text.to_owned() }
@@ -505,6 +532,9 @@ impl Reader {
         }
         if config.limits.max_in_flight == 0 || config.limits.max_body_bytes == 0 {
             self.fault("limits", "max_in_flight and max_body_bytes must be above 0".into());
+        }
+        if let Some((path, message)) = config.connections.fault() {
+            self.fault(path, message.into());
         }
         if config.holds.patience_ms > HoldConfig::MOST_PATIENCE_MS {
             self.fault("holds.patience_ms", format!("must be at most {}", HoldConfig::MOST_PATIENCE_MS));

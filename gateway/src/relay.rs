@@ -24,8 +24,8 @@ use crate::telemetry::Step;
 const AHEAD: usize = 32;
 /// An answer larger than this goes on, but is not kept.
 const MOST_KEPT: usize = 4 << 20;
-/// How long an answer is read on for its usage after its client has gone.
-const DRAIN: Duration = Duration::from_secs(120);
+/// So much of an answer is read on for its usage after its client has gone, and for no longer than `deadlines.drain_ms`.
+const MOST_DRAINED: u64 = 8 << 20;
 /// How long the last bytes of a stream wait for a client that does not read.
 const LAST_WORD: Duration = Duration::from_secs(30);
 
@@ -144,6 +144,7 @@ async fn relay(
     let patience = tokio::time::sleep(left);
     tokio::pin!(patience);
     let mut left_early = false;
+    let mut drained_to = u64::MAX;
     let relayed = |ending, end, failure, frames| Relayed { ending, end, frames, failure };
     loop {
         let waited = Instant::now();
@@ -161,12 +162,18 @@ async fn relay(
                         return relayed(Ending::ClientLeft, None, None, None);
                     }
                     (client, left_early, kept) = (None, true, None);
-                    patience.as_mut().reset(tokio::time::Instant::now() + DRAIN.min(left));
+                    patience.as_mut().reset(tokio::time::Instant::now() + app.deadlines.drain().min(left));
+                    drained_to = upstream.answer.bytes().saturating_add(MOST_DRAINED);
                     continue;
                 }
             },
         };
         case.upstream += waited.elapsed();
+        if upstream.answer.bytes() > drained_to
+            && !matches!(event, Some(Ok(AnswerEvent::Usage(_) | AnswerEvent::End(_))))
+        {
+            return relayed(Ending::ClientLeft, None, None, None);
+        }
         match event {
             None => {
                 let failure = ProviderError::broken("the answer broke off");

@@ -18,6 +18,7 @@ use crate::commands::Plan;
 use crate::config::{LogConfig, LogFormat};
 use crate::listen::listen;
 use crate::telemetry::{Settings, Telemetry};
+use crate::trust::{self, Trust};
 use crate::{back_door, demo, housekeeper, http};
 
 const BOOTSTRAP_KEY: &str = "ALFRED_BOOTSTRAP_ADMIN_KEY";
@@ -47,9 +48,9 @@ pub fn run(plan: Plan) -> ExitCode {
 }
 
 async fn house(plan: Plan) -> Result<(), Box<dyn Error + Send + Sync>> {
-    let Plan { config, routes, policies, sinks, telemetry, demo, .. } = plan;
+    let Plan { config, routes, policies, sinks, telemetry, trust, demo, .. } = plan;
     let ledger = Ledger::open(ledger::Options::new(config.database_url())).await?;
-    let outcome = rooms(&config, &ledger, routes, policies, (sinks, telemetry), demo).await;
+    let outcome = rooms(&config, &ledger, routes, policies, (sinks, telemetry), trust, demo).await;
     ledger.close().await;
     outcome
 }
@@ -60,6 +61,7 @@ async fn rooms(
     routes: crate::snapshot::Routes,
     policies: policies::PolicySet,
     (sinks, measured): (Vec<Sink>, Settings),
+    trust: Trust,
     demo: bool,
 ) -> Result<(), Box<dyn Error + Send + Sync>> {
     let (telemetry, exporter) = Telemetry::install(routes.known.clone(), measured)?;
@@ -75,8 +77,10 @@ async fn rooms(
         true => Some(demo::seed(ledger).await?),
         false => None,
     };
-    let app = App::build(config, ledger.clone(), routes, policies, telemetry).await?;
-    announce(address, admin.as_deref(), demo_key.as_ref())?;
+    trust.begin(&routes.fleet).await;
+    let app = App::build(config, ledger.clone(), routes, policies, telemetry, trust).await?;
+    trust::keep(&app);
+    announce(address, app.trust.tls.is_some(), admin.as_deref(), demo_key.as_ref())?;
     let router = http::router(Arc::clone(&app), back_door::router(&app));
     Messenger::new(ledger.clone(), sinks).begin(&app.tasks, &app.stop_now);
     app.tasks.spawn(batches::keep(Arc::clone(&app)));
@@ -100,7 +104,7 @@ async fn rooms(
             grace.stop_now.cancel();
         }
     });
-    listen(&app, listener, router, config.limits.max_in_flight).await;
+    listen(&app, listener, router, config.limits.max_in_flight, &config.connections).await;
     app.tasks.close();
     // Every place given back: every call is closed.
     let all = u32::try_from(config.limits.max_in_flight).unwrap_or(u32::MAX);
@@ -141,14 +145,15 @@ async fn admin_key(ledger: &Ledger, demo: bool) -> Result<Option<String>, Box<dy
 }
 
 /// What somebody at a terminal needs, on standard output; logs go to standard error.
-fn announce(address: SocketAddr, admin: Option<&str>, app_key: Option<&ShownKey>) -> std::io::Result<()> {
+fn announce(address: SocketAddr, tls: bool, admin: Option<&str>, app_key: Option<&ShownKey>) -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();
     if let Some(key) = app_key {
         writeln!(out, "{}", demo::welcome(address, key.expose(), admin))?;
     } else if let Some(key) = admin {
         writeln!(out, "admin key (shown once, never stored in clear): {key}")?;
     }
-    writeln!(out, "alfred listens on http://{address}")?;
+    let scheme = if tls { "https" } else { "http" };
+    writeln!(out, "alfred listens on {scheme}://{address}")?;
     out.flush()
 }
 

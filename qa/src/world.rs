@@ -300,6 +300,11 @@ impl World {
         self.alfred.as_mut().expect("alfred runs")
     }
 
+    /// The gateway's process id.
+    pub fn pid(&self) -> u32 {
+        self.alfred.as_ref().expect("alfred runs").pid()
+    }
+
     /// Where the gateway listens.
     pub fn url(&self) -> String {
         self.alfred.as_ref().expect("alfred runs").url.clone()

@@ -141,7 +141,8 @@ where
         gone,
     };
     let case = Case::open(&call, place);
-    let answered = app.tasks.spawn(work(Arc::clone(&app), call, case)).await;
+    // Boxed: what a call needs on its way is kilobytes, and would be moved several times until it runs.
+    let answered = app.tasks.spawn(Box::pin(work(Arc::clone(&app), call, case))).await;
     match answered {
         Ok(answered) => answered.into_response(shape),
         Err(_) => {
