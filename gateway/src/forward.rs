@@ -142,9 +142,7 @@ async fn attempt(
     case: &mut Case,
 ) -> Result<Upstream, ProviderError> {
     let asked_at = Instant::now();
-    let nth = case.marks.ask(&offer.target, case.started.elapsed());
-    let told = app.telemetry.outgoing(case, nth, &offer.target);
-    let traced = told.map(|(parent, state)| request.traced(parent, state));
+    let traced = app.telemetry.traced(app.telemetry.thread(case).as_ref(), &offer.target, asked_at, request);
     let asked = traced.as_ref().unwrap_or(request);
     let left = app.deadlines.total().saturating_sub(case.started.elapsed());
     let mut meter = Meter::default();
@@ -166,7 +164,7 @@ async fn attempt(
         Ok((answer, _)) => ("answered", Some(answer.status())),
         Err(error) => (error.class.as_str(), error.status),
     };
-    case.marks.asked(nth, came_of_it, status, case.started.elapsed());
+    case.attempted(&offer.target, (asked_at, took), came_of_it, status);
     case.tried += 1;
     let outcome = match &begun {
         Ok(_) => Outcome::Good,
