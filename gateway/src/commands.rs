@@ -43,9 +43,9 @@ pub struct Plan {
     pub policies: PolicySet,
     /// Whom to tell of alerts.
     pub sinks: Vec<Sink>,
-    pub telemetry: Settings,
     /// What is shown to providers and clients.
     pub trust: Trust,
+    pub telemetry: Settings,
     pub notes: Vec<String>,
     pub demo: bool,
 }
@@ -91,7 +91,7 @@ impl Plan {
                     .to_owned(),
             );
         }
-        Ok(Plan { config, routes, policies, sinks, telemetry, trust, notes, demo })
+        Ok(Plan { config, routes, policies, sinks, trust, telemetry, notes, demo })
     }
 }
 

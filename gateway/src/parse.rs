@@ -181,7 +181,7 @@ mod tests {
         );
         let body = Body::from_stream(stream);
         let room = Arc::new(Semaphore::new(room));
-        receive(body, None, limit, &room)
+        receive(body, None, limit, &room, Duration::from_secs(60))
             .await
             .map(|(b, _)| String::from_utf8_lossy(&b).into_owned())
             .map_err(|r| r.code())

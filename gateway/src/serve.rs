@@ -11,14 +11,14 @@ use ledger::{Ledger, ShownKey};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::alerts::{Messenger, Sink};
+use crate::alerts::Messenger;
 use crate::app::App;
 use crate::batches;
 use crate::commands::Plan;
 use crate::config::{LogConfig, LogFormat};
 use crate::listen::listen;
-use crate::telemetry::{Settings, Telemetry};
-use crate::trust::{self, Trust};
+use crate::telemetry::Telemetry;
+use crate::trust;
 use crate::{back_door, demo, housekeeper, http};
 
 const BOOTSTRAP_KEY: &str = "ALFRED_BOOTSTRAP_ADMIN_KEY";
@@ -48,22 +48,15 @@ pub fn run(plan: Plan) -> ExitCode {
 }
 
 async fn house(plan: Plan) -> Result<(), Box<dyn Error + Send + Sync>> {
-    let Plan { config, routes, policies, sinks, telemetry, trust, demo, .. } = plan;
-    let ledger = Ledger::open(ledger::Options::new(config.database_url())).await?;
-    let outcome = rooms(&config, &ledger, routes, policies, (sinks, telemetry), trust, demo).await;
+    let ledger = Ledger::open(ledger::Options::new(plan.config.database_url())).await?;
+    let outcome = rooms(&ledger, plan).await;
     ledger.close().await;
     outcome
 }
 
-async fn rooms(
-    config: &crate::config::Config,
-    ledger: &Ledger,
-    routes: crate::snapshot::Routes,
-    policies: policies::PolicySet,
-    (sinks, measured): (Vec<Sink>, Settings),
-    trust: Trust,
-    demo: bool,
-) -> Result<(), Box<dyn Error + Send + Sync>> {
+async fn rooms(ledger: &Ledger, plan: Plan) -> Result<(), Box<dyn Error + Send + Sync>> {
+    let Plan { config, routes, policies, sinks, trust, telemetry: measured, demo, .. } = plan;
+    let config = &config;
     let (telemetry, exporter) = Telemetry::install(routes.known.clone(), measured)?;
     let fleet = Arc::clone(&routes.fleet);
     tokio::task::spawn_blocking(move || fleet.warm()).await?;
@@ -80,6 +73,7 @@ async fn rooms(
     trust.begin(&routes.fleet).await;
     let app = App::build(config, ledger.clone(), routes, policies, telemetry, trust).await?;
     trust::keep(&app);
+    app.limits.open(&app.tasks, &app.stop_now).await;
     announce(address, app.trust.tls.is_some(), admin.as_deref(), demo_key.as_ref())?;
     let router = http::router(Arc::clone(&app), back_door::router(&app));
     Messenger::new(ledger.clone(), sinks).begin(&app.tasks, &app.stop_now);

@@ -12,6 +12,7 @@ use providers::{Fleet, Target};
 
 use crate::case::Caller;
 use crate::config::{Config, Fault};
+use crate::limits::ModelLimit;
 use crate::pricing::{self, ListPrices};
 
 /// What only a new configuration changes.
@@ -22,6 +23,8 @@ pub struct Routes {
     /// In the order of the configuration, which is the order of `/v1/models`.
     pub aliases: Vec<(String, Vec<Arc<Target>>)>,
     pub prices: ListPrices,
+    /// Limits of aliases.
+    pub model_limits: HashMap<String, ModelLimit>,
     /// Where no stored one is meant.
     pub markup: Markup,
     /// Every name that is configured or catalogued: only these are kept in receipts and become labels of metrics.
@@ -133,7 +136,9 @@ pub fn routes(file: &str, config: &Config, environment: &dyn Fn(&str) -> Option<
     let listed = fleet.models().iter().map(|target| &target.name);
     let known = aliased.chain(listed).chain(prices.configured.keys()).cloned().collect();
     if faults.is_empty() {
-        Ok(Routes { fleet, providers: config.providers.len(), aliases, prices, markup, known })
+        let limited = config.models.iter().filter_map(|it| Some((it, it.limits?.limits())));
+        let model_limits = limited.map(|(it, limits)| (it.id.clone(), ModelLimit::new(&it.id, limits))).collect();
+        Ok(Routes { fleet, providers: config.providers.len(), aliases, model_limits, prices, markup, known })
     } else {
         Err(faults)
     }

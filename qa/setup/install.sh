@@ -17,6 +17,7 @@ has() { command -v "$1" >/dev/null 2>&1; }
 [ -x /usr/lib/postgresql/15/bin/initdb ] || has initdb || packages+=(postgresql-15)
 has psql || packages+=(postgresql-client-15)
 has sqlite3 || packages+=(sqlite3)
+has redis-server || packages+=(redis-server)
 has curl || packages+=(curl)
 has cc || packages+=(gcc libc6-dev)
 has c++ || packages+=(g++)
@@ -41,6 +42,7 @@ if [ ${#packages[@]} -gt 0 ]; then
 fi
 [ -x /usr/lib/postgresql/15/bin/initdb ] || has initdb || lacks "Postgres 15 server (Debian: postgresql-15)"
 has psql || lacks "psql (Debian: postgresql-client-15)"
+has redis-server || lacks "Redis (Debian: redis-server)"
 has sqlite3 || lacks "sqlite3 (Debian: sqlite3)"
 has curl || lacks "curl (Debian: curl)"
 has cc && has c++ || lacks "a C and C++ compiler (Debian: gcc g++ libc6-dev)"
@@ -130,6 +132,20 @@ promtool() {
     rm -rf "$place"
 }
 promtool
+
+# --- A vault -----------------------------------------------------------------------------------------------------
+# Built once into the cache folder: some eight minutes of a processor.
+vault() {
+    local version=0.2.1 log="$cache/rusty_vault.log"
+    [ -x "$cache/rusty_vault-$version/bin/rvault" ] && return
+    has cargo || return
+    say "building RustyVault $version (log: $log)"
+    CARGO_TARGET_DIR="$cache/rusty_vault-build" CARGO_PROFILE_DEV_DEBUG=false cargo install rusty_vault \
+        --version "$version" --locked --debug --root "$cache/rusty_vault-$version" >"$log" 2>&1 ||
+        lacks "RustyVault $version: see $log"
+    rm -rf "$cache/rusty_vault-build"
+}
+vault
 
 if [ ${#missing[@]} -gt 0 ]; then
     say "the tests cannot run; missing:"
