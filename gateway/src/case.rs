@@ -204,6 +204,18 @@ impl Case {
         }
     }
 
+    /// A target was asked, and has failed or begun to answer.
+    pub fn attempted(
+        &mut self,
+        target: &Arc<Target>,
+        (asked_at, took): (Instant, Duration),
+        outcome: &'static str,
+        status: Option<u16>,
+    ) {
+        let from = asked_at.saturating_duration_since(self.started);
+        self.marks.attempted(target, (from, took), outcome, status);
+    }
+
     /// A step of the pipeline begins.
     pub fn enter(&mut self, step: Step) {
         self.marks.enter(step, self.started.elapsed());

@@ -13,6 +13,7 @@ use crate::case::{Case, millis};
 use crate::cover::Cover;
 use crate::meter::Meter;
 use crate::quote::Offer;
+use crate::telemetry::Thread;
 
 /// A request that may be sent.
 pub(super) struct Attempt<'a> {
@@ -24,30 +25,19 @@ pub(super) struct Attempt<'a> {
     pub held: Money,
     /// Until the call's own deadline.
     pub left: Duration,
-    /// Its number among the call's marks.
-    nth: usize,
-    /// The request with what its provider is told of the trace.
-    traced: Option<ModelRequest>,
+    /// The call's trace, where its provider may be told of it.
+    thread: Option<Thread>,
 }
 
 impl<'a> Attempt<'a> {
-    /// Marks that it is about to be sent.
     pub(super) fn new(
         app: &App,
-        case: &mut Case,
+        case: &Case,
         (offer, cover, flight): (&'a Offer, Cover, InFlight),
         held: Money,
         left: Duration,
-        request: &ModelRequest,
     ) -> Attempt<'a> {
-        let nth = case.marks.ask(&offer.target, case.started.elapsed());
-        let told = app.telemetry.outgoing(case, nth, &offer.target);
-        let traced = told.map(|(parent, state)| request.traced(parent, state));
-        Attempt { offer, cover, flight, held, left, nth, traced }
-    }
-
-    pub(super) fn nth(&self) -> usize {
-        self.nth
+        Attempt { offer, cover, flight, held, left, thread: app.telemetry.thread(case) }
     }
 }
 
@@ -63,7 +53,6 @@ pub(super) struct Tried<'a> {
     /// We ended it ourselves, which says nothing about the target.
     ours: bool,
     as_stream: bool,
-    nth: usize,
 }
 
 impl Tried<'_> {
@@ -74,9 +63,10 @@ impl Tried<'_> {
 
 /// Asks one target, and reads until the first content is at hand.
 pub(super) async fn ask<'a>(app: &App, attempt: Attempt<'a>, request: &ModelRequest) -> Tried<'a> {
-    let Attempt { offer, cover, flight, held, left, nth, traced } = attempt;
-    let asked = traced.as_ref().unwrap_or(request);
+    let Attempt { offer, cover, flight, held, left, thread } = attempt;
     let asked_at = Instant::now();
+    let traced = app.telemetry.traced(thread.as_ref(), &offer.target, asked_at, request);
+    let asked = traced.as_ref().unwrap_or(request);
     // A hold that is to grow must see the tokens come, whatever the caller wants to see.
     let gathers = !request.stream() && !cover.is_whole(held);
     let mut meter = Meter::default();
@@ -93,7 +83,7 @@ pub(super) async fn ask<'a>(app: &App, attempt: Attempt<'a>, request: &ModelRequ
         }
     };
     let as_stream = gathers || request.stream();
-    Tried { offer, cover, flight, begun, meter, asked_at, took: asked_at.elapsed(), ours, as_stream, nth }
+    Tried { offer, cover, flight, begun, meter, asked_at, took: asked_at.elapsed(), ours, as_stream }
 }
 
 async fn begin(
@@ -134,13 +124,13 @@ pub(super) fn note(
     request: &ModelRequest,
     tried: Tried<'_>,
 ) -> Result<Upstream, ProviderError> {
-    let Tried { offer, cover, mut flight, begun, mut meter, asked_at, took, ours, as_stream, nth } = tried;
+    let Tried { offer, cover, mut flight, begun, mut meter, asked_at, took, ours, as_stream } = tried;
     let target = &offer.target;
     let (came_of_it, status) = match &begun {
         Ok((answer, _)) => ("answered", Some(answer.status())),
         Err(error) => (error.class.as_str(), error.status),
     };
-    case.marks.asked(nth, came_of_it, status, (asked_at + took).duration_since(case.started));
+    case.attempted(target, (asked_at, took), came_of_it, status);
     let is_slow = target.slow.is_some_and(|slow| took > slow);
     let outcome = match &begun {
         Ok(_) if is_slow => Outcome::Slow,

@@ -24,8 +24,8 @@ pub(super) struct Raced<'a> {
 /// An attempt that was let go.
 pub(super) struct Lost<'a> {
     offer: &'a Offer,
+    from: Instant,
     took: Duration,
-    nth: usize,
 }
 
 impl<'a> Raced<'a> {
@@ -42,8 +42,8 @@ impl<'a> Raced<'a> {
         raced
     }
 
-    fn won(tried: Tried<'a>, (offer, nth): (&'a Offer, usize), from: Instant) -> Raced<'a> {
-        Raced { lost: Some(Lost { offer, took: from.elapsed(), nth }), ..Raced::of(tried) }
+    fn won(tried: Tried<'a>, offer: &'a Offer, from: Instant) -> Raced<'a> {
+        Raced { lost: Some(Lost { offer, from, took: from.elapsed() }), ..Raced::of(tried) }
     }
 }
 
@@ -54,9 +54,9 @@ pub(super) async fn race<'a>(
     (first, request): (Attempt<'a>, &ModelRequest),
     walk: &mut Walk,
     (offers, output, hold): (&'a [Offer], u64, &Hold),
-    case: &mut Case,
+    case: &Case,
 ) -> Raced<'a> {
-    let (one, nth, from, until) = (first.offer, first.nth(), Instant::now(), first.left);
+    let (one, from, until) = (first.offer, Instant::now(), first.left);
     let name = &one.target.name;
     app.health.may_hedge(name, hedge.most_percent, app.millis());
     let after = match hedge.after {
@@ -80,10 +80,10 @@ pub(super) async fn race<'a>(
         let asked = walk.beside(&one.target, &app.health, app.millis())?;
         let (cover, held) = (covered(&offer.cover, hold.amount()), hold.amount());
         let left = until.saturating_sub(after);
-        Some(Attempt::new(app, case, (offer, cover, asked.flight), held, left, request))
+        Some(Attempt::new(app, case, (offer, cover, asked.flight), held, left))
     });
     let Some(second) = second else { return Raced::of(first.await) };
-    let (other, since) = ((second.offer, second.nth()), Instant::now());
+    let (other, since) = (second.offer, Instant::now());
     let mut second = pin!(ask(app, second, request));
     tokio::select! {
         biased;
@@ -92,7 +92,7 @@ pub(super) async fn race<'a>(
             false => Raced::after(tried, second.await),
         },
         tried = &mut second => match tried.is_answer() {
-            true => Raced::won(tried, (one, nth), from),
+            true => Raced::won(tried, one, from),
             false => Raced::after(tried, first.await),
         },
     }
@@ -101,8 +101,8 @@ pub(super) async fn race<'a>(
 /// The one that was let go is a line of the receipt. Its prompt was read and is billed, whatever its provider makes of being let go:
 /// that is the platform's cost, and no part of the price.
 pub(super) fn note_lost(case: &mut Case, request: &ModelRequest, lost: Lost<'_>) {
-    let Lost { offer, took, nth } = lost;
-    case.marks.asked(nth, "outpaced", None, case.started.elapsed());
+    let Lost { offer, from, took } = lost;
+    case.attempted(&offer.target, (from, took), "outpaced", None);
     let usage = ledger::Usage { input: offer.target.count_input(request), estimated: true, ..ledger::Usage::default() };
     let spent = offer.rates.exact(&usage);
     case.tried += 1;

@@ -105,7 +105,7 @@ pub async fn forward(app: &Arc<App>, quote: Quote, hold: &mut Hold, case: &mut C
         };
         let from = Instant::now();
         let (held, left_now) = (hold.amount(), left(app, case));
-        let first = Attempt::new(app, case, (offer, cover, flight), held, left_now, &permit.request);
+        let first = Attempt::new(app, case, (offer, cover, flight), held, left_now);
         let raced = match hedge {
             None => Raced::of(ask(app, first, &permit.request).await),
             Some(hedge) => {

@@ -312,8 +312,7 @@ impl Session {
         let error = (ending != Ending::Finished).then(|| ending.as_str());
         app.telemetry.used(case.kind, &self.target, &usage, began.elapsed(), error);
         let charge = Charge { cost: cost.unwrap_or(Money::MAX), price: price.unwrap_or(Money::MAX), record };
-        let nth = case.marks.ask(&self.target, Duration::ZERO);
-        case.marks.asked(nth, "answered", None, began.elapsed());
+        case.attempted(&self.target, (began, began.elapsed()), "answered", None);
         let settled = in_time(&app, &case, app.ledger.settle(hold, charge)).await;
         case.marks.answer = Some(Answer { usage, model: None, price: settled.map(|receipt| receipt.price) });
         app.telemetry.closed(&case, ending.as_str());

@@ -3,6 +3,8 @@
 //! A trace that begins here is named after its call, so that `x-request-id` finds it. Whether a call is kept is decided by the random
 //! part of that name and never by what a client sends, unless the configuration believes its clients.
 
+use std::time::Instant;
+
 use axum::http::{HeaderMap, HeaderValue};
 use ledger::{Call, Id};
 
@@ -54,6 +56,14 @@ fn hexed<const N: usize>(text: &str) -> Option<[u8; N]> {
     let mut bytes = [0; N];
     let lower = text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
     (lower && hex::decode_to_slice(text, &mut bytes).is_ok()).then_some(bytes)
+}
+
+/// What an attempt needs to know of its call's trace.
+#[derive(Debug, Clone)]
+pub struct Thread {
+    pub call: Id<Call>,
+    pub started: Instant,
+    pub parent: Option<Parent>,
 }
 
 /// The trace that a call belongs to: the client's, or one of its own name.

@@ -66,7 +66,7 @@ pub struct Attempt {
     pub target: Arc<Target>,
     /// Since the call came.
     pub from: Duration,
-    /// None while it runs; an answer that is relayed runs until it has ended.
+    /// None of an answer: it goes on until it is settled.
     pub to: Option<Duration>,
     /// `answered`, or the class of its failure.
     pub outcome: &'static str,
@@ -138,20 +138,17 @@ impl Marks {
         steps.zip(begins).zip(ends).map(|((step, from), to)| (step, from, to.max(from)))
     }
 
-    /// A target is asked; the number of the attempt.
-    pub fn ask(&mut self, target: &Arc<Target>, at: Duration) -> usize {
-        let target = Arc::clone(target);
-        self.attempts.push(Attempt { target, from: at, to: None, outcome: "abandoned", status: None });
-        self.attempts.len() - 1
-    }
-
-    /// It has failed, or begun to answer.
-    pub fn asked(&mut self, attempt: usize, outcome: &'static str, status: Option<u16>, at: Duration) {
-        if let Some(attempt) = self.attempts.get_mut(attempt) {
-            (attempt.outcome, attempt.status) = (outcome, status);
-            // What answers goes on until the settlement.
-            attempt.to = (outcome != "answered").then_some(at);
-        }
+    /// A target was asked, and has failed or begun to answer.
+    pub fn attempted(
+        &mut self,
+        target: &Arc<Target>,
+        (from, took): (Duration, Duration),
+        outcome: &'static str,
+        status: Option<u16>,
+    ) {
+        // What answers goes on until the settlement.
+        let to = (outcome != "answered").then(|| from + took);
+        self.attempts.push(Attempt { target: Arc::clone(target), from, to, outcome, status });
     }
 
     /// The answer has ended, for this reason. A provider's words are kept where they are words that we know.

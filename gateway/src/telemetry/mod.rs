@@ -13,14 +13,14 @@ mod tests;
 mod words;
 
 use std::collections::HashSet;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use axum::http::HeaderValue;
 use metrics_exporter_prometheus::BuildError;
-use providers::Target;
+use providers::{ModelRequest, Target};
 
+use config::Propagate;
 pub use config::{CallLog, Settings, TelemetryConfig, settings};
-pub use context::Parent;
+pub use context::{Parent, Thread};
 pub use marks::{Answer, Marks, Step};
 pub use meters::{Meters, Now};
 pub use otlp::Exporter;
@@ -111,16 +111,26 @@ impl Telemetry {
         self.meters.target(target).used(kind, tokens, took, error);
     }
 
-    /// What the provider of an attempt is to be told of the trace: `traceparent` and `tracestate`.
-    pub fn outgoing(&self, case: &Case, attempt: usize, target: &Target) -> Option<(HeaderValue, Option<HeaderValue>)> {
-        if !self.settings.propagate.to(&target.provider) {
-            return None;
-        }
-        let parent = case.marks.parent.as_ref();
-        let sampled = self.traces.is_some() && self.settings.sampler.keeps(case.id, parent);
-        let span = context::span_of(case.id, spans::attempt(attempt));
-        let header = context::outgoing(context::trace_of(case.id, parent), span, sampled)?;
-        Some((header, parent.and_then(|parent| parent.state.clone())))
+    /// The call's trace, where any provider may be told of it.
+    pub fn thread(&self, case: &Case) -> Option<Thread> {
+        let told = self.settings.propagate != Propagate::All(false);
+        told.then(|| Thread { call: case.id, started: case.started, parent: case.marks.parent.clone() })
+    }
+
+    /// The request as a part of its trace, if this target may know of it.
+    pub fn traced(
+        &self,
+        thread: Option<&Thread>,
+        target: &Target,
+        asked_at: Instant,
+        request: &ModelRequest,
+    ) -> Option<ModelRequest> {
+        let Thread { call, started, parent } = thread.filter(|_| self.settings.propagate.to(&target.provider))?;
+        let parent = parent.as_ref();
+        let sampled = self.traces.is_some() && self.settings.sampler.keeps(*call, parent);
+        let span = context::span_of(*call, spans::attempt(asked_at.saturating_duration_since(*started)));
+        let header = context::outgoing(context::trace_of(*call, parent), span, sampled)?;
+        Some(request.traced(header, parent.and_then(|parent| parent.state.clone())))
     }
 
     /// A call has ended, one way or another. `now_ms`: on a clock that does not run backwards.

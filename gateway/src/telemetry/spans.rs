@@ -19,14 +19,14 @@ const SAMPLED: u32 = 0x1;
 const PARENT_KNOWN: u32 = 0x100;
 const PARENT_IS_REMOTE: u32 = 0x200;
 
-/// The nth span of a call: itself, its steps in order, its attempts in order.
+/// The nth span of a call: itself, its steps in order, its attempts by their nanosecond.
 const ROOT: u64 = 0;
 const STEPS: u64 = 1;
 const ATTEMPTS: u64 = 1_000;
 
-/// Which of a call's spans an attempt is.
-pub fn attempt(nth: usize) -> u64 {
-    ATTEMPTS + nth as u64
+/// Which of a call's spans an attempt is: it is known by when it began, so that a provider can be told while it runs.
+pub fn attempt(from: Duration) -> u64 {
+    ATTEMPTS.saturating_add(nanos(from))
 }
 
 /// A call that is to be told.
@@ -91,8 +91,8 @@ impl Trace {
             spans.push(self.span(nth, ROOT, step.as_str().to_owned(), SpanKind::Internal, (from, to)));
         }
         let relayed = self.marks.steps(self.end).find(|(step, ..)| *step == Step::Settle).map(|(_, from, _)| from);
-        for (nth, asked) in self.marks.attempts.iter().enumerate() {
-            spans.push(self.attempt(nth, forward, asked, relayed.unwrap_or(self.end)));
+        for asked in &self.marks.attempts {
+            spans.push(self.attempt(forward, asked, relayed.unwrap_or(self.end)));
         }
         spans
     }
@@ -156,13 +156,14 @@ impl Trace {
         span
     }
 
-    fn attempt(&self, nth: usize, parent: u64, asked: &Attempt, relayed: Duration) -> Span {
+    fn attempt(&self, parent: u64, asked: &Attempt, relayed: Duration) -> Span {
         let word = operation(self.kind).1;
         let answered = asked.outcome == "answered";
         let model = if self.known || !answered { &asked.target.model } else { OTHER };
         let model = if self.model == OTHER { OTHER } else { model };
         let to = asked.to.unwrap_or(relayed).max(asked.from);
-        let mut span = self.span(attempt(nth), parent, format!("{word} {model}"), SpanKind::Client, (asked.from, to));
+        let mut span =
+            self.span(attempt(asked.from), parent, format!("{word} {model}"), SpanKind::Client, (asked.from, to));
         let mut said = Said(&mut span.attributes);
         said.text("gen_ai.operation.name", word);
         said.text("gen_ai.provider.name", provider(&asked.target.kind));
