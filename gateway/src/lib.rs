@@ -22,6 +22,7 @@ mod forward;
 mod growth;
 mod housekeeper;
 mod http;
+mod keeping;
 mod limits;
 mod listen;
 mod meter;

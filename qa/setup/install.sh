@@ -21,6 +21,8 @@ has redis-server || packages+=(redis-server)
 has curl || packages+=(curl)
 has cc || packages+=(gcc libc6-dev)
 has c++ || packages+=(g++)
+has_faketime() { compgen -G '/usr/lib/*/faketime/libfaketime.so.1' >/dev/null; }
+has_faketime || packages+=(libfaketime)
 has python3 || packages+=(python3)
 python3 -c 'import venv, ensurepip' 2>/dev/null || packages+=(python3-venv)
 if [ ${#packages[@]} -gt 0 ]; then
@@ -44,6 +46,7 @@ fi
 has psql || lacks "psql (Debian: postgresql-client-15)"
 has redis-server || lacks "Redis (Debian: redis-server)"
 has sqlite3 || lacks "sqlite3 (Debian: sqlite3)"
+has_faketime || lacks "libfaketime, which moves a process's clock (Debian: libfaketime)"
 has curl || lacks "curl (Debian: curl)"
 has cc && has c++ || lacks "a C and C++ compiler (Debian: gcc g++ libc6-dev)"
 has cargo || lacks "Rust (cargo), at least the version that Cargo.toml names as rust-version"
