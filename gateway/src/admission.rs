@@ -118,7 +118,7 @@ pub struct Seat {
 impl Admission {
     /// For so many calls at most, of which those below `shed_from` are never shed.
     pub fn new(most: usize, shed_from: usize) -> Admission {
-        describe_counter!("alfred_shed_total", "calls refused under overload, by reason and priority");
+        describe_counter!("alfred_admission_sheds_total", "calls refused under overload, by reason and priority");
         describe_gauge!("alfred_admission_open", "how much of the places above the floor is open, 0 to 1");
         gauge!("alfred_admission_open").set(1);
         Admission {
@@ -135,7 +135,7 @@ impl Admission {
         let credential = &caller.credential;
         self.seat(credential.org, credential.priority).map_err(|shed| {
             let (reason, priority) = (shed.word(), credential.priority.as_str());
-            counter!("alfred_shed_total", "reason" => reason, "priority" => priority).increment(1);
+            counter!("alfred_admission_sheds_total", "reason" => reason, "priority" => priority).increment(1);
             Refusal::Overloaded
         })
     }

@@ -170,8 +170,8 @@ async fn under_overload_low_priority_and_greedy_tenants_are_shed_first() {
         answer.expect(200);
     }
     let page = world.http.send("GET", &format!("{}/metrics", world.url()), &[], "").await.expect("a page").text();
-    assert!(page.contains("alfred_shed_total{reason=\"share\",priority=\"normal\"} 1"), "{page}");
-    assert!(page.contains("alfred_shed_total{reason=\"priority\",priority=\"low\"} 1"), "{page}");
+    assert!(page.contains("alfred_admission_sheds_total{reason=\"share\",priority=\"normal\"} 1"), "{page}");
+    assert!(page.contains("alfred_admission_sheds_total{reason=\"priority\",priority=\"low\"} 1"), "{page}");
 }
 
 /// Two processes on one database and one store.
