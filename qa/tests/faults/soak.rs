@@ -108,7 +108,7 @@ impl Soak {
             9 => format!("{fault}-2"),
             _ => "steady".to_owned(),
         };
-        let streamed = (n / 3) % 2 == 0;
+        let streamed = n / 3 % 2 == 1;
         let body = if streamed { hello_stream(&model) } else { hello(&model) };
         let mut flow = self.world.stream(&key, &body).await;
         if n % 23 == 7 {
@@ -240,7 +240,8 @@ fn flat(looks: &[Look]) {
         all[all.len() / 2]
     };
     let (early, late) = (part.min(looks.len() - 1), looks.len().saturating_sub(part));
-    let rows: [(&str, &dyn Fn(&Look) -> u64, u64); 4] = [
+    type Figure<'a> = &'a dyn Fn(&Look) -> u64;
+    let rows: [(&str, Figure, u64); 4] = [
         ("memory, KiB", &|it| it.taken.resident, MORE_MEMORY),
         ("files", &|it| it.taken.files as u64, MORE_FILES as u64),
         ("threads", &|it| it.taken.threads, MORE_THREADS),
