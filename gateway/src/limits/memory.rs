@@ -53,7 +53,12 @@ struct Table {
     drawn: HashMap<Who, Drawn>,
     /// Whatever says nothing is forgotten when there are so many.
     sweep_at: usize,
+    /// The last moment that was told.
+    latest: i128,
 }
+
+/// Calls tell the moment that they came at, some of them late: further back, it was the clock.
+const SET_BACK: i128 = 10 * 60 * 1_000_000_000;
 
 #[derive(Debug, Clone, Copy)]
 struct Drawn {
@@ -151,6 +156,15 @@ impl Memory {
     // A bucket is whole at any moment: a panic elsewhere leaves nothing half done in it.
     fn table(&self, now: Timestamp) -> MutexGuard<'_, Table> {
         let mut table = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = nanos(now);
+        if at + SET_BACK < table.latest {
+            // Nobody knows any more what is owed: it is forgiven, rather than owed for as long as the clock went back.
+            for it in table.drawn.values_mut() {
+                *it = Drawn { places: it.places, ..NOTHING };
+            }
+            table.latest = at;
+        }
+        table.latest = table.latest.max(at);
         if table.drawn.len() >= table.sweep_at.max(FEWEST_SWEPT) {
             let now = nanos(now);
             table.drawn.retain(|_, it| it.places > 0 || it.requests.max(it.tokens).max(it.shut_until) > now);
@@ -269,6 +283,17 @@ mod tests {
         assert!(memory.look(&chain, call(450), 1, at(0)).is_ok(), "a call that came to nothing used nothing");
         memory.settle(&chain, 250, 1_250, false, 1, at(0));
         assert!(memory.look(&chain, call(1), 1, at(30)).is_err(), "what was used beyond is owed");
+    }
+
+    #[test]
+    fn a_clock_set_back_by_an_hour_locks_nobody_out_and_one_that_wavers_forgives_nothing() {
+        let memory = Memory::default();
+        let chain = Chain::new([Some((key(1), limits(1, 1_000, 2))), None, None]);
+        memory.draw(&chain, call(900), 1, at(3_600)).expect("room");
+        assert!(memory.draw(&chain, call(900), 1, at(3_590)).is_err(), "a call that came a little earlier");
+        assert!(memory.draw(&chain, call(900), 1, at(0)).is_ok());
+        assert!(memory.draw(&chain, call(900), 1, at(1)).is_err(), "from there on as ever");
+        assert!(memory.draw(&chain, call(0), 1, at(120)).is_err(), "its places are its own all the while");
     }
 
     #[test]

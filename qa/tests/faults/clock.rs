@@ -6,6 +6,7 @@ use std::time::Duration;
 use qa::check::usd;
 use qa::upstream::{Gate, Step, openai};
 use qa::world::{Plan, Setup, World, hello, hello_stream};
+use serde_json::json;
 
 /// Where Debian puts the library that moves a process's clock (`libfaketime`).
 fn library() -> Option<PathBuf> {
@@ -49,7 +50,7 @@ async fn a_clock_that_jumps_an_hour_loses_no_call_and_no_money() {
     let by: &'static [&'static str] =
         vec!["env", preload, clock, "FAKETIME_NO_CACHE=1", "FAKETIME_DONT_FAKE_MONOTONIC=1"].leak();
     let world = Setup::new().on_sqlite().started_by(by).start().await;
-    let tenant = world.tenant(Plan::new().hard("1000")).await;
+    let tenant = world.tenant(Plan::new().hard("1000").key(json!({"rpm": 600, "tpm": 1_000_000}))).await;
     let mut streams = Vec::new();
     for (hours, when) in [(0, "before"), (1, "an hour ahead"), (-1, "two hours back"), (0, "and right again")] {
         jump(&file, hours);

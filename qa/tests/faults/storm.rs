@@ -62,7 +62,8 @@ async fn a_storm_of_429s_reaches_its_provider_a_few_times_and_the_other_serves_e
             alone.iter().all(|it| it.header("retry-after").is_some()) || headers.is_empty(),
             "{name}: nobody says when"
         );
-        assert!((1..=most).contains(&server.asked("storm-1")), "{name}: asked {} times", server.asked("storm-1"));
+        // Who has nobody else is asked even so, but once a call.
+        assert!((1..=CALLS).contains(&server.asked("storm-1")), "{name}: asked {} times", server.asked("storm-1"));
         let helped = calls(&world, &tenant.key, "helped").await;
         assert!(helped.iter().all(|it| it.status == 200), "{name}: another was well");
         assert!((1..=most).contains(&server.asked("storm-2")), "{name}: asked {} times", server.asked("storm-2"));
@@ -79,7 +80,7 @@ async fn a_storm_of_500s_is_not_amplified_and_the_other_serves_everybody() {
     assert!((1..=5 + 2 * AT_ONCE).contains(&server.asked("storm-2")), "asked {} times", server.asked("storm-2"));
     let alone = calls(&world, &tenant.key, "alone").await;
     assert!(alone.iter().all(|it| [502, 503].contains(&it.status)), "nobody was well");
-    assert!((1..=5 + 2 * AT_ONCE).contains(&server.asked("storm-1")), "asked {} times", server.asked("storm-1"));
+    assert!((1..=CALLS).contains(&server.asked("storm-1")), "asked {} times", server.asked("storm-1"));
     world.at_rest(&tenant.wallet, std::time::Duration::from_secs(10)).await;
     world.assert_balanced(&tenant).await;
 }
