@@ -156,7 +156,7 @@ async fn whoever_draws_a_handshake_out_keeps_nobody_waiting() {
     // And they are let go.
     for mut stream in silent.into_iter().chain(half) {
         stream.set_read_timeout(Some(Duration::from_secs(60))).expect("a deadline");
-        assert!(matches!(stream.read(&mut [0; 64]), Ok(_)), "the house hangs up");
+        assert!(stream.read(&mut [0; 64]).is_ok(), "the house hangs up");
     }
 }
 
