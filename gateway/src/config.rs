@@ -15,6 +15,7 @@ use crate::alerts::SinkConfig;
 use crate::connections::ConnectionConfig;
 use crate::limits::{ModelLimits, SharedConfig};
 use crate::pricing::{self, PriceFault};
+use crate::routing::{self, ModelConfig, RetryConfig, TargetConfig};
 use crate::telemetry::{CallLog, TelemetryConfig};
 use crate::tls::TlsConfig;
 
@@ -34,6 +35,8 @@ pub struct Config {
     pub tls: Option<TlsConfig>,
     pub providers: Vec<ProviderConfig>,
     pub models: Vec<ModelConfig>,
+    /// Asking the same target again within a call.
+    pub retries: RetryConfig,
     /// USD per million tokens, by `provider/model`; overrides the catalogue.
     pub prices: BTreeMap<String, PriceConfig>,
     /// What the tenant pays is what the provider costs times this; at least 1.
@@ -57,16 +60,6 @@ pub struct Config {
 pub struct DatabaseConfig {
     /// `sqlite://path` or `postgres://…`; SQLite under `data_dir` if unset.
     pub url: Option<String>,
-}
-
-/// A name that apps use, and the targets behind it in order of preference.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct ModelConfig {
-    pub id: String,
-    pub targets: Vec<String>,
-    /// Of each organisation's calls for it.
-    pub limits: Option<ModelLimits>,
 }
 
 /// USD per million tokens.
@@ -307,6 +300,7 @@ const SECTIONS: &[&str] = &[
     "tls",
     "providers",
     "models",
+    "retries",
     "prices",
     "markup",
     "policies",
@@ -371,6 +365,7 @@ pub fn parse(name: &str, text: &str, environment: &[(String, String)]) -> Loaded
         tls: reader.section(&tree, "tls"),
         providers: reader.list(&tree, "providers"),
         models: reader.list(&tree, "models"),
+        retries: reader.section(&tree, "retries").unwrap_or_default(),
         prices: reader.section(&tree, "prices").unwrap_or_default(),
         markup: reader.section(&tree, "markup").map_or_else(|| "1".to_owned(), |Scalar(text)| text),
         policies: reader.section(&tree, "policies").unwrap_or_default(),
@@ -518,7 +513,7 @@ impl Reader {
             if model.targets.is_empty() {
                 self.fault(&format!("models[{i}].targets"), "names no target".into());
             }
-            for (j, target) in model.targets.iter().enumerate() {
+            for (j, TargetConfig { target, .. }) in model.targets.iter().enumerate() {
                 let provider = target.split_once('/').map(|(provider, _)| provider);
                 if !provider.is_some_and(|p| config.providers.iter().any(|known| known.id == p)) {
                     let path = format!("models[{i}].targets[{j}]");
@@ -526,6 +521,7 @@ impl Reader {
                 }
             }
         }
+        routing::check(&config.models, &config.retries, &mut |path, message| self.fault(&path, message));
         for (name, price) in &config.prices {
             if let Err(it) = price.rates() {
                 self.fault(&format!("prices.{name}.{}", it.member), it.message);

@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use ledger::{FindingRecord, Id, Tags, Wallet};
 use policies::{BudgetFacts, CallerFacts, Candidate, Decision, Facts, Obligations, RequestFacts, TimeFacts};
-use providers::{HealthView, ModelRequest, Target};
+use providers::{HealthView, Instead, ModelRequest, Target};
 use safety::{Action, Actions, Kind};
 
 use crate::case::{Caller, Case};
 use crate::pricing::Buyer;
 use crate::refusal::Refusal;
+use crate::routing::{ModelRouting, is_untouched};
 use crate::scan::Found;
 use crate::snapshot::Snapshot;
 
@@ -20,6 +21,10 @@ const MOST_NOTED: usize = 64;
 pub struct Permit<Request = ()> {
     /// In the order that policy chose.
     pub targets: Vec<Arc<Target>>,
+    /// Those that are asked only for a reason.
+    pub instead: Vec<(Arc<Target>, Instead)>,
+    /// How the order comes about, where policy has left it to the configuration.
+    pub routing: Option<Arc<ModelRouting>>,
     obligations: Obligations,
     /// Wallets beside the key's chain that the call has to satisfy too.
     pub extra: Vec<Id<Wallet>>,
@@ -40,7 +45,7 @@ pub fn permit(
     health: &HealthView,
     case: &mut Case,
 ) -> Result<Permit, Refusal> {
-    let choices = candidates(snapshot, asked)?;
+    let mut choices = candidates(snapshot, asked)?;
     // Only a name of ours is kept: `provider/anything` is the client's own words.
     case.model = if snapshot.knows(asked.model()) { asked.model() } else { "other" }.to_owned();
     case.input_tokens = choices.first().map_or(0, |choice| choice.target.count_input(asked));
@@ -48,7 +53,15 @@ pub fn permit(
     let decide = |model: &str, choices: &[Choice], case: &Case| {
         snapshot.policies.decide(&facts(snapshot, caller, (asked, model), found, case, health, choices))
     };
-    let obligations = match decide(asked.model(), &choices, case) {
+    let mut decision = decide(asked.model(), &choices, case);
+    if let Decision::Allow(obligations) = &decision
+        && !choices.iter().any(|choice| choice.instead.is_empty() && obligations.targets.contains(&choice.target.name))
+    {
+        // What is asked only for a reason is no answer by itself: policy says why nothing else is left.
+        choices.retain(|choice| choice.instead.is_empty());
+        decision = decide(asked.model(), &choices, case);
+    }
+    let obligations = match decision {
         Decision::Allow(obligations) => obligations,
         Decision::Deny(reasons) => {
             let code = reasons.first().map_or("policy_denied", |reason| code(reason.code));
@@ -76,7 +89,7 @@ pub fn permit(
 fn cheaper(snapshot: &Snapshot, buyer: &Buyer, model: &str) -> Vec<Choice> {
     let Some(found) = snapshot.resolve(model) else { return Vec::new() };
     let priced = found.targets.into_iter().filter(|target| snapshot.price(target, buyer).is_some());
-    priced.map(|target| Choice { target, name: model.to_owned(), alias: found.alias }).collect()
+    priced.map(|target| Choice { target, name: model.to_owned(), alias: found.alias, instead: Vec::new() }).collect()
 }
 
 /// What was decided, with the wallets that cover the call by the model asked for or by the first target. A target that others
@@ -91,24 +104,34 @@ fn permitted(
     case: &mut Case,
 ) -> Permit {
     let find = |name: &String| choices.iter().find(|choice| choice.target.name == *name);
-    let mut chosen: Vec<&Choice> = obligations.targets.iter().filter_map(find).collect();
+    let (mut chosen, aside): (Vec<&Choice>, Vec<&Choice>) =
+        obligations.targets.iter().filter_map(find).partition(|choice| choice.instead.is_empty());
+    let routing = snapshot.routes.routing.get(model).filter(|_| {
+        // An order that a policy made is a policy's: chance and measurements do not overrule it.
+        is_untouched(&obligations.targets, choices.iter().map(|choice| &choice.target))
+    });
     // What an admin said of the key stands, whatever rules say.
     let mut tags: Tags = obligations.tags.clone();
     tags.extend(caller.credential.tags.clone());
     let first = chosen.first().map_or(model, |choice| &choice.target.name);
     let extra = snapshot.scopes(&caller.credential, &[model, first], &tags);
     let before = chosen.len();
-    chosen.retain(|choice| {
+    let is_covered = |choice: &&Choice| {
         let names = [choice.name.as_str(), choice.target.name.as_str()];
         choice.target.name == first
             || snapshot.scopes(&caller.credential, &names, &tags).iter().all(|wallet| extra.contains(wallet))
-    });
+    };
+    chosen.retain(is_covered);
     case.routing.clone_from(&obligations.routing);
     if chosen.len() < before {
         case.routing.push_str(&format!("; {} of {before} in scope of what is held", chosen.len()));
     }
-    let targets = chosen.into_iter().map(|choice| Arc::clone(&choice.target)).collect();
-    Permit { targets, obligations, extra, request: () }
+    let targets = chosen.iter().map(|choice| Arc::clone(&choice.target)).collect();
+    let aside = aside.into_iter().filter(is_covered);
+    let reasons = |choice: &Choice| choice.instead.iter().map(|why| (Arc::clone(&choice.target), *why)).collect();
+    let instead = aside.flat_map(|choice| -> Vec<_> { reasons(choice) }).collect();
+    let routing = routing.map(Arc::clone);
+    Permit { targets, instead, routing, obligations, extra, request: () }
 }
 
 /// A policy's own words go to the caller; how a rule failed is for operators.
@@ -135,6 +158,8 @@ struct Choice {
     /// The name that was asked for: the model, or one of the client's fallbacks.
     name: String,
     alias: bool,
+    /// It is asked only for these reasons; nothing: in its turn.
+    instead: Vec<Instead>,
 }
 
 /// The targets behind the asked model and the client's own fallbacks, with whether an alias led there.
@@ -144,7 +169,19 @@ fn candidates(snapshot: &Snapshot, asked: &ModelRequest) -> Result<Vec<Choice>, 
         let found = snapshot.resolve(model).ok_or_else(|| Refusal::UnknownModel { model: model.to_owned() })?;
         for target in found.targets {
             if !all.iter().any(|known| known.target.name == target.name) {
-                all.push(Choice { target, name: model.to_owned(), alias: found.alias });
+                all.push(Choice { target, name: model.to_owned(), alias: found.alias, instead: Vec::new() });
+            }
+        }
+    }
+    let aside = snapshot.routes.routing.get(asked.model()).map_or(&[][..], |routing| &routing.instead);
+    for (model, why) in aside {
+        // Configuration is checked: a name that means nothing has not come this far.
+        let Some(found) = snapshot.resolve(model) else { continue };
+        for target in found.targets {
+            match all.iter_mut().find(|known| known.target.name == target.name) {
+                Some(known) if known.instead.is_empty() || known.instead.contains(why) => {}
+                Some(known) => known.instead.push(*why),
+                None => all.push(Choice { target, name: model.clone(), alias: found.alias, instead: vec![*why] }),
             }
         }
     }
@@ -244,7 +281,8 @@ impl Permit {
             return Err(Refusal::Content { detector, place });
         }
         let request = if edits.is_empty() { asked.clone() } else { asked.with_texts(&edits) };
-        Ok(Permit { targets: self.targets, obligations: self.obligations, extra: self.extra, request })
+        let Permit { targets, instead, routing, obligations, extra, .. } = self;
+        Ok(Permit { targets, instead, routing, obligations, extra, request })
     }
 }
 

@@ -1,9 +1,10 @@
 //! How much a call can cost at most, and how much it likely will: what must be set aside before it leaves.
 
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use ledger::{Estimate, Markup, Money, Pieces, Rates};
-use providers::{Demand, HealthView, ModelRequest, Plan, Target, Task, Why, plan};
+use providers::{Demand, HealthView, Hedge, ModelRequest, Plan, RetryRules, Strategy, Target, Task, Why, plan};
 
 use crate::app::App;
 use crate::cache::Stored;
@@ -38,6 +39,9 @@ pub struct Quote {
     pub offers: Vec<Offer>,
     /// In which order they are asked.
     pub plan: Plan,
+    /// How a target is asked again, and a slow one given company.
+    pub retries: RetryRules,
+    pub hedge: Option<Hedge>,
     /// The worst case.
     pub amount: Money,
     /// Of `output` tokens.
@@ -74,7 +78,7 @@ pub fn quote(
     }
     let buyer = &Buyer::new(caller, case.at);
     let mut offers = Vec::new();
-    for target in &permit.targets {
+    for target in permit.targets.iter().chain(permit.instead.iter().map(|(target, _)| target)) {
         // An unpriced target is no target: what it cost could not be accounted for.
         let Some(listed) = snapshot.price(target, buyer) else { continue };
         let (rates, markup) = (Arc::clone(&listed.rates), snapshot.markup(target, buyer, request.model()));
@@ -104,15 +108,39 @@ pub fn quote(
             }
         };
         let price_version = Arc::clone(&listed.version);
+        if offers.iter().any(|offer: &Offer| offer.target.name == target.name) {
+            continue;
+        }
         offers.push(Offer { target: Arc::clone(target), rates, price_version, cover, bills_on, markup });
     }
     if offers.is_empty() {
         return Err(Refusal::Unpriced { model: request.model().to_owned() });
     }
-    let targets: Vec<_> = offers.iter().map(|offer| Arc::clone(&offer.target)).collect();
-    let demand =
-        Demand { targets: &targets, features: request.features(), task: request.task(), input: case.input_tokens };
+    let offered = |target: &Arc<Target>| offers.iter().find(|offer| offer.target.name == target.name);
+    let targets: Vec<_> = permit.targets.iter().filter(|it| offered(it).is_some()).map(Arc::clone).collect();
+    if targets.is_empty() {
+        return Err(Refusal::Unpriced { model: request.model().to_owned() });
+    }
+    let instead: Vec<_> = permit.instead.iter().filter(|(it, _)| offered(it).is_some()).cloned().collect();
+    let routing = permit.routing.as_ref().map(|it| &it.routing);
+    let strategy = routing.map(|it| it.strategy).unwrap_or_default();
+    let costs: Vec<i64> = match strategy {
+        Strategy::LeastCost => targets.iter().map(|it| offered(it).map_or(i64::MAX, |it| it.likely(case))).collect(),
+        _ => Vec::new(),
+    };
+    let demand = Demand {
+        instead: &instead,
+        stream: request.stream(),
+        routing,
+        seed: seed(case),
+        kinship: if strategy == Strategy::Sticky { kinship(caller, request) } else { 0 },
+        costs: &costs,
+        ..Demand::of(&targets, request.features(), request.task(), case.input_tokens)
+    };
     let plan = plan(&demand, health, app.millis());
+    // What makes something is never asked for twice at once.
+    let hedge = routing.and_then(|it| it.hedge).filter(|_| request.shape().is_capped());
+    let retries = snapshot.routes.retries;
     let first = plan.targets.first().and_then(|first| offers.iter().find(|offer| offer.target.name == first.name));
     let Some(first) = first else { return Err(incapable(&plan)) };
 
@@ -128,7 +156,36 @@ pub fn quote(
     let output = learned.max(request.choices()).min(whole);
     let estimate = Estimate { amount: cover.amount(output).ok_or_else(too_much)?, elastic: cover.elastic() };
     let (amount, estimate) = if stored.is_some() { (Money::ZERO, None) } else { (amount, Some(estimate)) };
-    Ok(Quote { permit, offers, plan, amount, estimate, output, stored })
+    Ok(Quote { permit, offers, plan, retries, hedge, amount, estimate, output, stored })
+}
+
+impl Offer {
+    /// About what the call costs here, in nano-dollars: to compare, not to charge.
+    fn likely(&self, case: &Case) -> i64 {
+        const ANSWER: u64 = 500;
+        let output = self.cover.whole().min(ANSWER);
+        let usage = ledger::Usage { input: case.input_tokens, output, ..ledger::Usage::default() };
+        self.rates.exact(&usage).with_markup(self.markup).rounded_up().map_or(i64::MAX, Money::nanos)
+    }
+}
+
+/// All chance of a call comes from its id, whose end is random.
+pub fn seed(case: &Case) -> u64 {
+    case.id.uuid().as_u64_pair().1
+}
+
+/// The same for calls of one key whose conversations begin alike: a provider that has the beginning in its prompt cache reads it for
+/// less. The instructions and the first message say which conversation it is; what is added later must not move it.
+fn kinship(caller: &Caller, request: &ModelRequest) -> u64 {
+    const TEXTS: usize = 2;
+    const BYTES: usize = 4_096;
+    let mut hasher = std::hash::DefaultHasher::new();
+    caller.credential.key.uuid().hash(&mut hasher);
+    for text in request.texts().iter().take(TEXTS) {
+        let beginning = text.text.as_bytes();
+        beginning[..beginning.len().min(BYTES)].hash(&mut hasher);
+    }
+    hasher.finish()
 }
 
 /// A price that names none of the classes that a task is billed in would make it free by omission. 0 is a price, where it is said.

@@ -19,7 +19,7 @@ use crate::config::{LogConfig, LogFormat};
 use crate::listen::listen;
 use crate::telemetry::Telemetry;
 use crate::trust;
-use crate::{back_door, demo, housekeeper, http};
+use crate::{back_door, demo, health_check, housekeeper, http};
 
 const BOOTSTRAP_KEY: &str = "ALFRED_BOOTSTRAP_ADMIN_KEY";
 /// Calls that were told to end may take so long to settle.
@@ -78,6 +78,7 @@ async fn rooms(ledger: &Ledger, plan: Plan) -> Result<(), Box<dyn Error + Send +
     let router = http::router(Arc::clone(&app), back_door::router(&app));
     Messenger::new(ledger.clone(), sinks).begin(&app.tasks, &app.stop_now);
     app.tasks.spawn(batches::keep(Arc::clone(&app)));
+    app.tasks.spawn(health_check::keep(Arc::clone(&app)));
     if let Some(exporter) = exporter {
         app.tasks.spawn(exporter.run(app.stop_now.clone(), app.tasks.clone()));
     }

@@ -8,12 +8,13 @@ use ledger::{
     Credential, CredentialSet, Id, Key, Markup, OperatorCredential, PresentedKey, Scope, Tags, Timestamp, Wallet,
 };
 use policies::PolicySet;
-use providers::{Fleet, Target};
+use providers::{Fleet, RetryRules, Target};
 
 use crate::case::Caller;
 use crate::config::{Config, Fault};
 use crate::limits::ModelLimit;
 use crate::pricing::{self, ListPrices};
+use crate::routing::{ModelRouting, TargetConfig};
 
 /// What only a new configuration changes.
 pub struct Routes {
@@ -22,6 +23,9 @@ pub struct Routes {
     pub providers: usize,
     /// In the order of the configuration, which is the order of `/v1/models`.
     pub aliases: Vec<(String, Vec<Arc<Target>>)>,
+    /// How calls for them find their way, by name.
+    pub routing: HashMap<String, Arc<ModelRouting>>,
+    pub retries: RetryRules,
     pub prices: ListPrices,
     /// Limits of aliases.
     pub model_limits: HashMap<String, ModelLimit>,
@@ -102,7 +106,7 @@ pub fn routes(file: &str, config: &Config, environment: &dyn Fn(&str) -> Option<
     let mut aliases = Vec::new();
     for (i, model) in config.models.iter().enumerate() {
         let mut targets = Vec::new();
-        for (j, name) in model.targets.iter().enumerate() {
+        for (j, TargetConfig { target: name, .. }) in model.targets.iter().enumerate() {
             match fleet.target(name) {
                 Some(target) => targets.push(target),
                 None => faults.push(fault(
@@ -112,6 +116,13 @@ pub fn routes(file: &str, config: &Config, environment: &dyn Fn(&str) -> Option<
             }
         }
         aliases.push((model.id.clone(), targets));
+    }
+    let mut routing = HashMap::new();
+    for (i, model) in config.models.iter().enumerate() {
+        match ModelRouting::build(model, &fleet, &|name| aliases.iter().any(|(alias, _)| alias == name)) {
+            Ok(built) => drop(routing.insert(model.id.clone(), Arc::new(built))),
+            Err(found) => faults.extend(found.into_iter().map(|(at, what)| fault(format!("models[{i}].{at}"), what))),
+        }
     }
     let listed = fleet.models().iter().filter_map(|it| Some((it.name.clone(), pricing::catalogued(it)?)));
     let mut prices = ListPrices { configured: HashMap::new(), catalogue: listed.collect() };
@@ -138,7 +149,17 @@ pub fn routes(file: &str, config: &Config, environment: &dyn Fn(&str) -> Option<
     if faults.is_empty() {
         let limited = config.models.iter().filter_map(|it| Some((it, it.limits?.limits())));
         let model_limits = limited.map(|(it, limits)| (it.id.clone(), ModelLimit::new(&it.id, limits))).collect();
-        Ok(Routes { fleet, providers: config.providers.len(), aliases, model_limits, prices, markup, known })
+        Ok(Routes {
+            fleet,
+            providers: config.providers.len(),
+            aliases,
+            routing,
+            model_limits,
+            retries: config.retries.rules(),
+            prices,
+            markup,
+            known,
+        })
     } else {
         Err(faults)
     }

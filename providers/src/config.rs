@@ -50,6 +50,41 @@ pub struct ProviderConfig {
     /// Models beside those of the catalogue, and corrections to them.
     #[serde(default)]
     pub models: Vec<ConfiguredModel>,
+    /// Further keys, shown in turn with `api_key`: one that is limited or refused rests, and the others go on.
+    #[serde(default, deserialize_with = "key_sources")]
+    pub api_keys: Vec<KeySource>,
+    /// An answer whose first content comes later than this is slow, and a target of which half the answers are slow is left alone.
+    #[serde(default)]
+    pub slow_ms: Option<u64>,
+    /// Asks the provider for its list of models from time to time, so that it is known ill or well again without a call.
+    #[serde(default)]
+    pub health_check: Option<HealthCheck>,
+}
+
+/// How a provider is looked after.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HealthCheck {
+    /// How often.
+    pub every_ms: u64,
+}
+
+impl HealthCheck {
+    /// More often is an attack.
+    pub const SHORTEST_MS: u64 = 1_000;
+}
+
+impl ProviderConfig {
+    /// It is shown a key of its own, one or several.
+    pub(crate) fn has_key(&self) -> bool {
+        self.api_key.is_some() || !self.api_keys.is_empty()
+    }
+
+    /// Where its keys are, with the name of each place.
+    pub(crate) fn keys(&self) -> impl Iterator<Item = (String, &KeySource)> {
+        let more = self.api_keys.iter().enumerate().map(|(i, source)| (format!("api_keys[{i}]"), source));
+        self.api_key.iter().map(|source| ("api_key".to_owned(), source)).chain(more)
+    }
 }
 
 /// A service account of Google's cloud.
@@ -246,6 +281,13 @@ pub(crate) fn key_source<'de, D: serde::Deserializer<'de>>(deserializer: D) -> R
     deserializer.deserialize_any(Source)
 }
 
+fn key_sources<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<KeySource>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(transparent)]
+    struct Given(#[serde(deserialize_with = "required_key_source")] KeySource);
+    Ok(Vec::<Given>::deserialize(deserializer)?.into_iter().map(|Given(source)| source).collect())
+}
+
 pub(crate) fn required_key_source<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<KeySource, D::Error> {
     key_source(deserializer)?.ok_or_else(|| {
         serde::de::Error::custom("give { env: VARIABLE }, { file: PATH } or { vault: mount/path#field }")
@@ -299,6 +341,9 @@ mod tests {
             Some("OPENAI_API_KEY")
         );
         assert!(read("null").expect("nothing").api_key.is_none());
+        let several = "{id: a, kind: openai, api_keys: [{env: A}, canary]}";
+        let error = serde_yaml_ng::from_str::<ProviderConfig>(several).expect_err("a key").to_string();
+        assert!(error.contains("env") && !error.contains("canary"), "{error}");
         let aws = "{id: a, kind: bedrock, aws: {access_key_id: {env: A}, secret_access_key: canary}}";
         let error = serde_yaml_ng::from_str::<ProviderConfig>(aws).expect_err("a key").to_string();
         assert!(error.contains("env") && !error.contains("canary"), "{error}");

@@ -27,6 +27,8 @@ pub struct ProviderError {
 pub enum Retry {
     /// The same target may well answer now (a pooled connection had died).
     Here,
+    /// The same target may answer with another of its provider's keys, which is free.
+    NextKey,
     /// Another target may.
     Elsewhere,
     /// Nobody will: the request itself is at fault.
@@ -87,6 +89,22 @@ impl ProviderError {
             Class::Rejected => ("provider_rejected", Retry::Never),
         };
         ProviderError { class, status: None, code, message: message.into(), retry, retry_after: None, param: None }
+    }
+
+    /// Whether the same target may be asked again in a while: it could not be reached, or has said that it does not serve this now,
+    /// before it did anything that would be billed.
+    pub fn passes(&self) -> bool {
+        match self.class {
+            Class::Connect | Class::RateLimited | Class::Server => true,
+            // A provider's own 504 is an answer; where nothing was answered in time, it may be computing still, and bill it.
+            Class::Timeout => self.status.is_some(),
+            Class::Rejected | Class::Misconfigured | Class::Broken | Class::TooLarge | Class::Unsupported => false,
+        }
+    }
+
+    /// The request was sent and never answered: who computes to the end bills it.
+    pub fn may_be_billed(&self) -> bool {
+        matches!(self.class, Class::Timeout | Class::Broken) && self.status.is_none() && self.retry != Retry::Here
     }
 
     /// The answer cannot be read.

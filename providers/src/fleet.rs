@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use http::{HeaderName, HeaderValue};
 use url::Url;
@@ -12,7 +12,7 @@ use crate::anthropic::AnthropicDialect;
 use crate::bedrock::{self, BedrockDialect};
 use crate::catalog::{self, Auth, CatalogPrice, DialectName, Gap, Model, ModelDialect, Provider, Quirks, Tokenizer};
 use crate::cohere::CohereDialect;
-use crate::config::{ConfiguredModel, Fault, ProviderConfig};
+use crate::config::{ConfiguredModel, Fault, HealthCheck, ProviderConfig};
 use crate::credentials::token::TokenSource;
 use crate::credentials::{AwsKeys, KeyRing, Live, Secret, Sources, Watched};
 use crate::dialect::{Aim, Dialect};
@@ -73,6 +73,8 @@ pub struct Target {
     pub tasks: Vec<Task>,
     /// It serves OpenAI's files and batches.
     pub batches: bool,
+    /// A first content that comes later is slow.
+    pub slow: Option<Duration>,
     /// What is spoken to it, where that is not what is spoken to its provider.
     spoken: Option<&'static dyn Dialect>,
     pub(crate) wire: Arc<Wire>,
@@ -110,6 +112,8 @@ struct Configured {
     region: String,
     entry: Provider,
     wire: Arc<Wire>,
+    slow: Option<Duration>,
+    health_check: Option<HealthCheck>,
     /// What of its keys has to be read again.
     watched: Vec<Arc<Watched>>,
 }
@@ -170,6 +174,11 @@ impl Fleet {
     pub(crate) fn provider(&self, id: &str) -> Option<Arc<Target>> {
         let provider = self.providers.get(id).filter(|it| it.wire.base_url.is_some())?;
         Some(Arc::new(provider.target(&Model::unknown(""))))
+    }
+
+    /// The providers that are to be looked after, and how.
+    pub fn health_checks(&self) -> impl Iterator<Item = (&str, HealthCheck)> {
+        self.providers.values().filter_map(|it| Some((it.id.as_str(), it.health_check?)))
     }
 
     /// Loads the tokenizers that calls to these providers will need: that of estimates, and those of listed models. What is not
@@ -246,6 +255,7 @@ impl Configured {
             },
             tasks: model.tasks.clone(),
             batches: self.entry.batches,
+            slow: self.slow,
             spoken: model
                 .dialect
                 .or((!described && family_wants_it).then(|| answers_only(&model.id)).flatten())
@@ -334,7 +344,7 @@ fn configure(
     }
     let mut aws = None;
     match &config.aws {
-        Some(_) if entry.dialect != DialectName::Bedrock || config.api_key.is_some() => faults.push(Fault::new(
+        Some(_) if entry.dialect != DialectName::Bedrock || config.has_key() => faults.push(Fault::new(
             format!("{path}.aws"),
             format!("provider {id} signs nothing with them: they are for bedrock, where there is no api_key"),
         )),
@@ -349,11 +359,14 @@ fn configure(
         None
     });
     let mut keys = Vec::new();
-    match &config.api_key {
-        Some(source) => match sources.key(id, &format!("{path}.api_key"), source) {
+    for (place, source) in config.keys() {
+        match sources.key(id, &format!("{path}.{place}"), source) {
             Ok(key) => keys.push(key),
             Err(fault) => faults.push(fault),
-        },
+        }
+    }
+    match config.has_key().then_some(()) {
+        Some(()) => {}
         None if entry.keyless || config.aws.is_some() || config.google.is_some() || config.entra.is_some() => {}
         None if entry.dialect == DialectName::Bedrock => {
             faults.push(Fault::new(format!("{path}.aws"), format!("provider {id} {}", bedrock::place::NEEDS)));
@@ -365,6 +378,13 @@ fn configure(
                 config.kind.to_uppercase().replace('-', "_")
             ),
         )),
+    }
+    if config.slow_ms == Some(0) {
+        faults.push(Fault::new(format!("{path}.slow_ms"), "must be above 0".to_owned()));
+    }
+    if config.health_check.is_some_and(|it| it.every_ms < HealthCheck::SHORTEST_MS) {
+        let message = format!("must be at least {}", HealthCheck::SHORTEST_MS);
+        faults.push(Fault::new(format!("{path}.health_check.every_ms"), message));
     }
     let ways = Ways::choose(path, config, &mut sources).unwrap_or_else(|found| {
         faults.extend(found);
@@ -410,6 +430,8 @@ fn configure(
             way: ways.own,
             token_way: ways.tokens,
         }),
+        slow: config.slow_ms.map(Duration::from_millis),
+        health_check: config.health_check,
     })
 }
 
@@ -547,6 +569,14 @@ mod tests {
             check(&[&bedrock(&more)], expected);
         }
         check(&[&format!("{{ id: a, kind: vllm, base_url: \"http://x\", aws: {{ {keys} }} }}")], &["providers[0].aws"]);
+        check(
+            &["{ id: a, kind: vllm, slow_ms: 0, health_check: { every_ms: 999 } }"],
+            &["providers[0].slow_ms", "providers[0].health_check.every_ms"],
+        );
+        check(
+            &["{ id: openai, kind: openai, api_key: { env: UNSET }, api_keys: [{ env: K }, { env: UNSET }] }"],
+            &["providers[0].api_key.env", "providers[0].api_keys[1].env"],
+        );
         check(&["{ id: a, kind: vllm, headers: { \"a b\": x } }"], &["providers[0].headers.a b"]);
     }
 
@@ -679,6 +709,14 @@ mod tests {
         check("local/other-codex-pro", Shape::OpenAi);
         check("openai/gpt-6.9-pro-2027-01-01", Shape::Responses);
         check("openai/gpt-6.9", Shape::OpenAi);
+    }
+
+    #[test]
+    fn a_provider_may_have_several_keys() {
+        let fleet = build(&["{ id: openai, kind: openai, api_keys: [{ env: K }, { env: K }] }"]).unwrap();
+        let keys = &fleet.target("openai/gpt-4o").unwrap().wire.keys;
+        assert_eq!((0..3).map(|_| keys.pick(0).unwrap().index()).collect::<Vec<_>>(), [0, 1, 0]);
+        assert_eq!(keys.home().map(|it| it.index()), Some(0));
     }
 
     #[test]

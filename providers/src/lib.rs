@@ -10,6 +10,7 @@ mod bedrock;
 mod calibration;
 mod canonical;
 mod catalog;
+mod chance;
 mod cohere;
 mod config;
 mod counter;
@@ -52,19 +53,21 @@ pub use batches::{AnsweredLine, AskedLine, BatchEndpoint, Lines, RemoteBatch};
 pub use calibration::{Calibration, Ratio};
 pub use catalog::{Auth, CatalogPrice, CatalogTier, Quirks, Tokenizer, check_catalog, known_providers};
 pub use config::{
-    AwsSource, ConfiguredModel, EgressConfig, EntraConfig, Fault, GoogleConfig, KeySource, ProviderConfig, ProxyConfig,
-    UpstreamTls,
+    AwsSource, ConfiguredModel, EgressConfig, EntraConfig, Fault, GoogleConfig, HealthCheck, KeySource, ProviderConfig,
+    ProxyConfig, UpstreamTls,
 };
 pub use counter::Counter;
-pub use credentials::{AwsKeys, Keeper, KeyRing, KeyStanding, KeyTrouble, Live, LiveKey, Secret, VaultConfig};
+pub use credentials::{AwsKeys, Keeper, KeyRing, KeyStanding, KeyTrouble, Live, LiveKey, Pick, Secret, VaultConfig};
 pub use dialect::{Aim, Decoder, Dialect, Finish, HttpRequest, Outlet, Unsupported};
 pub use error::{Class, ProviderError, Retry};
 pub use fleet::{Fleet, Target};
 pub use gather::Assembly;
-pub use health::{Breaker, BreakerState, Health, HealthView, Outcome};
+pub use health::{Breaker, BreakerState, Health, HealthView, InFlight, Knock, Outcome, Report as HealthReport, Sight};
 pub use listing::{Comparison, ListedModel, compare};
 pub use pem::{LiveIdentity, authorities, certified};
-pub use plan::{Demand, Plan, SetAside, Why, plan};
+pub use plan::{
+    After, Asked, Demand, Hedge, Instead, Move, Plan, RetryRules, Routing, SetAside, Strategy, Walk, Why, plan,
+};
 pub use realtime::{Formats, Told as RealtimeTold, capped as realtime_capped, for_target as realtime_for_target};
 pub use request::{
     AnswerEvent, Attachment, BadRequest, Delta, End, Family, Features, FileForm, ModelRequest, Outside, Shape, Task,

@@ -70,12 +70,14 @@ pub struct Outbound {
     /// On the plain way.
     plain: Pool,
     deadlines: Deadlines,
+    /// Rests of keys are measured from here.
+    began: tokio::time::Instant,
 }
 
 impl Outbound {
     /// A client with a connection pool.
     pub fn new(deadlines: Deadlines) -> Outbound {
-        Outbound { plain: pool(None, deadlines.connect), deadlines }
+        Outbound { plain: pool(None, deadlines.connect), deadlines, began: tokio::time::Instant::now() }
     }
 
     /// The connections on this way.
@@ -113,9 +115,14 @@ impl Outbound {
         }
     }
 
+    /// Milliseconds of a clock that does not run backwards.
+    pub(crate) fn now(&self) -> u64 {
+        u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
     async fn ask(&self, target: &Arc<Target>, base_url: &Url, asked: Asked<'_>) -> Result<Answer, ProviderError> {
         let token = self.token(target).await?;
-        let key = target.wire.keys.pick();
+        let key = target.wire.keys.pick(self.now());
         let aim = target.aim(base_url, asked.cap, key.as_deref(), wall_clock()).with_token(token.as_ref());
         let encoded = target.dialect().encode(asked.sent, &aim)?;
         let mut call = Request::new(Full::new(encoded.body));
@@ -139,7 +146,10 @@ impl Outbound {
             tokens.forget(token);
         }
         let source = Source::Network(body);
-        self.begin(target, asked, head.status.as_u16(), &head.headers, source).await
+        let begun = self.begin(target, asked, head.status.as_u16(), &head.headers, source).await;
+        begun
+            .inspect(|_| target.wire.keys.served(key.as_ref()))
+            .map_err(|error| target.wire.keys.refused(key.as_ref(), error, self.now()))
     }
 
     async fn simulate(&self, target: &Arc<Target>, asked: Asked<'_>) -> Result<Answer, ProviderError> {

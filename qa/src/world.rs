@@ -53,6 +53,8 @@ impl Setup {
         // These providers stop computing when they are let go.
         let price = json!({"input": "1.00", "output": "2.00", "bills_after_cancel": false});
         let config = json!({
+            // What a script does with one request is what a caller sees; tests of retries ask for them.
+            "retries": {"attempts": 1},
             "models": [
                 {"id": "chat", "targets": ["first/test-chat"]},
                 {"id": "steady", "targets": ["first/test-chat", "second/test-chat"]},

@@ -25,6 +25,7 @@ use crate::forward;
 use crate::limits::Ticket;
 use crate::parse::claims;
 use crate::permit::permit;
+use crate::quote::seed;
 use crate::refusal::Refusal;
 use crate::reply::{Answered, Head};
 use crate::scan::Found;
@@ -167,8 +168,12 @@ fn admit(app: &Arc<App>, call: &Call, case: &mut Case, told: Option<Refusal>) ->
     case.claims = claims(app, &asked, &call.tags)?;
     let health = app.health.view(app.millis());
     let permit = permit(&snapshot, &caller, &asked, &Found::default(), &health, case)?;
-    let demand =
-        Demand { targets: &permit.targets, features: asked.features(), task: Task::Realtime, input: case.input_tokens };
+    let demand = Demand {
+        routing: permit.routing.as_ref().map(|it| &it.routing),
+        seed: seed(case),
+        kinship: caller.credential.key.uuid().as_u64_pair().1,
+        ..Demand::of(&permit.targets, asked.features(), Task::Realtime, case.input_tokens)
+    };
     let plan = plan(&demand, &health, app.millis());
     if plan.targets.is_empty() && plan.set_aside.iter().all(|it| it.why == providers::Why::Task) {
         let message = "it does not serve this endpoint".to_owned();

@@ -17,7 +17,7 @@ use zeroize::Zeroizing;
 use crate::config::{AwsSource, Fault, KeySource, ProviderConfig};
 use crate::pem::LiveIdentity;
 pub use keeper::{Keeper, KeyStanding, KeyTrouble};
-pub use ring::{KeyRing, LiveKey};
+pub use ring::{KeyRing, LiveKey, Pick};
 use token::{Grant, TokenSource};
 pub use vault::VaultConfig;
 use vault::VaultPath;
@@ -141,7 +141,7 @@ impl<'a> Sources<'a> {
         let one_of = || Fault::new(path, format!("provider {id}: give exactly one of api_key, aws, google, entra"));
         let grant = match (&config.google, &config.entra) {
             (None, None) => return Ok(None),
-            _ if config.api_key.is_some() || config.aws.is_some() => return Err(one_of()),
+            _ if config.has_key() || config.aws.is_some() => return Err(one_of()),
             (Some(google), None) => {
                 let path = format!("{path}.google.service_account");
                 let live = Arc::new(Live::default());

@@ -129,7 +129,7 @@ impl Outbound {
         };
         let base_url = target.wire.base_url.as_ref().filter(|_| target.batches).ok_or_else(unaskable)?;
         let token = self.token(target).await?;
-        let key = target.wire.keys.pick();
+        let key = target.wire.keys.home();
         let aim = target.aim(base_url, 0, key.as_deref(), wall_clock()).with_token(token.as_ref());
         let mut headers: HeaderMap = aim.header_map()?;
         match content_type {

@@ -22,7 +22,7 @@ impl Outbound {
     ) -> Result<Option<u64>, ProviderError> {
         let Some(base_url) = &target.wire.base_url else { return Ok(None) };
         let token = self.token(target).await?;
-        let key = target.wire.keys.pick();
+        let key = target.wire.keys.pick(self.now());
         let aim = target.aim(base_url, 0, key.as_deref(), wall_clock()).with_token(token.as_ref());
         let Some(encoded) = target.dialect().counting(request, &aim) else { return Ok(None) };
         let encoded = encoded?;

@@ -21,7 +21,7 @@ impl Outbound {
         let Some(target) = fleet.provider(provider) else { return Ok(None) };
         let Some(base_url) = &target.wire.base_url else { return Ok(None) };
         let token = self.token(&target).await?;
-        let key = target.wire.keys.pick();
+        let key = target.wire.keys.pick(self.now());
         let aim = target.aim(base_url, 0, key.as_deref(), wall_clock()).with_token(token.as_ref());
         let Some(encoded) = target.dialect().list_models(&aim) else { return Ok(None) };
         let encoded = encoded?;

@@ -43,7 +43,7 @@ impl Outbound {
         };
         let base_url = target.wire.base_url.as_ref().ok_or_else(unserved)?;
         let token = self.token(target).await?;
-        let key = target.wire.keys.pick();
+        let key = target.wire.keys.pick(self.now());
         let aim = target.aim(base_url, 0, key.as_deref(), wall_clock()).with_token(token.as_ref());
         let encoded = target.dialect().realtime(&aim).ok_or_else(unserved)??;
         let uncallable = || {

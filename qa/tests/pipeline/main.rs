@@ -27,6 +27,7 @@ mod realtime;
 mod relay;
 mod responses;
 mod responses_target;
+mod routing;
 mod safety;
 mod scopes;
 mod secrets;

@@ -1,28 +1,66 @@
-//! In which order a call tries its targets. Pure.
+//! In which order a call tries its targets, and what it does when one fails. Pure.
+
+#[cfg(test)]
+mod sim;
+mod strategy;
+mod walk;
 
 use std::sync::Arc;
 
 use crate::fleet::Target;
 use crate::health::{BreakerState, HealthView};
 use crate::request::{Features, Task};
+pub use strategy::{After, Hedge, Routing, Strategy};
+pub use walk::{Asked, Move, RetryRules, Walk};
 
 /// What a call wants.
 pub struct Demand<'a> {
     /// In order of preference.
     pub targets: &'a [Arc<Target>],
+    /// Asked only for a reason: see [`Instead`].
+    pub instead: &'a [(Arc<Target>, Instead)],
     /// What the request needs a target to be able to do.
     pub features: Features,
     /// What is asked for.
     pub task: Task,
     /// About how many input tokens it has ([`Target::count_input`], not the bound, which is far above for most models).
     pub input: u64,
+    /// A stream is asked for.
+    pub stream: bool,
+    /// How the order of preference comes about; none: as it is.
+    pub routing: Option<&'a Routing>,
+    /// All chance comes from it: another for every call.
+    pub seed: u64,
+    /// The same for calls that share the beginning of their prompt, and so a provider's prompt cache.
+    pub kinship: u64,
+    /// About what the call costs at each of `targets`, in nano-dollars; read by one strategy, and may be empty for all others.
+    pub costs: &'a [i64],
+}
+
+impl<'a> Demand<'a> {
+    /// A call that asks in the given order.
+    pub fn of(targets: &'a [Arc<Target>], features: Features, task: Task, input: u64) -> Demand<'a> {
+        let (stream, routing, seed, kinship) = (false, None, 0, 0);
+        Demand { targets, instead: &[], features, task, input, stream, routing, seed, kinship, costs: &[] }
+    }
+}
+
+/// For which reason a target is asked that otherwise is not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Instead {
+    /// The prompt does not fit into the others.
+    TooLong,
+    /// The content filter of another has refused it.
+    Filtered,
 }
 
 /// Where to try, in order, and what was set aside.
 #[derive(Debug, Default)]
 pub struct Plan {
-    /// Try these. Before each but the last ask [`crate::Health::admit`].
+    /// Try these.
     pub targets: Vec<Arc<Target>>,
+    /// Try these when that happens.
+    pub instead: Vec<(Arc<Target>, Instead)>,
     /// Do not try these; for the receipt and the refusal.
     pub set_aside: Vec<SetAside>,
 }
@@ -62,22 +100,30 @@ impl Why {
 }
 
 /// Targets that cannot serve the request are set aside; those whose window seems too small come after all others, for the count is an
-/// estimate and the provider's own refusal is the better answer; unwell ones are set aside, but never the last hope.
+/// estimate and the provider's own refusal is the better answer; unwell ones are set aside, but never the last hope. Where every
+/// window seems too small, those that are there for long prompts come first.
 pub fn plan(demand: &Demand<'_>, health: &HealthView, now: u64) -> Plan {
     let mut plan = Plan::default();
     let (mut fitting, mut cramped, mut unwell) = (Vec::new(), Vec::new(), Vec::new());
-    for target in demand.targets {
+    for target in strategy::ordered(demand, health) {
         if let Some(why) = incapable(target, demand) {
             plan.set_aside.push(SetAside { target: Arc::clone(target), why });
             continue;
         }
-        let fits = target.context.is_none_or(|context| demand.input < context);
-        match health.state(&target.name) {
+        match health.sight(&target.name, demand.stream).state {
             BreakerState::Open { until } if now < until => unwell.push((until, Arc::clone(target))),
             BreakerState::Probing => unwell.push((u64::MAX, Arc::clone(target))),
-            _ if fits => fitting.push(Arc::clone(target)),
+            _ if fits(target, demand) => fitting.push(Arc::clone(target)),
             _ => cramped.push(Arc::clone(target)),
         }
+    }
+    let able = demand.instead.iter().filter(|(target, _)| incapable(target, demand).is_none());
+    let too_long = |(_, why): &(Arc<Target>, Instead)| *why == Instead::TooLong;
+    plan.instead = able.cloned().collect();
+    if fitting.is_empty() && !cramped.is_empty() && plan.instead.iter().any(too_long) {
+        let (roomier, others) = plan.instead.into_iter().partition(too_long);
+        plan.instead = others;
+        fitting = Vec::<(Arc<Target>, Instead)>::into_iter(roomier).map(|(target, _)| target).collect();
     }
     plan.targets = fitting;
     plan.targets.append(&mut cramped);
@@ -88,6 +134,10 @@ pub fn plan(demand: &Demand<'_>, health: &HealthView, now: u64) -> Plan {
     }
     plan.set_aside.extend(unwell.into_iter().map(|(_, target)| SetAside { target, why: Why::Unwell }));
     plan
+}
+
+fn fits(target: &Target, demand: &Demand<'_>) -> bool {
+    target.context.is_none_or(|context| demand.input < context)
 }
 
 fn incapable(target: &Target, demand: &Demand<'_>) -> Option<Why> {
@@ -118,7 +168,7 @@ mod tests {
 
     fn check(features: Features, input: u64, health: HealthView, order: &[&str], aside: &[(&str, Why)]) {
         let targets = targets();
-        let plan = plan(&Demand { targets: &targets, features, task: Task::Chat, input }, &health, 100);
+        let plan = plan(&Demand::of(&targets, features, Task::Chat, input), &health, 100);
         let got: Vec<_> = plan.targets.iter().map(|it| &*it.model).collect();
         let got_aside: Vec<_> = plan.set_aside.iter().map(|it| (&*it.target.model, it.why)).collect();
         assert_eq!((&got[..], &got_aside[..]), (order, aside));
@@ -151,5 +201,23 @@ mod tests {
         check(Features::default(), 5, over, &["big", "open"], &[("small", Why::Unwell)]);
         let half = HealthView::default().with("up/small", BreakerState::HalfOpen);
         check(Features::default(), 5, half, &["small", "big", "open"], &[]);
+    }
+
+    #[test]
+    fn what_is_there_for_long_prompts_is_asked_first_where_no_window_fits_and_else_only_after_a_refusal() {
+        let all = targets();
+        let instead = [(Arc::clone(&all[2]), Instead::TooLong), (Arc::clone(&all[1]), Instead::Filtered)];
+        let planned = |input| {
+            let features = Features::default();
+            let demand = Demand { instead: &instead, ..Demand::of(&all[..2], features, Task::Chat, input) };
+            let plan = plan(&demand, &HealthView::default(), 100);
+            let names = |targets: &[Arc<Target>]| targets.iter().map(|it| it.model.clone()).collect::<Vec<_>>();
+            let instead: Vec<_> = plan.instead.iter().map(|(target, why)| (target.model.clone(), *why)).collect();
+            (names(&plan.targets), instead)
+        };
+        let (open, big) = (("open".to_owned(), Instead::TooLong), ("big".to_owned(), Instead::Filtered));
+        assert_eq!(planned(5), (vec!["small".into(), "big".into()], vec![open.clone(), big.clone()]));
+        assert_eq!(planned(50), (vec!["big".into(), "small".into()], vec![open, big.clone()]));
+        assert_eq!(planned(5_000), (vec!["open".into(), "small".into(), "big".into()], vec![big]));
     }
 }
