@@ -101,30 +101,58 @@ struct Configured {
 impl Fleet {
     /// Reads keys and builds all targets, or tells everything that is wrong. `env` looks up environment variables.
     pub fn build(providers: &[ProviderConfig], env: &dyn Fn(&str) -> Option<String>) -> Result<Fleet, Vec<Fault>> {
+        let (fleet, faults) = Fleet::renew(providers, env, &|_| None);
+        if faults.is_empty() { Ok(fleet) } else { Err(faults.into_iter().flat_map(|(_, faults)| faults).collect()) }
+    }
+
+    /// The same where some may be wrong: those are left out, and told of by their place. Where `before` knows a fleet that has the
+    /// provider at a place exactly so, it is taken over from there: with its keys as they are by now, its tokens and its connections.
+    pub fn renew<'a>(
+        providers: &[ProviderConfig],
+        env: &dyn Fn(&str) -> Option<String>,
+        before: &dyn Fn(usize) -> Option<&'a Fleet>,
+    ) -> (Fleet, Vec<(usize, Vec<Fault>)>) {
         let mut fleet = Fleet { providers: HashMap::new(), listed: Vec::new(), by_name: HashMap::new() };
         let mut faults = Vec::new();
         for (i, config) in providers.iter().enumerate() {
-            let path = format!("providers[{i}]");
-            if fleet.providers.contains_key(&config.id) {
-                faults.push(Fault::new(format!("{path}.id"), format!("provider {} is given twice", config.id)));
-                continue;
-            }
-            let Some(entry) = catalog::find(&config.kind)? else {
-                faults.push(Fault::new(format!("{path}.kind"), no_kind(&config.kind)));
-                continue;
-            };
-            match configure(&path, config, &entry, env) {
-                Ok(mut configured) => {
-                    let lender = entry.models_of.as_deref().map(catalog::find).transpose()?.flatten();
-                    if let Some(lender) = &lender {
-                        configured.entry.revised.clone_from(&lender.revised);
-                    }
-                    fleet.add(configured, lender.map_or_else(Vec::new, |it| it.models), &config.models);
-                }
-                Err(found) => faults.extend(found),
+            let known = before(i).is_some_and(|before| fleet.take_over(&config.id, before));
+            if !known && let Err(found) = fleet.admit(&format!("providers[{i}]"), config, env) {
+                faults.push((i, found));
             }
         }
-        if faults.is_empty() { Ok(fleet) } else { Err(faults) }
+        (fleet, faults)
+    }
+
+    fn admit(
+        &mut self,
+        path: &str,
+        config: &ProviderConfig,
+        env: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<(), Vec<Fault>> {
+        if self.providers.contains_key(&config.id) {
+            return Err(vec![Fault::new(format!("{path}.id"), format!("provider {} is given twice", config.id))]);
+        }
+        let Some(entry) = catalog::find(&config.kind)? else {
+            return Err(vec![Fault::new(format!("{path}.kind"), no_kind(&config.kind))]);
+        };
+        let mut configured = configure(path, config, &entry, env)?;
+        let lender = entry.models_of.as_deref().map(catalog::find).transpose()?.flatten();
+        if let Some(lender) = &lender {
+            configured.entry.revised.clone_from(&lender.revised);
+        }
+        self.add(configured, lender.map_or_else(Vec::new, |it| it.models), &config.models);
+        Ok(())
+    }
+
+    /// False where there is none to take, or one of this name is there already.
+    fn take_over(&mut self, id: &str, before: &Fleet) -> bool {
+        let Some(provider) = before.providers.get(id).filter(|_| !self.providers.contains_key(id)) else { return false };
+        self.providers.insert(id.to_owned(), Arc::clone(provider));
+        for target in before.listed.iter().filter(|target| target.provider == id) {
+            self.by_name.insert(target.name.clone(), Arc::clone(target));
+            self.listed.push(Arc::clone(target));
+        }
+        true
     }
 
     /// The target of this name. A model that no catalogue describes is still a target of a configured provider, without a price.
