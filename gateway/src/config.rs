@@ -13,10 +13,13 @@ use serde_yaml_ng::{Mapping, Value};
 
 use crate::alerts::SinkConfig;
 use crate::pricing::{self, PriceFault};
+use crate::reload::ReloadConfig;
 
 /// Everything that an operator can set.
 #[derive(Debug, Clone)]
 pub struct Config {
+    /// All that was said, file and environment together, as it was written: to tell what another configuration changes.
+    pub tree: serde_json::Value,
     /// Where the one port listens.
     pub listen: SocketAddr,
     /// Where the data of an embedded database lives.
@@ -34,6 +37,7 @@ pub struct Config {
     pub holds: HoldConfig,
     pub cache: CacheConfig,
     pub log: LogConfig,
+    pub reload: ReloadConfig,
     /// Whom to tell of limits reached and spending unlike before.
     pub alerts: Vec<SinkConfig>,
     /// Networks whose `x-forwarded-for` is believed.
@@ -270,7 +274,7 @@ impl fmt::Display for Fault {
 /// Variables that begin with `ALFRED_` and are no settings.
 const NOT_SETTINGS: [&str; 2] = ["ALFRED_BOOTSTRAP_ADMIN_KEY", "ALFRED_CONFIG"];
 
-const SECTIONS: [&str; 15] = [
+const SECTIONS: [&str; 16] = [
     "listen",
     "data_dir",
     "database",
@@ -284,6 +288,7 @@ const SECTIONS: [&str; 15] = [
     "holds",
     "cache",
     "log",
+    "reload",
     "alerts",
     "trusted_proxies",
 ];
@@ -330,6 +335,7 @@ pub fn parse(name: &str, text: &str, environment: &[(String, String)]) -> Loaded
     }
     let defaults = Defaults::default();
     let config = Config {
+        tree: serde_json::to_value(&tree).unwrap_or_default(),
         listen: reader.section(&tree, "listen").unwrap_or(defaults.listen),
         data_dir: reader.section(&tree, "data_dir").unwrap_or(defaults.data_dir),
         database: reader.section(&tree, "database").unwrap_or_default(),
@@ -343,6 +349,7 @@ pub fn parse(name: &str, text: &str, environment: &[(String, String)]) -> Loaded
         holds: reader.section(&tree, "holds").unwrap_or_default(),
         cache: reader.section(&tree, "cache").unwrap_or_default(),
         log: reader.section(&tree, "log").unwrap_or_default(),
+        reload: reader.section(&tree, "reload").unwrap_or_default(),
         alerts: reader.list(&tree, "alerts"),
         trusted_proxies: reader.section(&tree, "trusted_proxies").unwrap_or_default(),
     };

@@ -1,8 +1,10 @@
 //! Names of counters and what feeds them. Labels are few and ours: never a client's words, never a key.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use metrics::{Histogram, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 use providers::Target;
@@ -20,7 +22,7 @@ const TOKENS: [f64; 10] = [1.0, 4.0, 16.0, 64.0, 256.0, 1_024.0, 4_096.0, 16_384
 /// Where measurements go.
 pub struct Telemetry {
     prometheus: PrometheusHandle,
-    known: HashSet<String>,
+    known: ArcSwap<HashSet<String>>,
     overhead: Histogram,
     reserve: Histogram,
     verify: Histogram,
@@ -50,12 +52,17 @@ impl Telemetry {
         describe_gauge!("alfred_calls_waiting_for_money", "calls that wait for what others hold");
         Ok(Telemetry {
             prometheus,
-            known,
+            known: ArcSwap::from_pointee(known),
             overhead: histogram!("alfred_overhead_seconds"),
             reserve: histogram!("alfred_ledger_reserve_seconds"),
             verify: histogram!("alfred_auth_verify_seconds"),
             receipt_lag: histogram!("alfred_receipt_lag_seconds"),
         })
+    }
+
+    /// Other names are configured by now.
+    pub fn know(&self, known: &HashSet<String>) {
+        self.known.store(Arc::new(known.clone()));
     }
 
     pub fn verified(&self, took: Duration) {
@@ -134,6 +141,6 @@ impl Telemetry {
 
     /// A model's name, where it is one of ours; what clients invent would make labels without end.
     fn model_label(&self, target: &Target) -> String {
-        if self.known.contains(&target.name) { target.model.clone() } else { "other".to_owned() }
+        if self.known.load().contains(&target.name) { target.model.clone() } else { "other".to_owned() }
     }
 }

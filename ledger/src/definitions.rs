@@ -12,7 +12,7 @@ use crate::ledger::Ledger;
 use crate::store::Database;
 use crate::store::definitions as rows;
 use crate::store::tenants::{self, Change};
-use crate::tenants::{Mark, Page, check};
+use crate::tenants::check;
 
 /// So many of a kind may be there at once: all of them are read whenever one changes.
 pub const MOST: usize = 1_000;
@@ -89,13 +89,6 @@ pub struct DefinitionRow {
     /// Who wrote it.
     pub author: String,
     pub created_at: Timestamp,
-}
-
-impl DefinitionRow {
-    /// Its place in a list.
-    pub fn mark(&self) -> Mark {
-        Mark { at: self.created_at, id: self.id.to_string() }
-    }
 }
 
 /// A version to be written.
@@ -178,15 +171,15 @@ impl Definitions<'_> {
         rows::version(self.db(), kind, name, version).await
     }
 
-    /// All versions, oldest first.
+    /// At most so many versions after this one, oldest first. From 0 on they are all.
     pub async fn versions(
         &self,
         kind: DefinitionKind,
         name: &str,
-        page: &Page,
+        after: i64,
+        limit: u32,
     ) -> Result<Vec<DefinitionRow>, StoreError> {
-        let filters = [("kind", Some(kind.as_str().to_owned())), ("name", Some(name.to_owned()))];
-        tenants::list(self.db(), &filters, page).await
+        rows::versions(self.db(), kind, name, after, limit).await
     }
 
     /// Writes the next version, with its audit entry. A repeat, and what is in force already, writes nothing.

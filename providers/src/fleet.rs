@@ -146,7 +146,9 @@ impl Fleet {
 
     /// False where there is none to take, or one of this name is there already.
     fn take_over(&mut self, id: &str, before: &Fleet) -> bool {
-        let Some(provider) = before.providers.get(id).filter(|_| !self.providers.contains_key(id)) else { return false };
+        let Some(provider) = before.providers.get(id).filter(|_| !self.providers.contains_key(id)) else {
+            return false;
+        };
         self.providers.insert(id.to_owned(), Arc::clone(provider));
         for target in before.listed.iter().filter(|target| target.provider == id) {
             self.by_name.insert(target.name.clone(), Arc::clone(target));
@@ -511,6 +513,22 @@ mod tests {
     }
 
     const OPENAI: &str = "{ id: openai, kind: openai, api_key: { env: K } }";
+
+    #[test]
+    fn a_fleet_is_renewed_with_what_is_as_it_was_and_without_what_is_wrong() {
+        let before = build(&[OPENAI, "{ id: sim, kind: sim }"]).expect("good");
+        let texts = ["{ id: bad, kind: nonesuch }", "{ id: sim, kind: sim }", OPENAI, OPENAI];
+        let configs: Vec<ProviderConfig> = texts.iter().map(|it| serde_yaml_ng::from_str(it).unwrap()).collect();
+        // Whose key is no longer to be had is not asked for it again.
+        let (fleet, faults) = Fleet::renew(&configs, &|_| None, &|i| (i == 2).then_some(&before));
+        let places: Vec<_> = faults.iter().map(|(i, faults)| (*i, faults[0].path.as_str())).collect();
+        assert_eq!(places, [(0, "providers[0].kind"), (3, "providers[3].id")]);
+        let wire = |fleet: &Fleet, name: &str| Arc::clone(&fleet.target(name).expect(name).wire);
+        assert!(Arc::ptr_eq(&wire(&fleet, "openai/gpt-4o"), &wire(&before, "openai/gpt-4o")), "keys and all");
+        assert!(!Arc::ptr_eq(&wire(&fleet, "sim/echo"), &wire(&before, "sim/echo")), "made anew");
+        assert_eq!(fleet.models()[0].provider, "sim", "in the new order");
+        assert_eq!(fleet.models().len(), before.models().len());
+    }
 
     #[test]
     fn every_fault_is_told_with_its_place() {

@@ -12,6 +12,7 @@ mod token;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, RETRY_AFTER, USER_AGENT};
 use http::{HeaderMap, HeaderValue, Request};
@@ -66,7 +67,7 @@ pub struct Outbound {
     client: Client<Connector, Full<Bytes>>,
     /// For what is upgraded, which HTTP/2 is not.
     sockets: Connector,
-    deadlines: Deadlines,
+    deadlines: Arc<ArcSwap<Deadlines>>,
 }
 
 impl Outbound {
@@ -81,13 +82,26 @@ impl Outbound {
             .http2_keep_alive_interval(Duration::from_secs(30))
             .http2_keep_alive_timeout(Duration::from_secs(20))
             .build(Connector::new(deadlines.connect));
-        Outbound { client, sockets: Connector::of_old(deadlines.connect), deadlines }
+        Outbound {
+            client,
+            sockets: Connector::of_old(deadlines.connect),
+            deadlines: Arc::new(ArcSwap::from_pointee(deadlines)),
+        }
+    }
+
+    /// From now on it waits so long, with the connections that it has. The time to connect stays what it was.
+    pub fn wait(&self, deadlines: Deadlines) {
+        self.deadlines.store(Arc::new(deadlines));
+    }
+
+    fn deadlines(&self) -> Deadlines {
+        **self.deadlines.load()
     }
 
     /// Sends, and waits for the answer's head. `cap` is the output cap per choice. An error's `retry` says whether to try elsewhere;
     /// telling [`crate::Health`] is the caller's part.
     pub async fn send(&self, target: &Arc<Target>, request: &ModelRequest, cap: u64) -> Result<Answer, ProviderError> {
-        let patience = if request.stream() { self.deadlines.first_byte } else { self.deadlines.whole };
+        let patience = if request.stream() { self.deadlines().first_byte } else { self.deadlines().whole };
         let asked = Asked { request, sent: request, cap, patience };
         match &target.wire.base_url {
             None => self.simulate(target, asked).await,
@@ -106,7 +120,7 @@ impl Outbound {
         if !target.can_gather(request) {
             return self.send(target, request, cap).await;
         }
-        let (streamed, patience) = (request.streamed(), self.deadlines.first_byte);
+        let (streamed, patience) = (request.streamed(), self.deadlines().first_byte);
         let asked = Asked { request, sent: &streamed, cap, patience };
         match &target.wire.base_url {
             None => self.simulate(target, asked).await,
@@ -169,11 +183,11 @@ impl Outbound {
         mut source: Source,
     ) -> Result<Answer, ProviderError> {
         if !(200..300).contains(&status) {
-            let body = source.at_most(LARGEST_ERROR, self.deadlines.idle).await;
+            let body = source.at_most(LARGEST_ERROR, self.deadlines().idle).await;
             return Err(target.dialect().explain(status, headers, &body));
         }
         let content_type = headers.get(CONTENT_TYPE).and_then(|it| it.to_str().ok()).unwrap_or_default();
-        let (dialect, idle) = (target.dialect(), self.deadlines.idle);
+        let (dialect, idle) = (target.dialect(), self.deadlines().idle);
         if asked.sent.stream() == asked.request.stream() {
             return Ok(Answer::new(status, source, dialect.decoder(asked.request, content_type), idle));
         }

@@ -12,7 +12,6 @@ CREATE TABLE definitions (
     created_at BIGINT NOT NULL,
     UNIQUE (kind, name, version)
 );
-CREATE INDEX definitions_by_age ON definitions (created_at, id);
 
 CREATE FUNCTION definitions_are_append_only() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN RAISE EXCEPTION '% is append-only', TG_TABLE_NAME; END $$;

@@ -12,7 +12,6 @@ CREATE TABLE definitions (
     created_at BIGINT NOT NULL,
     UNIQUE (kind, name, version)
 );
-CREATE INDEX definitions_by_age ON definitions (created_at, id);
 
 CREATE TRIGGER definitions_no_update BEFORE UPDATE ON definitions
 BEGIN SELECT RAISE(ABORT, 'definitions is append-only'); END;

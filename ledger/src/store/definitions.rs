@@ -91,6 +91,18 @@ pub(crate) async fn version(
     db.row(sql, values![kind.as_str(), name, version]).await?.as_ref().map(DefinitionRow::read).transpose()
 }
 
+pub(crate) async fn versions(
+    db: &Database,
+    kind: DefinitionKind,
+    name: &str,
+    after: i64,
+    limit: u32,
+) -> Result<Vec<DefinitionRow>, StoreError> {
+    let sql = format!("{DEFINITION} WHERE kind = $1 AND name = $2 AND version > $3 ORDER BY version LIMIT $4");
+    let rows = db.rows(sql, values![kind.as_str(), name, after, i64::from(limit)]).await?;
+    rows.iter().map(DefinitionRow::read).collect()
+}
+
 /// How many of a kind are there.
 pub(crate) async fn how_many(tx: &mut Tx, kind: DefinitionKind) -> Result<i64, StoreError> {
     let row = tx

@@ -2,9 +2,7 @@
 
 use std::time::Duration;
 
-use ledger::{
-    Actor, After, DefinitionError, DefinitionKind, DefinitionRow, NewDefinition, Page, TrailFilter, definitions,
-};
+use ledger::{Actor, After, DefinitionError, DefinitionKind, DefinitionRow, NewDefinition, TrailFilter, definitions};
 use serde_json::{Value, json};
 
 use crate::world::{World, on_both_databases};
@@ -40,7 +38,8 @@ async fn every_write_is_a_version_and_none_changes_or_goes(world: World) {
     let gone = write(&world, provider(&world, "up", Value::Null, After::Version(2))).await.unwrap();
     assert_eq!((gone.version, &gone.body), (3, &None));
     assert_eq!(all.in_force().await.unwrap(), [], "it is gone");
-    let versions = all.versions(DefinitionKind::Provider, "up", &Page::first(10)).await.unwrap();
+    let versions = all.versions(DefinitionKind::Provider, "up", 0, 10).await.unwrap();
+    assert_eq!(all.versions(DefinitionKind::Provider, "up", 1, 1).await.unwrap(), versions[1..2], "in pages");
     assert_eq!(versions.iter().map(|it| it.version).collect::<Vec<_>>(), [1, 2, 3], "and everything is known of it");
     assert_eq!(all.version(DefinitionKind::Provider, "up", 1).await.unwrap(), Some(first));
     assert_eq!(all.version(DefinitionKind::Model, "up", 1).await.unwrap(), None, "of this kind alone");
@@ -102,7 +101,9 @@ async fn each_version_is_on_record_without_its_text(world: World) {
 
 async fn what_is_too_large_or_too_many_is_refused(world: World) {
     let long = "x".repeat(definitions::LONGEST_BODY);
-    for (name, body) in [("", json!({})), ("a\nb", json!({})), (&*"n".repeat(257), json!({})), ("up", json!({"x": long}))] {
+    for (name, body) in
+        [("", json!({})), ("a\nb", json!({})), (&*"n".repeat(257), json!({})), ("up", json!({"x": long}))]
+    {
         let refused = write(&world, provider(&world, name, body, After::Nothing)).await;
         assert!(matches!(refused, Err(DefinitionError::Invalid(_))), "{}", name.len());
     }

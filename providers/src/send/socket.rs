@@ -72,7 +72,7 @@ impl Outbound {
         config.write_buffer_size = 0;
         config.max_write_buffer_size = 2 * LARGEST_MESSAGE;
         let shaking = tokio_tungstenite::client_async_with_config(call, TokioIo::new(stream), Some(config));
-        let shaken = timeout(self.deadlines.first_byte, shaking)
+        let shaken = timeout(self.deadlines().first_byte, shaking)
             .await
             .map_err(|_| ProviderError::new(Class::Timeout, "the provider did not begin to answer in time"))?;
         match shaken {
