@@ -4,16 +4,18 @@ export QA_CACHE ?= $(HOME)/.cache/alfred
 DENY_VERSION := 0.20.2
 DENY := $(QA_CACHE)/cargo-deny-$(DENY_VERSION)/bin/cargo-deny
 # A thousand calls at once are a few thousand sockets.
-MORE_FILES := ulimit -n 8192 2>/dev/null || ulimit -n "$$(ulimit -Hn)" || true;
+MORE_FILES := ulimit -S -n 8192 2>/dev/null || ulimit -S -n "$$(ulimit -Hn)" || true;
 
-.PHONY: help run setup test test-failpoints check fmt lint deny generated bench bench-short bench-ledger bench-codec fuzz
+.PHONY: help run setup test test-failpoints check fmt lint deny generated bench bench-short bench-peers bench-ledger bench-codec fuzz soak
 
 help:
 	@echo 'make run    the demo on http://127.0.0.1:8080, nothing else needed'
 	@echo 'make test   sets up what the tests need, checks, builds, runs every suite'
 	@echo 'make check  formatting, lints, licences and library homes, generated files'
 	@echo 'make fuzz   every reader of what others write fed mutations, SECONDS each; see docs/fuzzing.md'
+	@echo 'make soak   half load with faults mixed in, MINUTES long (release build); see docs/faults.md'
 	@echo 'make bench  the benchmark tables of docs/benchmarks.md (release build)'
+	@echo 'make bench-peers   only the tables beside TensorZero and LiteLLM (release build)'
 	@echo 'make bench-codec   reading, translating and passing on, without a network (release build)'
 	@echo 'make bench-ledger  the ledger beside a plain version and pgbench (release build)'
 
@@ -27,6 +29,7 @@ test: setup check
 	cargo build --workspace --all-targets
 	$(MORE_FILES) cargo test --workspace --no-fail-fast
 	$(MORE_FILES) QA_DATABASE=postgres cargo test --workspace --no-fail-fast --test pipeline
+	$(MORE_FILES) MINUTES=3 cargo test --workspace --test faults -- --ignored soak --nocapture
 	$(MAKE) test-failpoints
 
 # Power cuts at every step of a call. The gateway with points to be cut at has a target folder of its own: nothing of it
@@ -67,13 +70,24 @@ TARGET ?= fuzz::
 fuzz:
 	FUZZ_SECONDS=$(SECONDS_EACH) cargo test --package providers --lib -- $(TARGET) --test-threads 1 --no-capture
 
+MINUTES ?= 30
+soak:
+	cargo build --workspace --release --bin alfred
+	$(MORE_FILES) MINUTES=$(MINUTES) cargo test --workspace --release --test faults -- --ignored soak --nocapture
+
+# The other gateways that it stands beside are installed first; where they cannot be, the tables say "not measured".
 bench:
+	-qa/setup/peers.sh
 	cargo build --workspace --release --bins
-	$(MORE_FILES) $${CARGO_TARGET_DIR:-target}/release/bench
+	$(MORE_FILES) $${CARGO_TARGET_DIR:-target}/release/bench $(ARGS)
 
 bench-short:
-	cargo build --workspace --release --bins
-	$(MORE_FILES) $${CARGO_TARGET_DIR:-target}/release/bench --short
+	$(MAKE) bench ARGS='--short $(ARGS)'
+
+# Only the tables side by side; here the other gateways must be there.
+bench-peers:
+	qa/setup/peers.sh
+	$(MAKE) bench ARGS='--only peers $(ARGS)'
 
 # ARGS='--short', '--growth' or '--soak 10' for the other modes; see qa/bench/ledger/main.rs.
 bench-ledger:

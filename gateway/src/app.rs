@@ -7,16 +7,18 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use ledger::{Clock, Confirmed, Hold, Ledger, Money, Order, OverLimit, ReserveError, Reserved, StoreError, Timestamp};
 use policies::PolicySet;
-use providers::{Calibration, Health, Outbound};
+use providers::{Calibration, Health, Keeper, Outbound};
 use safety::{Action, Actions, Kind, Scanner};
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::admission::Admission;
 use crate::cache::Cache;
 use crate::config::{Config, Fault};
-use crate::door::Door;
+use crate::connections::ConnectionConfig;
 use crate::estimator::Estimates;
+use crate::limits::Door;
 use crate::managed::{State, Stored};
 use crate::patience::Patience;
 use crate::recall::Replays;
@@ -24,6 +26,7 @@ use crate::refusal::Refusal;
 use crate::reload::{LiveDeadlines, Unadopted, Unrecorded};
 use crate::snapshot::{Routes, Snapshot, compose};
 use crate::telemetry::Telemetry;
+use crate::trust::Trust;
 
 /// A view of the keys that nobody has confirmed for so long lets nobody in.
 const STALE: Duration = Duration::from_secs(5);
@@ -46,6 +49,8 @@ pub struct App {
     /// Calls that wait for money that others hold.
     pub patience: Patience,
     pub telemetry: Telemetry,
+    /// Provider keys and certificates, kept as their sources have them.
+    pub trust: Trust,
     /// Calls in flight and their streams: shutdown waits for them.
     pub tasks: TaskTracker,
     /// New calls are no longer taken.
@@ -53,10 +58,14 @@ pub struct App {
     /// Whatever still runs must end now, settled at what is known.
     pub stop_now: CancellationToken,
     pub deadlines: LiveDeadlines,
+    pub connections: ConnectionConfig,
     /// Room for request bodies, in pieces.
     pub bodies: Arc<Semaphore>,
     /// Places for calls in flight.
     pub places: Arc<Semaphore>,
+    pub most_in_flight: usize,
+    /// Whose calls are shed when there are too many.
+    pub admission: Admission,
     snapshot: ArcSwap<Snapshot>,
     /// One refresh at a time.
     refreshing: tokio::sync::Mutex<()>,
@@ -78,6 +87,7 @@ impl App {
         routes: Routes,
         policies: PolicySet,
         telemetry: Telemetry,
+        trust: Trust,
     ) -> Result<Arc<App>, StoreError> {
         let set = ledger.tenants().credentials().await?;
         let confirmed_at = ledger.clock().now();
@@ -87,25 +97,30 @@ impl App {
         let snapshot = Snapshot::new(set, book, routes, Arc::new(policies));
         let deadlines = LiveDeadlines::new(config.deadlines.clone());
         let bodies = usize::try_from(config.limits.max_bodies_bytes.max(config.limits.max_body_bytes) / 4_096 + 1);
+        let limits = Door::new(config, &ledger.new_id::<ledger::Instance>().to_string());
         let app = App {
             revision: ledger.revision(),
             ledger,
             scanner: Scanner::new(),
             cache: Cache::new(config.cache.max_bytes),
             replays: Replays::new(config.cache.replay_bytes),
-            limits: Door::new(config),
+            limits,
             outbound: Outbound::new(deadlines.outbound()),
             health: Health::new(),
             calibration: Calibration::new(),
             estimates: Estimates::default(),
             patience: Patience::new(config.holds.patience(), config.limits.max_in_flight),
             telemetry,
+            trust,
             tasks: TaskTracker::new(),
             stopping: CancellationToken::new(),
             stop_now: CancellationToken::new(),
             deadlines,
+            connections: config.connections.clone(),
             bodies: Arc::new(Semaphore::new(bodies.unwrap_or(Semaphore::MAX_PERMITS).min(Semaphore::MAX_PERMITS))),
             places: Arc::new(Semaphore::new(config.limits.max_in_flight)),
+            most_in_flight: config.limits.max_in_flight,
+            admission: Admission::new(config.limits.max_in_flight, config.limits.shed_from),
             snapshot: ArcSwap::from_pointee(snapshot),
             refreshing: tokio::sync::Mutex::new(()),
             confirmed_at: AtomicI64::new(confirmed_at.micros()),
@@ -137,6 +152,11 @@ impl App {
         if since > STALE { Err(Refusal::LedgerUnavailable) } else { Ok(snapshot) }
     }
 
+    /// The routes as they are, however old: to look after them, never to let anybody in.
+    pub fn routes(&self) -> Arc<Routes> {
+        Arc::clone(&self.snapshot.load().routes)
+    }
+
     /// Reads the keys again if the ledger has newer ones.
     ///
     /// # Errors
@@ -156,7 +176,10 @@ impl App {
                 true => Arc::clone(&old.routes),
                 false => with_stored(Arc::clone(&old.routes), Arc::new(stored(&self.ledger).await?)).await,
             };
-            self.telemetry.know(&routes.known);
+            if !Arc::ptr_eq(&routes, &old.routes) {
+                self.trust.begin(&routes.fleet).await;
+                self.telemetry.meters.knows(routes.known.clone());
+            }
             let new = Snapshot::new(set, book, routes, Arc::clone(&old.policies));
             self.snapshot.store(Arc::new(new));
         }
@@ -173,6 +196,7 @@ impl App {
         &self,
         routes: Arc<Routes>,
         policies: Arc<PolicySet>,
+        keeper: Option<Keeper>,
         on_record: impl Future<Output = Result<(), Unrecorded>>,
     ) -> Result<(), Unadopted> {
         let _one = self.refreshing.lock().await;
@@ -187,8 +211,13 @@ impl App {
         .await
         .map_err(Unadopted::Faults)?;
         on_record.await.map_err(|Unrecorded| Unadopted::Unrecorded)?;
+        if let Some(keeper) = keeper {
+            self.trust.keeper.follow(keeper).await;
+        }
+        // Keys that are kept elsewhere are there when the first call comes.
+        self.trust.begin(&routes.fleet).await;
         told_faults(&routes);
-        self.telemetry.know(&routes.known);
+        self.telemetry.meters.knows(routes.known.clone());
         self.snapshot.store(Arc::new(old.under(routes, policies)));
         Ok(())
     }
@@ -221,6 +250,7 @@ impl App {
         let began = Instant::now();
         let reserved = tokio::time::timeout(RESERVE_DEADLINE, self.ledger.reserve(order)).await;
         self.telemetry.reserved(began.elapsed());
+        self.admission.observe(began.elapsed());
         reserved.map_err(|_| Refusal::LedgerUnavailable)
     }
 

@@ -12,6 +12,7 @@ use crate::case::{Case, Ending};
 use crate::forward::Upstream;
 use crate::refusal::Refusal;
 use crate::reply::{Answered, Head, Reply};
+use crate::telemetry::{Answer, Step};
 
 /// An answer waits so long for its settlement; then it goes without a cost, and the ledger keeps trying.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -47,6 +48,7 @@ pub async fn settle(
     ending: Ending,
     complete: bool,
 ) -> Settled {
+    case.enter(Step::Settle);
     let billed = upstream.usage(complete);
     let usage = match ending {
         Ending::OutOfMoney => charged_of_cut(upstream, billed, &hold),
@@ -60,11 +62,11 @@ pub async fn settle(
         attempt.cost = answered.rounded_up().unwrap_or(Money::MAX);
         attempt.latency_ms = crate::case::millis(upstream.asked_at.elapsed());
     }
-    if let Some(caller) = &case.caller {
-        app.limits.spend(caller, usage.all_input().saturating_add(usage.all_output()), app.clock().now());
-        if complete {
-            app.estimates.get().learn(caller.credential.key, &upstream.target.name, usage.all_output());
-        }
+    if let Some(ticket) = &mut case.ticket {
+        ticket.used(usage.all_input().saturating_add(usage.all_output()), app.clock().now());
+    }
+    if let Some(caller) = case.caller.as_ref().filter(|_| complete) {
+        app.estimates.get().learn(caller.credential.key, &upstream.target.name, usage.all_output());
     }
     let mut record = case.record(ending, None);
     record.model_version = upstream.answer.model().filter(|it| is_a_name(it)).map(str::to_owned);
@@ -72,7 +74,9 @@ pub async fn settle(
     record.counted = Some(billed).filter(|billed| *billed != usage);
     record.price_version = upstream.price_version.to_string();
     record.markup = Some(upstream.markup).filter(|it| *it != Markup::NONE);
-    app.telemetry.used(&upstream.target, &usage, upstream.asked_at.elapsed());
+    let error = (!complete).then(|| ending.as_str());
+    app.telemetry.used(case.kind, &upstream.target, &usage, upstream.asked_at.elapsed(), error);
+    case.marks.answer = Some(Answer { usage, model: record.model_version.clone(), price: None });
     // A sum beyond what can be told is charged as far as hold and room go: the ledger never books above that.
     let charge = Charge { cost: cost.unwrap_or(Money::MAX), price: price.unwrap_or(Money::MAX), record };
     ledger::failpoint("call.ended");
@@ -80,6 +84,9 @@ pub async fn settle(
     ledger::failpoint("call.settling");
     let receipt = in_time(app, case, pending).await;
     ledger::failpoint("call.settled");
+    if let (Some(answer), Some(receipt)) = (&mut case.marks.answer, &receipt) {
+        answer.price = Some(receipt.price);
+    }
     app.telemetry.closed(case, ending.as_str());
     case.resolved = true;
     let counted = told(&usage);
@@ -171,6 +178,7 @@ pub async fn release(app: &Arc<App>, hold: Hold, case: &mut Case, refusal: &Refu
 
 /// A cached answer: nothing was held and nothing is charged, but it is booked like any call.
 pub async fn cached(app: &Arc<App>, stored: Arc<Stored>, hold: Hold, mut case: Case) -> Answered {
+    case.enter(Step::Settle);
     let mut record = case.record(Ending::Cached, None);
     record.target = Some(stored.target.clone());
     let charge = Charge { cost: case.failed_cost.rounded_up().unwrap_or(Money::ZERO), price: Money::ZERO, record };
@@ -195,21 +203,27 @@ pub fn replayed(app: &Arc<App>, stored: &Arc<Stored>, case: &Case) -> Answered {
     Answered { head: Head::of_stored(case, stored, stored.price), outcome: Ok(Reply::stored(stored, stored.price)) }
 }
 
-fn refuse(app: &App, case: Case, refusal: Refusal) -> Answered {
+fn refuse(app: &App, mut case: Case, refusal: Refusal) -> Answered {
+    case.marks.status = Some(refusal.status().as_u16());
     app.telemetry.closed(&case, refusal.code());
     Answered { head: Head::of(&case, None), outcome: Err(refusal) }
 }
 
 /// Writes a refusal down, as its kind demands. What cannot be written down is answered as such.
 pub async fn refused(app: &Arc<App>, mut case: Case, refusal: Refusal) -> Answered {
+    case.enter(Step::Settle);
     let refusal = match weight(&refusal) {
         _ if case.resolved => refusal,
         Weight::Nothing => refusal,
         Weight::Counted => {
+            app.limits.refused(&case);
             app.limits.count(case.caller.as_ref(), case.address, refusal.code(), case.at);
             refusal
         }
-        Weight::Blocked => written(app, &mut case, refusal).await,
+        Weight::Blocked => {
+            app.limits.refused(&case);
+            written(app, &mut case, refusal).await
+        }
     };
     refuse(app, case, refusal)
 }

@@ -11,6 +11,8 @@ use crate::alerts::{self, Sink};
 use crate::config::{self, Config, Fault, Loaded};
 use crate::reload::{Fingerprint, fingerprint};
 use crate::snapshot::{Routes, compose};
+use crate::telemetry::{self, Settings};
+use crate::trust::Trust;
 use crate::{demo, serve as server};
 
 /// The file that is read when none is named.
@@ -51,6 +53,9 @@ pub struct Plan {
     pub policies: PolicySet,
     /// Whom to tell of alerts.
     pub sinks: Vec<Sink>,
+    /// What is shown to providers and clients.
+    pub trust: Trust,
+    pub telemetry: Settings,
     pub notes: Vec<String>,
     pub demo: bool,
     /// The fingerprint of the file that was read.
@@ -69,12 +74,16 @@ impl Plan {
         let config = Arc::new(config);
         let before: Vec<&Routes> = before.into_iter().collect();
         let routes = compose(&name, &config, &Arc::default(), &before, &environment);
+        let fleet = routes.as_ref().ok().map(|it| &*it.fleet);
+        let trust = Trust::build(&name, &config, fleet, &environment, &mut faults);
         let policies = policies(&name, &config);
         let sinks = alerts::sinks(&name, &config.alerts, &environment);
-        let (routes, policies, sinks) = match (routes, policies, sinks, faults.is_empty()) {
-            (Ok(routes), Ok(policies), Ok(sinks), true) => (routes, policies, sinks),
-            (routes, policies, sinks, _) => {
-                for mut fault in routes.err().into_iter().chain(policies.err()).chain(sinks.err()).flatten() {
+        let telemetry = telemetry::settings(&name, &config, &environment);
+        let (routes, policies, sinks, telemetry) = match (routes, policies, sinks, telemetry, faults.is_empty()) {
+            (Ok(routes), Ok(policies), Ok(sinks), Ok(telemetry), true) => (routes, policies, sinks, telemetry),
+            (routes, policies, sinks, telemetry, _) => {
+                let found = routes.err().into_iter().chain(policies.err()).chain(sinks.err()).chain(telemetry.err());
+                for mut fault in found.flatten() {
                     if fault.line.is_none() && fault.file == name {
                         fault.line = config::line_of(&text, &fault.path);
                     }
@@ -83,9 +92,12 @@ impl Plan {
                         faults.push(fault);
                     }
                 }
+                let unseen = |it: &&mut Fault| it.line.is_none() && it.file == name;
+                faults.iter_mut().filter(unseen).for_each(|it| it.line = config::line_of(&text, &it.path));
                 return Err(faults);
             }
         };
+        let Some(trust) = trust else { return Err(faults) };
         if config.providers.is_empty() {
             notes.push(
                 "no providers are configured, so no call can be forwarded: write an alfred.yaml with 'providers' and 'models' \
@@ -93,7 +105,7 @@ impl Plan {
                     .to_owned(),
             );
         }
-        Ok(Plan { config, routes, policies, sinks, notes, demo, sha256: fingerprint(&text) })
+        Ok(Plan { config, routes, policies, sinks, trust, telemetry, notes, demo, sha256: fingerprint(&text) })
     }
 }
 
@@ -141,8 +153,15 @@ pub fn config_check(file: Option<PathBuf>) -> ExitCode {
     match plan(config::load(file.as_deref(), &environment()), file.as_deref(), false) {
         Err(faults) => complain(&faults),
         Ok(plan) => {
+            let (faults, unknown) = server::runtime().block_on(plan.trust.check(&plan.routes.fleet));
+            if !faults.is_empty() {
+                return complain(&keys_at_fault(file.as_deref(), faults));
+            }
             for note in &plan.notes {
                 println!("note: {note}");
+            }
+            for it in unknown {
+                println!("note: {}: provider {}: the key could not be checked: {}", it.place, it.provider, it.message);
             }
             let models = plan.routes.aliases.len();
             println!(
@@ -154,6 +173,19 @@ pub fn config_check(file: Option<PathBuf>) -> ExitCode {
             ExitCode::SUCCESS
         }
     }
+}
+
+/// Keys that their source does not give, at their places.
+fn keys_at_fault(file: Option<&Path>, faults: Vec<providers::KeyTrouble>) -> Vec<Fault> {
+    let name = file.map_or_else(|| "(no file)".to_owned(), |path| path.display().to_string());
+    let text = file.and_then(|path| std::fs::read_to_string(path).ok()).unwrap_or_default();
+    let fault = |it: providers::KeyTrouble| Fault {
+        file: name.clone(),
+        line: config::line_of(&text, &it.place),
+        path: it.place,
+        message: format!("provider {}: {}", it.provider, it.message),
+    };
+    faults.into_iter().map(fault).collect()
 }
 
 /// Verifies an export offline.

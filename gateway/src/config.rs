@@ -6,14 +6,18 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use providers::{CatalogPrice, CatalogTier, ProviderConfig};
+use providers::{CatalogPrice, CatalogTier, EgressConfig, ProviderConfig, VaultConfig};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_yaml_ng::{Mapping, Value};
 
 use crate::alerts::SinkConfig;
+use crate::connections::ConnectionConfig;
+use crate::limits::{ModelLimits, SharedConfig};
 use crate::pricing::{self, PriceFault};
 use crate::reload::ReloadConfig;
+use crate::telemetry::{CallLog, TelemetryConfig};
+use crate::tls::TlsConfig;
 
 /// Everything that an operator can set.
 #[derive(Debug, Clone)]
@@ -25,6 +29,12 @@ pub struct Config {
     /// Where the data of an embedded database lives.
     pub data_dir: PathBuf,
     pub database: DatabaseConfig,
+    /// Where provider keys may be kept.
+    pub vault: Option<VaultConfig>,
+    /// What stands between the house and the providers.
+    pub egress: EgressConfig,
+    /// The port speaks HTTPS; plain HTTP without it.
+    pub tls: Option<TlsConfig>,
     pub providers: Vec<ProviderConfig>,
     pub models: Vec<ModelConfig>,
     /// USD per million tokens, by `provider/model`; overrides the catalogue.
@@ -33,11 +43,13 @@ pub struct Config {
     pub markup: String,
     pub policies: PolicyConfig,
     pub limits: LimitConfig,
+    pub connections: ConnectionConfig,
     pub deadlines: DeadlineConfig,
     pub holds: HoldConfig,
     pub cache: CacheConfig,
     pub log: LogConfig,
     pub reload: ReloadConfig,
+    pub telemetry: TelemetryConfig,
     /// Whom to tell of limits reached and spending unlike before.
     pub alerts: Vec<SinkConfig>,
     /// Networks whose `x-forwarded-for` is believed.
@@ -57,6 +69,8 @@ pub struct DatabaseConfig {
 pub struct ModelConfig {
     pub id: String,
     pub targets: Vec<String>,
+    /// Of each organisation's calls for it.
+    pub limits: Option<ModelLimits>,
 }
 
 /// USD per million tokens.
@@ -144,6 +158,10 @@ pub struct LimitConfig {
     pub max_in_flight: usize,
     /// Failed verifications a minute and address before they are answered 429.
     pub failed_verifications_per_minute: u32,
+    /// Below so many calls in flight nothing is shed.
+    pub shed_from: usize,
+    /// Where several processes keep one account.
+    pub shared: Option<SharedConfig>,
 }
 
 impl Default for LimitConfig {
@@ -153,6 +171,8 @@ impl Default for LimitConfig {
             max_bodies_bytes: 512 << 20,
             max_in_flight: 4_096,
             failed_verifications_per_minute: 60,
+            shed_from: 1_024,
+            shared: None,
         }
     }
 }
@@ -168,6 +188,8 @@ pub struct DeadlineConfig {
     pub idle_ms: u64,
     /// A whole call, all attempts and the last byte included.
     pub total_ms: u64,
+    /// How long an answer whose client has gone is read on for its usage, where hanging up would save nothing.
+    pub drain_ms: u64,
     /// What is in flight at shutdown may go on for so long.
     pub shutdown_ms: u64,
 }
@@ -180,6 +202,7 @@ impl Default for DeadlineConfig {
             whole_ms: 300_000,
             idle_ms: 60_000,
             total_ms: 900_000,
+            drain_ms: 120_000,
             shutdown_ms: 30_000,
         }
     }
@@ -188,6 +211,9 @@ impl Default for DeadlineConfig {
 impl DeadlineConfig {
     pub fn total(&self) -> Duration {
         Duration::from_millis(self.total_ms)
+    }
+    pub fn drain(&self) -> Duration {
+        Duration::from_millis(self.drain_ms)
     }
     pub fn shutdown(&self) -> Duration {
         Duration::from_millis(self.shutdown_ms)
@@ -240,11 +266,13 @@ pub struct LogConfig {
     pub format: LogFormat,
     /// A `tracing` filter such as `info` or `info,gateway=debug`.
     pub filter: String,
+    /// Which calls have a line of their own.
+    pub calls: CallLog,
 }
 
 impl Default for LogConfig {
     fn default() -> Self {
-        LogConfig { format: LogFormat::Text, filter: "info".into() }
+        LogConfig { format: LogFormat::Text, filter: "info".into(), calls: CallLog::Off }
     }
 }
 
@@ -274,21 +302,26 @@ impl fmt::Display for Fault {
 /// Variables that begin with `ALFRED_` and are no settings.
 const NOT_SETTINGS: [&str; 2] = ["ALFRED_BOOTSTRAP_ADMIN_KEY", "ALFRED_CONFIG"];
 
-const SECTIONS: [&str; 16] = [
+const SECTIONS: &[&str] = &[
     "listen",
     "data_dir",
     "database",
+    "vault",
+    "egress",
+    "tls",
     "providers",
     "models",
     "prices",
     "markup",
     "policies",
     "limits",
+    "connections",
     "deadlines",
     "holds",
     "cache",
     "log",
     "reload",
+    "telemetry",
     "alerts",
     "trusted_proxies",
 ];
@@ -334,25 +367,34 @@ pub fn parse(name: &str, text: &str, environment: &[(String, String)]) -> Loaded
         }
     }
     let defaults = Defaults::default();
-    let config = Config {
+    let mut config = Config {
         tree: serde_json::to_value(&tree).unwrap_or_default(),
         listen: reader.section(&tree, "listen").unwrap_or(defaults.listen),
         data_dir: reader.section(&tree, "data_dir").unwrap_or(defaults.data_dir),
         database: reader.section(&tree, "database").unwrap_or_default(),
+        vault: reader.section(&tree, "vault"),
+        egress: reader.section(&tree, "egress").unwrap_or_default(),
+        tls: reader.section(&tree, "tls"),
         providers: reader.list(&tree, "providers"),
         models: reader.list(&tree, "models"),
         prices: reader.section(&tree, "prices").unwrap_or_default(),
         markup: reader.section(&tree, "markup").map_or_else(|| "1".to_owned(), |Scalar(text)| text),
         policies: reader.section(&tree, "policies").unwrap_or_default(),
         limits: reader.section(&tree, "limits").unwrap_or_default(),
+        connections: reader.section(&tree, "connections").unwrap_or_default(),
         deadlines: reader.section(&tree, "deadlines").unwrap_or_default(),
         holds: reader.section(&tree, "holds").unwrap_or_default(),
         cache: reader.section(&tree, "cache").unwrap_or_default(),
         log: reader.section(&tree, "log").unwrap_or_default(),
         reload: reader.section(&tree, "reload").unwrap_or_default(),
+        telemetry: reader.section(&tree, "telemetry").unwrap_or_default(),
         alerts: reader.list(&tree, "alerts"),
         trusted_proxies: reader.section(&tree, "trusted_proxies").unwrap_or_default(),
     };
+    let said = |name: &str| environment.iter().find(|(it, _)| it == name).map(|(_, text)| text.clone());
+    if let Err(it) = config.egress.give_to(&mut config.providers, &said) {
+        reader.fault(&it.path, it.message);
+    }
     reader.check(&config);
     // What was read so far is handed on even so: whoever checks it further wants to tell all faults at once.
     Loaded { config, notes, faults: reader.faults, text: text.to_owned() }
@@ -506,6 +548,17 @@ impl Reader {
         }
         if config.limits.max_in_flight == 0 || config.limits.max_body_bytes == 0 {
             self.fault("limits", "max_in_flight and max_body_bytes must be above 0".into());
+        }
+        if let Some((path, message)) = config.connections.fault() {
+            self.fault(path, message.into());
+        }
+        for (member, message) in config.limits.shared.iter().flat_map(SharedConfig::faults) {
+            self.fault(&format!("limits.shared.{member}"), message);
+        }
+        for (i, model) in config.models.iter().enumerate() {
+            if let Some((member, message)) = model.limits.and_then(ModelLimits::fault) {
+                self.fault(&format!("models[{i}].limits.{member}"), message);
+            }
         }
         if config.holds.patience_ms > HoldConfig::MOST_PATIENCE_MS {
             self.fault("holds.patience_ms", format!("must be at most {}", HoldConfig::MOST_PATIENCE_MS));

@@ -19,6 +19,7 @@ use crate::permit::permit;
 use crate::refusal::Refusal;
 use crate::reply::{Answered, Head, Reply};
 use crate::scan::scan;
+use crate::telemetry::Step;
 
 /// A provider that takes longer to count is not waited for: our own count is at hand.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -39,25 +40,34 @@ pub async fn answer(app: &Arc<App>, mut call: Call, mut case: Case) -> Answered 
             let head = if counted.estimated { head.with("x-alfred-estimated", "true") } else { head };
             Answered { head, outcome: Ok(Reply::Whole(body, None)) }
         }
-        Err(refusal) => close::refused(app, case, refusal).await,
+        Err(refusal) => {
+            case.marks.stop();
+            close::refused(app, case, refusal).await
+        }
     }
 }
 
 async fn count(app: &Arc<App>, call: &mut Call, case: &mut Case) -> Result<Counted, Refusal> {
     let snapshot = app.snapshot()?;
+    case.enter(Step::Authenticate);
     let caller = case.called_by(authenticate(app, &snapshot, &call.presented)?);
-    app.limits.admit(&caller, case)?;
+    case.enter(Step::Limits);
+    app.limits.question(&caller, case).await?;
     // What costs nothing needs no protection against being asked twice.
     call.idempotency_key = None;
+    case.enter(Step::Parse);
     let asked = parse(app, call, case).await?;
+    case.enter(Step::Safety);
     let found = scan(&app.scanner, &asked);
     let health = app.health.view(app.millis());
+    case.enter(Step::Policy);
     let cleared = on_this_thread_if_small(asked.body().len(), || {
         permit(&snapshot, &caller, &asked, &found, &health, case)?.apply(&asked, &found, case)
     })?;
     let target = cleared.targets.first().cloned();
     let target = target.ok_or_else(|| Refusal::UnknownModel { model: asked.model().to_owned() })?;
     case.target = Some(Arc::clone(&target));
+    case.enter(Step::Forward);
     let request: &ModelRequest = &cleared.request;
     if health.healthy(&target.name) {
         case.tried = 1;

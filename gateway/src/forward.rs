@@ -142,11 +142,15 @@ async fn attempt(
     case: &mut Case,
 ) -> Result<Upstream, ProviderError> {
     let asked_at = Instant::now();
+    let nth = case.marks.ask(&offer.target, case.started.elapsed());
+    let told = app.telemetry.outgoing(case, nth, &offer.target);
+    let traced = told.map(|(parent, state)| request.traced(parent, state));
+    let asked = traced.as_ref().unwrap_or(request);
     let left = app.deadlines.total().saturating_sub(case.started.elapsed());
     let mut meter = Meter::default();
     let mut ours = false;
     let begun = tokio::select! {
-        begun = begin(app, offer, cover, held, request, &mut meter) => begun,
+        begun = begin(app, offer, cover, held, asked, &mut meter) => begun,
         () = tokio::time::sleep(left) => {
             ours = true;
             Err(ProviderError::new(Class::Timeout, "the call's total deadline passed"))
@@ -158,6 +162,11 @@ async fn attempt(
     };
     let took = asked_at.elapsed();
     case.upstream += took;
+    let (came_of_it, status) = match &begun {
+        Ok((answer, _)) => ("answered", Some(answer.status())),
+        Err(error) => (error.class.as_str(), error.status),
+    };
+    case.marks.asked(nth, came_of_it, status, case.started.elapsed());
     case.tried += 1;
     let outcome = match &begun {
         Ok(_) => Outcome::Good,

@@ -1,6 +1,7 @@
 //! The front of the house: an OpenAI-compatible port on which every call is governed.
 //! Start with `pipeline.rs`: the life of one call.
 
+mod admission;
 mod alerts;
 pub mod app;
 mod authenticate;
@@ -12,10 +13,10 @@ mod case;
 mod close;
 pub mod commands;
 pub mod config;
+mod connections;
 mod count_tokens;
 mod cover;
 mod demo;
-mod door;
 mod estimator;
 mod forward;
 mod growth;
@@ -43,3 +44,5 @@ mod scan;
 mod serve;
 mod snapshot;
 mod telemetry;
+mod tls;
+mod trust;

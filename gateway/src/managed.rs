@@ -53,9 +53,11 @@ impl Known {
 }
 
 impl Made {
-    /// Whether a provider was built of the same words.
-    pub fn has(&self, known: &Known) -> bool {
-        self.providers.iter().any(|it| it.serves() && it.id == known.id && it.definition == known.definition)
+    /// Whether a provider was built of the same words, and is reached on the same way.
+    pub fn has(&self, known: &Known, config: &Config) -> bool {
+        let same_way = self.config.tree["egress"] == config.tree["egress"];
+        same_way
+            && self.providers.iter().any(|it| it.serves() && it.id == known.id && it.definition == known.definition)
     }
 }
 
@@ -67,7 +69,7 @@ pub fn providers(config: &Config, stored: &Stored) -> (Vec<Known>, Vec<(usize, P
     for row in stored.rows.iter().filter(|row| row.kind == DefinitionKind::Provider) {
         let read = match config.providers.iter().any(|it| it.id == row.name) {
             true => Err(State::Overridden),
-            false => provider(definition(row)).map_err(State::Faulty),
+            false => provider(definition(row), config).map_err(State::Faulty),
         };
         if let Ok(config) = &read {
             configs.push((known.len(), config.clone()));
@@ -109,16 +111,16 @@ fn told(row: &DefinitionRow, state: Option<State>) -> Known {
     Known { id: row.name.clone(), row: Some(row.clone()), definition: definition(row).clone(), state }
 }
 
-/// Reads one provider as the configuration's reader does.
+/// Reads one provider as the configuration's reader does; it is reached on the way that `config` says.
 ///
 /// # Errors
 /// Every fault found.
-pub fn provider(definition: &Value) -> Result<ProviderConfig, Vec<Fault>> {
+pub fn provider(definition: &Value, config: &Config) -> Result<ProviderConfig, Vec<Fault>> {
     let faults = screen(definition);
     if !faults.is_empty() {
         return Err(faults);
     }
-    let loaded = read("providers", json!({"providers": [definition]}))?;
+    let loaded = read("providers", json!({"providers": [definition], "egress": config.tree["egress"]}))?;
     loaded.providers.into_iter().next().ok_or_else(|| vec![fault("", "is no provider")])
 }
 
@@ -137,13 +139,18 @@ pub fn model(definition: &Value, providers: &[Known]) -> Result<ModelConfig, Vec
 
 fn read(section: &str, tree: Value) -> Result<Config, Vec<Fault>> {
     // JSON is YAML.
-    let loaded = config::parse("", &tree.to_string(), &[]);
+    let loaded = config::parse("", &tree.to_string(), &proxies());
     if loaded.faults.is_empty() {
         return Ok(loaded.config);
     }
     let place = format!("{section}[0]");
     let strip = |path: &str| path.strip_prefix(&place).map_or(path, |rest| rest.trim_start_matches('.')).to_owned();
     Err(loaded.faults.into_iter().map(|it| fault(&strip(&it.path), &it.message)).collect())
+}
+
+/// What the environment says of the way out; the settings in it are the house's and not this one's.
+fn proxies() -> Vec<(String, String)> {
+    crate::commands::environment().into_iter().filter(|(name, _)| !name.starts_with("ALFRED_")).collect()
 }
 
 fn fault(path: &str, message: &str) -> Fault {
@@ -226,7 +233,8 @@ mod tests {
     use super::*;
 
     fn check(definition: Value, expected: &[&str]) {
-        let faults = provider(&definition).err().unwrap_or_default();
+        let config = config::parse("", "", &[]).config;
+        let faults = provider(&definition, &config).err().unwrap_or_default();
         let paths: Vec<_> = faults.iter().map(|it| it.path.as_str()).collect();
         assert_eq!(paths, expected, "{faults:?}");
         assert!(!format!("{faults:?}").contains("canary"), "{faults:?}");

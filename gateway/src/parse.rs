@@ -15,10 +15,6 @@ use crate::app::App;
 use crate::case::{Call, Case};
 use crate::refusal::Refusal;
 
-/// A body that stands still for so long is given up.
-const BODY_IDLE: Duration = Duration::from_secs(30);
-/// A whole body has so long.
-const BODY_TOTAL: Duration = Duration::from_secs(300);
 /// What a call may claim about itself: enough for attribution, too little to store a prompt in.
 const MOST_CLAIMS: usize = 32;
 const LONGEST_CLAIM: usize = 256;
@@ -34,9 +30,10 @@ pub async fn body(app: &Arc<App>, call: &mut Call, case: &mut Case) -> Result<By
         return Err(Refusal::BadRequest(BadRequest { code: "invalid_value", param, message }));
     }
     let body = std::mem::replace(&mut call.body, Body::empty());
-    let whole = receive(body, call.content_length, app.limits.max_body_bytes(), &app.bodies);
+    let idle = app.connections.body_idle();
+    let whole = receive(body, call.content_length, app.limits.max_body_bytes(), &app.bodies, idle);
     // A byte now and then would hold a place for hours.
-    let in_time = tokio::time::timeout(BODY_TOTAL.min(app.deadlines.total()), whole).await;
+    let in_time = tokio::time::timeout(app.connections.body().min(app.deadlines.total()), whole).await;
     let (bytes, room) = in_time.map_err(|_| Refusal::BodyStalled)??;
     case.room = Some(room);
     Ok(bytes)
@@ -72,6 +69,7 @@ pub async fn receive(
     announced: Option<u64>,
     limit: u64,
     room: &Arc<Semaphore>,
+    idle: Duration,
 ) -> Result<(Bytes, OwnedSemaphorePermit), Refusal> {
     let too_large = || Refusal::TooLarge { limit };
     if announced.is_some_and(|length| length > limit) {
@@ -81,7 +79,7 @@ pub async fn receive(
     let mut first: Option<Bytes> = None;
     let mut all = BytesMut::new();
     loop {
-        let frame = match tokio::time::timeout(BODY_IDLE, body.frame()).await {
+        let frame = match tokio::time::timeout(idle, body.frame()).await {
             Err(_) => return Err(Refusal::BodyStalled),
             Ok(None) => break,
             Ok(Some(Err(_))) => return Err(bad("invalid_body", "The request body broke off before its end.")),
@@ -183,7 +181,7 @@ mod tests {
         );
         let body = Body::from_stream(stream);
         let room = Arc::new(Semaphore::new(room));
-        receive(body, None, limit, &room)
+        receive(body, None, limit, &room, Duration::from_secs(60))
             .await
             .map(|(b, _)| String::from_utf8_lossy(&b).into_owned())
             .map_err(|r| r.code())

@@ -20,6 +20,7 @@ use crate::refusal::Refusal;
 use crate::relay;
 use crate::reply::Answered;
 use crate::scan::scan;
+use crate::telemetry::Step;
 
 /// A hold outlives the call's own deadline by so much before anybody may call it orphaned (house rule: 60 s).
 const ORPHAN_GRACE: Duration = Duration::from_secs(60);
@@ -40,23 +41,34 @@ pub async fn answer(app: &Arc<App>, mut call: Call, mut case: Case) -> Answered 
         Ok(Admitted::Fresh(upstream, hold)) => relay::answer(app, *upstream, hold, case).await,
         Ok(Admitted::Stored(stored, hold)) => close::cached(app, stored, hold, case).await,
         Ok(Admitted::Replay(stored)) => close::replayed(app, &stored, &case),
-        Err(refusal) => close::refused(app, case, refusal).await,
+        Err(refusal) => {
+            case.marks.stop();
+            close::refused(app, case, refusal).await
+        }
     }
 }
 
 async fn admit(app: &Arc<App>, call: &mut Call, case: &mut Case) -> Result<Admitted, Refusal> {
     let snapshot = app.snapshot()?; //                                        one view of keys, prices, rules
+    case.enter(Step::Authenticate);
     let caller = authenticate(app, &snapshot, &call.presented)?; //           who
     let caller = case.called_by(caller);
-    app.limits.admit(&caller, case)?; //                                      how often
+    case.enter(Step::Limits);
+    case.seat = Some(app.admission.enter(&caller)?); //                       not too many at once
+    app.limits.look(&caller, case)?; //                                       how often
+    case.enter(Step::Parse);
     let asked = parse(app, call, case).await?; //                             what
+    case.enter(Step::Safety);
     let found = scan(&app.scanner, &asked); //                                what is in it
     let (health, large) = (app.health.view(app.millis()), asked.body().len());
     let plan = |case: &mut Case| {
         on_this_thread_if_small(large, || {
+            case.enter(Step::Policy);
             let permit = permit(&snapshot, &caller, &asked, &found, &health, case)?; // may it, where, under which duties
             let permit = permit.apply(&asked, &found, case)?; //                  redacted: what may leave
+            case.enter(Step::Cache);
             let stored = recall(app, &permit, case); //                           answered before?
+            case.enter(Step::Quote);
             quote(app, &snapshot, &health, &caller, permit, stored, case) //      how much (a hit: nothing)
         })
     };
@@ -75,13 +87,17 @@ async fn admit(app: &Arc<App>, call: &mut Call, case: &mut Case) -> Result<Admit
         claim: case.claim,
         record: case.record(Ending::Running, None),
     };
+    case.enter(Step::Limits);
+    app.limits.draw(&caller, case, quote.drawing(&snapshot, &asked, case.input_tokens)).await?; // and how much
     ledger::failpoint("call.priced");
+    case.enter(Step::Reserve);
     let mut reserved = patience::reserve(app, order(&quote, case), &call.gone, case).await;
     if let Err(Refusal::WantsLess) = reserved {
         //                                                                    dear, with little money left: ask for less
         case.downgraded = true;
         case.findings.clear(); // they are found again
         quote = plan(case)?;
+        case.enter(Step::Reserve);
         reserved = patience::reserve(app, order(&quote, case), &call.gone, case).await;
     }
     let mut hold = match reserved? {
@@ -97,6 +113,7 @@ async fn admit(app: &Arc<App>, call: &mut Call, case: &mut Case) -> Result<Admit
         case.cache = CacheState::Hit;
         return Ok(Admitted::Stored(stored, hold));
     }
+    case.enter(Step::Forward);
     let forwarded = forward(app, quote, &mut hold, case).await; //             ask, or ask elsewhere
     case.warnings = hold.warnings().to_vec();
     match forwarded {

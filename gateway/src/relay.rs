@@ -18,13 +18,14 @@ use crate::forward::Upstream;
 use crate::growth::Growth;
 use crate::refusal::{Exhausted, Refusal};
 use crate::reply::{Answered, Flow, Head, Reply};
+use crate::telemetry::Step;
 
 /// Chunks that may wait for a slow client before the provider is made to wait too.
 const AHEAD: usize = 32;
 /// An answer larger than this goes on, but is not kept.
 const MOST_KEPT: usize = 4 << 20;
-/// How long an answer is read on for its usage after its client has gone.
-const DRAIN: Duration = Duration::from_secs(120);
+/// So much of an answer is read on for its usage after its client has gone, and for no longer than `deadlines.drain_ms`.
+const MOST_DRAINED: u64 = 8 << 20;
 /// How long the last bytes of a stream wait for a client that does not read.
 const LAST_WORD: Duration = Duration::from_secs(30);
 
@@ -129,6 +130,7 @@ async fn relay(
     growth: &mut Growth,
     case: &mut Case,
 ) -> Relayed {
+    case.enter(Step::Relay);
     upstream.meter.calibrated(app.calibration.ratio(&upstream.target.name));
     let mut told = (client.is_some() && !growth.is_whole()).then(|| Told::of(&upstream.request));
     let mut passed = 0;
@@ -142,6 +144,7 @@ async fn relay(
     let patience = tokio::time::sleep(left);
     tokio::pin!(patience);
     let mut left_early = false;
+    let mut drained_to = u64::MAX;
     let relayed = |ending, end, failure, frames| Relayed { ending, end, frames, failure };
     loop {
         let waited = Instant::now();
@@ -159,12 +162,18 @@ async fn relay(
                         return relayed(Ending::ClientLeft, None, None, None);
                     }
                     (client, left_early, kept) = (None, true, None);
-                    patience.as_mut().reset(tokio::time::Instant::now() + DRAIN.min(left));
+                    patience.as_mut().reset(tokio::time::Instant::now() + app.deadlines.drain().min(left));
+                    drained_to = upstream.answer.bytes().saturating_add(MOST_DRAINED);
                     continue;
                 }
             },
         };
         case.upstream += waited.elapsed();
+        if upstream.answer.bytes() > drained_to
+            && !matches!(event, Some(Ok(AnswerEvent::Usage(_) | AnswerEvent::End(_))))
+        {
+            return relayed(Ending::ClientLeft, None, None, None);
+        }
         match event {
             None => {
                 let failure = ProviderError::broken("the answer broke off");
@@ -176,6 +185,7 @@ async fn relay(
             }
             Some(Ok(AnswerEvent::Usage(usage))) => upstream.meter.billed(usage),
             Some(Ok(AnswerEvent::End(end))) => {
+                case.marks.finished(end.finish_reason());
                 let ending = if left_early { Ending::ClientLeft } else { Ending::Finished };
                 return relayed(ending, Some(end), None, kept);
             }
@@ -205,7 +215,7 @@ async fn relay(
                 }
                 if delta.content && case.first_byte.is_none() {
                     case.first_byte = Some(case.started.elapsed());
-                    app.telemetry.first_token(&upstream.target, case.started.elapsed());
+                    app.telemetry.first_token(case.kind, &upstream.target, case.started.elapsed());
                 }
                 let Some(listening) = client.filter(|_| !delta.frame.is_empty()) else { continue };
                 if let Some(told) = &mut told {

@@ -18,6 +18,7 @@ use crate::config::{LogConfig, LogFormat};
 use crate::listen::listen;
 use crate::reload::{LogFilter, Reloader};
 use crate::telemetry::Telemetry;
+use crate::trust;
 use crate::{back_door, demo, housekeeper, http};
 
 const BOOTSTRAP_KEY: &str = "ALFRED_BOOTSTRAP_ADMIN_KEY";
@@ -59,8 +60,8 @@ async fn rooms(
     origin: Origin,
     log: LogFilter,
 ) -> Result<(), Box<dyn Error + Send + Sync>> {
-    let Plan { config, routes, policies, sinks, demo, sha256, .. } = plan;
-    let telemetry = Telemetry::install(routes.known.clone())?;
+    let Plan { config, routes, policies, sinks, trust, telemetry: measured, demo, sha256, .. } = plan;
+    let (telemetry, exporter) = Telemetry::install(routes.known.clone(), measured)?;
     let fleet = Arc::clone(&routes.fleet);
     tokio::task::spawn_blocking(move || fleet.warm()).await?;
     // Taken before anything is printed or seeded: a port in use is told first.
@@ -73,13 +74,19 @@ async fn rooms(
         true => Some(demo::seed(ledger).await?),
         false => None,
     };
-    let app = App::build(&config, ledger.clone(), routes, policies, telemetry).await?;
-    announce(address, admin.as_deref(), demo_key.as_ref())?;
+    trust.begin(&routes.fleet).await;
+    let app = App::build(&config, ledger.clone(), routes, policies, telemetry, trust).await?;
+    trust::keep(&app);
+    app.limits.open(&app.tasks, &app.stop_now).await;
+    announce(address, app.trust.tls.is_some(), admin.as_deref(), demo_key.as_ref())?;
     let reloader = Arc::new(Reloader::new(Arc::clone(&app), origin, sha256, sinks, log));
     let router = http::router(Arc::clone(&app), back_door::router(&app, &reloader));
     app.tasks.spawn(Arc::clone(&reloader).watch());
     app.tasks.spawn(reloader.listen_for_signals());
     app.tasks.spawn(batches::keep(Arc::clone(&app)));
+    if let Some(exporter) = exporter {
+        app.tasks.spawn(exporter.run(app.stop_now.clone(), app.tasks.clone()));
+    }
     let housekeeper = app.tasks.spawn(housekeeper::keep(Arc::clone(&app)));
     let signalled = Arc::clone(&app);
     app.tasks.spawn(async move {
@@ -97,7 +104,7 @@ async fn rooms(
             grace.stop_now.cancel();
         }
     });
-    listen(&app, listener, router, config.limits.max_in_flight).await;
+    listen(&app, listener, router, config.limits.max_in_flight, &config.connections).await;
     app.tasks.close();
     // Every place given back: every call is closed.
     let all = u32::try_from(config.limits.max_in_flight).unwrap_or(u32::MAX);
@@ -138,14 +145,15 @@ async fn admin_key(ledger: &Ledger, demo: bool) -> Result<Option<String>, Box<dy
 }
 
 /// What somebody at a terminal needs, on standard output; logs go to standard error.
-fn announce(address: SocketAddr, admin: Option<&str>, app_key: Option<&ShownKey>) -> std::io::Result<()> {
+fn announce(address: SocketAddr, tls: bool, admin: Option<&str>, app_key: Option<&ShownKey>) -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();
     if let Some(key) = app_key {
         writeln!(out, "{}", demo::welcome(address, key.expose(), admin))?;
     } else if let Some(key) = admin {
         writeln!(out, "admin key (shown once, never stored in clear): {key}")?;
     }
-    writeln!(out, "alfred listens on http://{address}")?;
+    let scheme = if tls { "https" } else { "http" };
+    writeln!(out, "alfred listens on {scheme}://{address}")?;
     out.flush()
 }
 

@@ -12,6 +12,7 @@ use providers::{Fleet, Target};
 
 use crate::case::Caller;
 use crate::config::{Config, Fault, ModelConfig};
+use crate::limits::ModelLimit;
 use crate::managed::{self, Made, State, Stored};
 use crate::pricing::{self, ListPrices};
 
@@ -23,6 +24,8 @@ pub struct Routes {
     /// In the order of the configuration, which is the order of `/v1/models`.
     pub aliases: Vec<(String, Vec<Arc<Target>>)>,
     pub prices: ListPrices,
+    /// Limits of aliases.
+    pub model_limits: HashMap<String, ModelLimit>,
     /// Where no stored one is meant.
     pub markup: Markup,
     /// Every name that is configured or catalogued: only these are kept in receipts and become labels of metrics.
@@ -126,7 +129,7 @@ pub fn compose(
     let (mut known_providers, configs) = managed::providers(config, stored);
     let at = |i: usize| &known_providers[configs[i].0];
     let all: Vec<_> = configs.iter().map(|(_, config)| config.clone()).collect();
-    let taken = |i: usize| before.iter().find(|it| it.made.has(at(i))).map(|it| &*it.fleet);
+    let taken = |i: usize| before.iter().find(|it| it.made.has(at(i), config)).map(|it| &*it.fleet);
     let (fleet, found) = Fleet::renew(&all, environment, &taken);
     let of_file = config.providers.len();
     let (own, others): (Vec<_>, Vec<_>) = found.into_iter().partition(|(i, _)| *i < of_file);
@@ -142,6 +145,8 @@ pub fn compose(
     let fleet = Arc::new(fleet);
     let mut faults = Vec::new();
     let mut aliases = Vec::new();
+    let limited = |it: &ModelConfig| Some((it.id.clone(), ModelLimit::new(&it.id, it.limits?.limits())));
+    let mut model_limits: HashMap<_, _> = config.models.iter().filter_map(limited).collect();
     for (i, model) in config.models.iter().enumerate() {
         let (targets, missing) = aimed(&fleet, model);
         faults.extend(missing.into_iter().map(|it| fault(format!("models[{i}].{}", it.path), it.message)));
@@ -150,6 +155,7 @@ pub fn compose(
     let (mut known_models, configs) = managed::models(config, stored, &known_providers);
     for (at, model) in configs {
         let (targets, missing) = aimed(&fleet, &model);
+        model_limits.extend(limited(&model));
         // Whoever has one target left goes on with it.
         if !targets.is_empty() {
             aliases.push((model.id.clone(), targets));
@@ -191,7 +197,7 @@ pub fn compose(
         providers: known_providers,
         models: known_models,
     };
-    Ok(Routes { fleet, providers, aliases, prices, markup, known, made })
+    Ok(Routes { fleet, providers, aliases, model_limits, prices, markup, known, made })
 }
 
 /// The targets of a model, and what is wrong with those that there are not; their places are told within the model.

@@ -104,11 +104,13 @@ pub fn operator_hash(presented: &[u8]) -> [u8; 32] {
 
 /// Six base62 digits of the SHA-256 of what precedes them.
 fn checksum(body: &str) -> [u8; CHECK_DIGITS] {
-    let mut digest = [0; 32];
-    digest[24..].copy_from_slice(&Sha256::digest(body.as_bytes())[..8]);
-    let digits = base62(digest);
+    let digest: [u8; 32] = Sha256::digest(body.as_bytes()).into();
+    let mut number = digest[..8].iter().fold(0_u64, |number, byte| number << 8 | u64::from(*byte));
     let mut check = [0; CHECK_DIGITS];
-    check.copy_from_slice(&digits.as_bytes()[SECRET_DIGITS - CHECK_DIGITS..]);
+    for digit in check.iter_mut().rev() {
+        *digit = BASE62[(number % 62) as usize];
+        number /= 62;
+    }
     check
 }
 

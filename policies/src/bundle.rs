@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 
 use crate::check::{self, CONTRIBUTIONS, Checked, Contributions, is_test_rule};
 use crate::outline::Outline;
+use crate::reads::Reads;
 use crate::source::shipped;
 use crate::{Fault, Limits, Source, data};
 
@@ -29,6 +30,8 @@ pub(crate) struct Bundle {
     pub revision: String,
     /// The paths of all tests, in order.
     pub tests: Vec<String>,
+    /// Which facts the rules in force may read.
+    pub reads: Reads,
 }
 
 impl Bundle {
@@ -72,8 +75,10 @@ impl Bundle {
             .collect();
         tests.sort();
         tests.dedup();
+        let in_force = checked.iter().filter(|module| !module.is_test).flat_map(|module| &module.outline.rules);
+        let reads = Reads::of(&in_force.flat_map(|rule| rule.inputs.iter().cloned()).collect());
         let engine = load(sources, data, limits, main, with_tests).map_err(|fault| vec![fault])?;
-        Ok(Bundle { engine, revision: revision(sources, data), tests })
+        Ok(Bundle { engine, revision: revision(sources, data), tests, reads })
     }
 }
 

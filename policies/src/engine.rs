@@ -11,6 +11,8 @@ use regorus::{Engine, LimitError, Value};
 
 use crate::bundle::{self, Bundle, DECISION};
 use crate::input::input;
+use crate::memory::Memory;
+use crate::reads::Reads;
 use crate::{
     BudgetFacts, CallerFacts, Candidate, Decision, Facts, Fault, Limits, RequestFacts, Source, TimeFacts, verdict,
 };
@@ -29,12 +31,15 @@ pub struct PolicySet {
     /// Engines that wait for a call. A lock is held to take or return one, never while it evaluates.
     idle: Mutex<Vec<Engine>>,
     most_idle: usize,
+    /// Which facts a decision may depend on, and what was decided on them.
+    reads: Reads,
+    memory: Memory,
 }
 
 impl PolicySet {
     /// Reads the sources and the data, or says everything that is wrong with them.
     pub fn compile(sources: &[Source], data: serde_json::Value, limits: Limits) -> Result<PolicySet, Vec<Fault>> {
-        let Bundle { mut engine, revision, .. } = Bundle::read(sources, &data, &limits, false)?;
+        let Bundle { mut engine, revision, reads, .. } = Bundle::read(sources, &data, &limits, false)?;
         engine.set_input(input(&sample()));
         let evaluated = catch_unwind(AssertUnwindSafe(|| engine.eval_rule(DECISION.into()))).map_err(|_| {
             vec![Fault { path: "rules".into(), line: None, message: "the interpreter panicked".into() }]
@@ -52,11 +57,29 @@ impl PolicySet {
             warmed: Mutex::new(engine),
             idle: Mutex::new(Vec::new()),
             most_idle: limits.engines,
+            reads,
+            memory: Memory::new(),
         })
     }
 
-    /// May this call happen? What cannot be decided is denied.
+    /// May this call happen? What cannot be decided is denied. What was decided on the same facts is not decided again.
     pub fn decide(&self, facts: &Facts) -> Decision {
+        let print = self.reads.fingerprint(facts);
+        if let Some(decision) = self.memory.find(&print) {
+            return decision;
+        }
+        match self.judge(facts) {
+            Ok(decision) => {
+                self.memory.keep(print, &decision);
+                decision
+            }
+            // Not remembered: a busy machine's fault may be over at the next call.
+            Err(message) => Decision::fault(message),
+        }
+    }
+
+    /// The same, evaluated whatever was decided before; an error says in words for operators why that failed.
+    pub(crate) fn judge(&self, facts: &Facts) -> Result<Decision, String> {
         let input = input(facts);
         let value = match self.evaluate(self.take(), input.clone()) {
             // The clock runs on while a busy machine lets the thread wait. A rule that really runs away is stopped
@@ -69,9 +92,9 @@ impl PolicySet {
             outcome => outcome,
         };
         match value.map(|value| verdict::decision(&value, facts)) {
-            Ok(Ok(decision)) => decision,
-            Ok(Err(message)) | Err(Failure::Faulty(message)) => Decision::fault(message),
-            Err(Failure::Late) => Decision::fault(format!("evaluation took longer than {:?}", self.time)),
+            Ok(verdict) => verdict,
+            Err(Failure::Faulty(message)) => Err(message),
+            Err(Failure::Late) => Err(format!("evaluation took longer than {:?}", self.time)),
         }
     }
 
@@ -89,6 +112,11 @@ impl PolicySet {
             }),
             Err(_panic) => Err(Failure::Faulty("the interpreter panicked".into())),
         }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn reads(&self) -> Reads {
+        self.reads
     }
 
     /// A short hash of sources and data.

@@ -29,6 +29,8 @@ pub(crate) struct RuleOutline {
     pub is_set: bool,
     /// Paths below `data` that it may read, as far as they are fixed, and the line.
     pub reads: Reads,
+    /// Paths below `input` that it may read, as far as they are fixed.
+    pub inputs: BTreeSet<Vec<String>>,
     pub calls: Vec<CallOutline>,
     /// The line of a `with`.
     pub with: Option<u32>,
@@ -224,6 +226,7 @@ impl<'a> Reader<'a> {
         match base.as_ref() {
             Expr::Var { span, .. } => {
                 let line = span.line;
+                self.rule.inputs.extend(self.below_input(span.text(), &path));
                 for path in self.resolve(span.text(), &path) {
                     self.rule.reads.insert((path, line));
                 }
@@ -251,7 +254,31 @@ impl<'a> Reader<'a> {
             line: span.line,
             arguments: arguments.iter().map(argument).collect(),
         });
-        rest.iter().chain(arguments).for_each(|argument| self.expr(argument));
+        rest.iter().for_each(|index| self.expr(index));
+        if let Some(member) = self.looked_up(&name.join("."), arguments) {
+            self.rule.inputs.insert(member);
+            arguments[2..].iter().for_each(|argument| self.expr(argument));
+        } else {
+            arguments.iter().for_each(|argument| self.expr(argument));
+        }
+    }
+
+    /// `object.get(input.caller, "team", "")` reads one member, though the whole object stands there.
+    fn looked_up(&self, function: &str, arguments: &[Ref<Expr>]) -> Option<Vec<String>> {
+        let [object, name, _default] = arguments else { return None };
+        let (base, path, rest) = parts(object);
+        let (Expr::Var { span, .. }, Argument::Text(name)) = (base.as_ref(), argument(name)) else { return None };
+        let member: Vec<String> = path.into_iter().chain([name]).collect();
+        (function == "object.get" && rest.is_empty()).then(|| self.below_input(span.text(), &member)).flatten()
+    }
+
+    /// The path below `input` that a name means, if it means one.
+    fn below_input(&self, base: &str, path: &[String]) -> Option<Vec<String>> {
+        if base == "input" {
+            return Some(path.to_vec());
+        }
+        let (root, rest) = self.imports.get(base)?.split_first()?;
+        (root == "input").then(|| rest.iter().chain(path).cloned().collect())
     }
 
     /// The paths below `data` that a name may mean: none for the input.

@@ -6,6 +6,7 @@ use serde::Deserialize;
 
 use crate::abilities::Ability;
 use crate::catalog::{ModelDialect, Tokenizer};
+use crate::credentials::Secret;
 use crate::request::Task;
 
 /// One configured provider.
@@ -31,6 +32,12 @@ pub struct ProviderConfig {
     /// In place of a key: an application in Microsoft's directory, which fetches tokens.
     #[serde(default)]
     pub entra: Option<EntraConfig>,
+    /// Whose certificates are believed of it, and which one is shown to it.
+    #[serde(default)]
+    pub tls: Option<UpstreamTls>,
+    /// The proxy that it is reached through, in place of that of all.
+    #[serde(default, deserialize_with = "proxy_config")]
+    pub proxy: Option<ProxyConfig>,
     /// Where it computes: `us`, `eu`…; the catalogue's if absent.
     #[serde(default)]
     pub region: Option<String>,
@@ -112,7 +119,7 @@ pub struct ConfiguredModel {
     pub can: Vec<Ability>,
 }
 
-/// Where the keys of Amazon's cloud are. They are read at start; keys that were lent for a time need a new start in time.
+/// Where the keys of Amazon's cloud are. They change together: whatever is read again is taken over only as a whole.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AwsSource {
@@ -127,18 +134,105 @@ pub struct AwsSource {
     pub session_token: Option<KeySource>,
 }
 
+/// How a provider is reached.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct UpstreamTls {
+    /// Only certificates of these authorities are believed, in place of the web's.
+    pub ca_file: Option<String>,
+    /// What is shown to a provider that asks who calls: a chain in PEM.
+    pub client_cert_file: Option<String>,
+    /// The key of that certificate, in PEM: a file…
+    pub client_key_file: Option<String>,
+    /// …or wherever else keys are.
+    #[serde(deserialize_with = "key_source")]
+    pub client_key: Option<KeySource>,
+    /// The name that the provider's certificate must bear, where it is not that of the address.
+    pub server_name: Option<String>,
+}
+
+/// What stands between us and the providers.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct EgressConfig {
+    /// The proxy that connections are made through.
+    #[serde(deserialize_with = "proxy_config")]
+    pub proxy: Option<ProxyConfig>,
+    /// Hosts that are reached without it: names, names with all that ends in them (`.internal`), addresses, networks, `*`.
+    pub no_proxy: Vec<String>,
+    /// Takes both from `HTTPS_PROXY` and `NO_PROXY`. Without it those variables mean nothing here.
+    pub from_environment: bool,
+}
+
+/// A proxy that serves HTTP's `CONNECT`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProxyConfig {
+    /// `http://host:port`.
+    pub address: String,
+    /// Who connects, where it asks.
+    #[serde(default)]
+    pub username: Option<String>,
+    /// Where the password is.
+    #[serde(default, deserialize_with = "key_source")]
+    pub password: Option<KeySource>,
+    /// Hosts that are reached without it.
+    #[serde(default)]
+    pub no_proxy: Vec<String>,
+    /// The password, where the environment tells it.
+    #[serde(skip)]
+    pub(crate) told: Option<Secret>,
+    /// It is that of all, from the section `egress`.
+    #[serde(skip)]
+    pub(crate) common: bool,
+}
+
+/// The address alone says enough where the proxy asks for no password.
+fn proxy_config<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<ProxyConfig>, D::Error> {
+    struct Proxy;
+    impl<'de> serde::de::Visitor<'de> for Proxy {
+        type Value = Option<ProxyConfig>;
+
+        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("http://host:port or { address, username, password }")
+        }
+
+        fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Self::Value, E> {
+            Ok(Some(ProxyConfig {
+                address: text.to_owned(),
+                username: None,
+                password: None,
+                no_proxy: Vec::new(),
+                told: None,
+                common: false,
+            }))
+        }
+
+        fn visit_unit<E>(self) -> Result<Self::Value, E> {
+            Ok(None)
+        }
+
+        fn visit_map<A: serde::de::MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+            ProxyConfig::deserialize(serde::de::value::MapAccessDeserializer::new(map)).map(Some)
+        }
+    }
+    deserializer.deserialize_any(Proxy)
+}
+
 /// The usual slip is the key itself in this place: the error must not repeat it.
-fn key_source<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<KeySource>, D::Error> {
+pub(crate) fn key_source<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<KeySource>, D::Error> {
     struct Source;
     impl<'de> serde::de::Visitor<'de> for Source {
         type Value = Option<KeySource>;
 
         fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-            f.write_str("{ env: VARIABLE } or { file: PATH }")
+            f.write_str("{ env: VARIABLE }, { file: PATH } or { vault: mount/path#field }")
         }
 
         fn visit_str<E: serde::de::Error>(self, _: &str) -> Result<Self::Value, E> {
-            Err(E::custom("a key must not stand in the configuration itself: use { env: VARIABLE } or { file: PATH }"))
+            Err(E::custom(
+                "a key must not stand in the configuration itself: use { env: VARIABLE }, { file: PATH } or { vault: mount/path#field }",
+            ))
         }
 
         fn visit_unit<E>(self) -> Result<Self::Value, E> {
@@ -152,8 +246,10 @@ fn key_source<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Optio
     deserializer.deserialize_any(Source)
 }
 
-fn required_key_source<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<KeySource, D::Error> {
-    key_source(deserializer)?.ok_or_else(|| serde::de::Error::custom("give { env: VARIABLE } or { file: PATH }"))
+pub(crate) fn required_key_source<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<KeySource, D::Error> {
+    key_source(deserializer)?.ok_or_else(|| {
+        serde::de::Error::custom("give { env: VARIABLE }, { file: PATH } or { vault: mount/path#field }")
+    })
 }
 
 /// Where a key is. Exactly one of the three.
@@ -166,7 +262,7 @@ pub struct KeySource {
     /// A file whose whole content, trimmed, is the key.
     #[serde(default)]
     pub file: Option<String>,
-    /// `kv/path#field`; not served yet.
+    /// `mount/path#field` in the vault of the section `vault`.
     #[serde(default)]
     pub vault: Option<String>,
 }

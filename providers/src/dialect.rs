@@ -13,7 +13,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use url::Url;
 
 use crate::catalog::{Auth, Quirks};
-use crate::credentials::{AwsKeys, Secret};
+use crate::credentials::{AwsKeys, Live, Secret};
 use crate::error::{Class, ProviderError};
 use crate::gather::Assembly;
 use crate::one_call::{self, OneCall};
@@ -134,7 +134,7 @@ pub struct Aim<'a> {
     /// What its provider is told beside that, by the configuration: `api_version`, `project`, `location`…
     pub settings: &'a BTreeMap<String, String>,
     /// Keys that sign a request instead of being shown.
-    pub aws: Option<&'a AwsKeys>,
+    pub aws: Option<&'a Live<AwsKeys>>,
     /// The time, for signatures.
     pub now: SystemTime,
 }

@@ -14,13 +14,14 @@ use crate::catalog::{self, Auth, CatalogPrice, DialectName, Gap, Model, ModelDia
 use crate::cohere::CohereDialect;
 use crate::config::{ConfiguredModel, Fault, ProviderConfig};
 use crate::credentials::token::TokenSource;
-use crate::credentials::{self, AwsKeys, KeyRing, LiveKey, Secret};
+use crate::credentials::{AwsKeys, KeyRing, Live, Secret, Sources, Watched};
 use crate::dialect::{Aim, Dialect};
 use crate::gather;
 use crate::gemini::GeminiDialect;
 use crate::openai::{AzureDialect, OpenAiDialect};
 use crate::request::{ModelRequest, Task};
 use crate::responses::outbound::{AzureResponsesDialect, ResponsesDialect};
+use crate::way::{Way, Ways};
 
 /// All configured providers.
 pub struct Fleet {
@@ -88,7 +89,20 @@ pub(crate) struct Wire {
     pub auth: Auth,
     pub headers: Vec<(HeaderName, HeaderValue)>,
     pub settings: BTreeMap<String, String>,
-    pub aws: Option<AwsKeys>,
+    pub aws: Option<Arc<Live<AwsKeys>>>,
+    /// How it is reached; the plain way where nothing is said.
+    pub way: Option<Arc<Way>>,
+    /// How whoever gives its tokens is reached.
+    pub token_way: Option<Arc<Way>>,
+}
+
+impl Wire {
+    /// All that must be shown to it is known.
+    pub(crate) fn is_open(&self) -> bool {
+        self.keys.is_known()
+            && self.aws.as_ref().is_none_or(|it| it.get().is_some())
+            && self.way.as_ref().is_none_or(|it| it.is_open())
+    }
 }
 
 struct Configured {
@@ -96,6 +110,8 @@ struct Configured {
     region: String,
     entry: Provider,
     wire: Arc<Wire>,
+    /// What of its keys has to be read again.
+    watched: Vec<Arc<Watched>>,
 }
 
 impl Fleet {
@@ -155,6 +171,11 @@ impl Fleet {
             self.listed.push(Arc::clone(target));
         }
         true
+    }
+
+    /// What has to be read again while it is in use.
+    pub(crate) fn watched(&self) -> Vec<Arc<Watched>> {
+        self.providers.values().flat_map(|it| it.watched.iter().cloned()).collect()
     }
 
     /// The target of this name. A model that no catalogue describes is still a target of a configured provider, without a price.
@@ -301,7 +322,7 @@ fn configure(
     entry: &Provider,
     env: &dyn Fn(&str) -> Option<String>,
 ) -> Result<Configured, Vec<Fault>> {
-    let mut faults = Vec::new();
+    let (mut faults, mut sources) = (Vec::new(), Sources::new(env));
     let id = &config.id;
     if id.is_empty() || !id.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b)) {
         faults.push(Fault::new(format!("{path}.id"), format!("{id:?} is no name: letters, digits, '-', '_', '.'")));
@@ -347,20 +368,20 @@ fn configure(
             format!("{path}.aws"),
             format!("provider {id} signs nothing with them: they are for bedrock, where there is no api_key"),
         )),
-        Some(source) => match credentials::read_aws(id, &format!("{path}.aws"), source, env) {
+        Some(source) => match sources.aws(id, &format!("{path}.aws"), source) {
             Ok(keys) => aws = Some(keys),
             Err(found) => faults.extend(found),
         },
         None => {}
     }
-    let tokens = credentials::tokens(path, config, env).unwrap_or_else(|fault| {
+    let tokens = sources.tokens(path, config).unwrap_or_else(|fault| {
         faults.push(fault);
         None
     });
     let mut keys = Vec::new();
     match &config.api_key {
-        Some(source) => match credentials::read(id, &format!("{path}.api_key"), source, env) {
-            Ok(secret) => keys.push(Arc::new(LiveKey::new(secret))),
+        Some(source) => match sources.key(id, &format!("{path}.api_key"), source) {
+            Ok(key) => keys.push(key),
             Err(fault) => faults.push(fault),
         },
         None if entry.keyless || config.aws.is_some() || config.google.is_some() || config.entra.is_some() => {}
@@ -375,6 +396,10 @@ fn configure(
             ),
         )),
     }
+    let ways = Ways::choose(path, config, &mut sources).unwrap_or_else(|found| {
+        faults.extend(found);
+        Ways::default()
+    });
     let mut headers = Vec::new();
     for (name, value) in &config.headers {
         match (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_str(value)) {
@@ -402,6 +427,7 @@ fn configure(
             (None, None) => entry.region.clone(),
         },
         entry: entry.clone(),
+        watched: sources.watched(),
         wire: Arc::new(Wire {
             dialect,
             base_url,
@@ -411,6 +437,8 @@ fn configure(
             headers,
             settings: config.settings.clone(),
             aws,
+            way: ways.own,
+            token_way: ways.tokens,
         }),
     })
 }
@@ -457,6 +485,12 @@ impl Target {
         self.spoken.unwrap_or(&*self.wire.dialect)
     }
 
+    /// The host that it is asked at, and its port; none for the built-in provider.
+    pub fn server(&self) -> Option<(&str, u16)> {
+        let url = self.wire.base_url.as_ref()?;
+        Some((url.host_str()?, url.port_or_known_default()?))
+    }
+
     /// What its provider calls the model.
     pub fn upstream_name(&self) -> &str {
         self.upstream_id.as_ref().unwrap_or(&self.model)
@@ -473,7 +507,7 @@ impl Target {
             headers: &self.wire.headers,
             quirks: &self.quirks,
             settings: &self.wire.settings,
-            aws: self.wire.aws.as_ref(),
+            aws: self.wire.aws.as_deref(),
             now,
         }
     }

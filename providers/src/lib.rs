@@ -30,7 +30,9 @@ mod members;
 mod merge;
 mod one_call;
 mod openai;
+mod pem;
 mod plan;
+mod proxy;
 mod realtime;
 mod request;
 mod responses;
@@ -42,20 +44,26 @@ mod tasks;
 mod tokens;
 mod told;
 mod translate;
+mod way;
+mod words;
 
 pub use abilities::Ability;
 pub use batches::{AnsweredLine, AskedLine, BatchEndpoint, Lines, RemoteBatch};
 pub use calibration::{Calibration, Ratio};
 pub use catalog::{Auth, CatalogPrice, CatalogTier, Quirks, Tokenizer, check_catalog, known_providers};
-pub use config::{AwsSource, ConfiguredModel, EntraConfig, Fault, GoogleConfig, KeySource, ProviderConfig};
+pub use config::{
+    AwsSource, ConfiguredModel, EgressConfig, EntraConfig, Fault, GoogleConfig, KeySource, ProviderConfig, ProxyConfig,
+    UpstreamTls,
+};
 pub use counter::Counter;
-pub use credentials::{AwsKeys, KeyRing, LiveKey, Secret};
+pub use credentials::{AwsKeys, Keeper, KeyRing, KeyStanding, KeyTrouble, Live, LiveKey, Secret, VaultConfig};
 pub use dialect::{Aim, Decoder, Dialect, Finish, HttpRequest, Outlet, Unsupported};
 pub use error::{Class, ProviderError, Retry};
 pub use fleet::{Fleet, Target};
 pub use gather::Assembly;
 pub use health::{Breaker, BreakerState, Health, HealthView, Outcome};
 pub use listing::{Comparison, ListedModel, compare};
+pub use pem::{LiveIdentity, authorities, certified};
 pub use plan::{Demand, Plan, SetAside, Why, plan};
 pub use realtime::{Formats, Told as RealtimeTold, capped as realtime_capped, for_target as realtime_for_target};
 pub use request::{

@@ -3,7 +3,7 @@
 
 mod answer;
 mod batches;
-mod connect;
+pub(crate) mod connect;
 mod count;
 mod list;
 mod socket;
@@ -14,12 +14,12 @@ use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, RETRY_AFTER, USER_AGENT};
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER, USER_AGENT};
 use http::{HeaderMap, HeaderValue, Request};
 use http_body_util::Full;
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use url::Url;
 
 pub use answer::Answer;
@@ -31,6 +31,7 @@ use crate::fleet::Target;
 use crate::gather::gather;
 use crate::request::ModelRequest;
 use crate::sim;
+use crate::way::Way;
 use answer::Source;
 use connect::{Connector, Served};
 
@@ -61,32 +62,21 @@ impl Default for Deadlines {
     }
 }
 
+/// Connections that are kept for later calls.
+pub(crate) type Pool = Client<Connector, Full<Bytes>>;
+
 /// The client. Cheap to clone.
 #[derive(Clone)]
 pub struct Outbound {
-    client: Client<Connector, Full<Bytes>>,
-    /// For what is upgraded, which HTTP/2 is not.
-    sockets: Connector,
+    /// On the plain way.
+    plain: Pool,
     deadlines: Arc<ArcSwap<Deadlines>>,
 }
 
 impl Outbound {
     /// A client with a connection pool.
     pub fn new(deadlines: Deadlines) -> Outbound {
-        let client = Client::builder(TokioExecutor::new())
-            .pool_idle_timeout(Duration::from_secs(60))
-            .pool_max_idle_per_host(512)
-            .pool_timer(TokioTimer::new())
-            .timer(TokioTimer::new())
-            .http2_adaptive_window(true)
-            .http2_keep_alive_interval(Duration::from_secs(30))
-            .http2_keep_alive_timeout(Duration::from_secs(20))
-            .build(Connector::new(deadlines.connect));
-        Outbound {
-            client,
-            sockets: Connector::of_old(deadlines.connect),
-            deadlines: Arc::new(ArcSwap::from_pointee(deadlines)),
-        }
+        Outbound { plain: pool(None, deadlines.connect), deadlines: Arc::new(ArcSwap::from_pointee(deadlines)) }
     }
 
     /// From now on it waits so long, with the connections that it has. The time to connect stays what it was.
@@ -96,6 +86,11 @@ impl Outbound {
 
     fn deadlines(&self) -> Deadlines {
         **self.deadlines.load()
+    }
+
+    /// The connections on this way.
+    fn client<'a>(&'a self, way: Option<&'a Arc<Way>>) -> &'a Pool {
+        way.map_or(&self.plain, |way| way.pool(|| pool(Some(way), self.deadlines().connect)))
     }
 
     /// Sends, and waits for the answer's head. `cap` is the output cap per choice. An error's `retry` says whether to try elsewhere;
@@ -139,11 +134,12 @@ impl Outbound {
             ProviderError::new(Class::Misconfigured, format!("the base_url of {} cannot be called", target.provider))
         })?;
         *call.headers_mut() = encoded.headers;
+        asked.sent.put_trace(call.headers_mut());
         call.headers_mut()
             .entry(USER_AGENT)
             .or_insert(HeaderValue::from_static(concat!("alfred/", env!("CARGO_PKG_VERSION"))));
 
-        let response = timeout(asked.patience, self.client.request(call))
+        let response = timeout(asked.patience, self.client(target.wire.way.as_ref()).request(call))
             .await
             .map_err(|_| ProviderError::new(Class::Timeout, "the provider did not begin to answer in time"))?
             .map_err(|e| failed(&e))?;
@@ -186,14 +182,33 @@ impl Outbound {
             let body = source.at_most(LARGEST_ERROR, self.deadlines().idle).await;
             return Err(target.dialect().explain(status, headers, &body));
         }
+        // Nobody asked for that, and nobody here could read it on its way through.
+        if headers.get(CONTENT_ENCODING).is_some_and(|it| !it.as_bytes().eq_ignore_ascii_case(b"identity")) {
+            return Err(ProviderError::broken("the provider compressed its answer, unasked"));
+        }
         let content_type = headers.get(CONTENT_TYPE).and_then(|it| it.to_str().ok()).unwrap_or_default();
         let (dialect, idle) = (target.dialect(), self.deadlines().idle);
+        // What keeps a connection alive is no answer: some providers send it for minutes, and a broken one for ever.
+        let begins_by = Instant::now() + self.deadlines().whole;
         if asked.sent.stream() == asked.request.stream() {
-            return Ok(Answer::new(status, source, dialect.decoder(asked.request, content_type), idle));
+            let decoder = dialect.decoder(asked.request, content_type);
+            return Ok(Answer::new(status, source, decoder, idle).that_begins_by(begins_by));
         }
         let gather = gather(dialect, asked.request, asked.sent, content_type)?;
-        Ok(Answer::new(status, source, gather, idle).event_by_event())
+        Ok(Answer::new(status, source, gather, idle).event_by_event().that_begins_by(begins_by))
     }
+}
+
+fn pool(way: Option<&Way>, deadline: Duration) -> Pool {
+    Client::builder(TokioExecutor::new())
+        .pool_idle_timeout(Duration::from_secs(60))
+        .pool_max_idle_per_host(512)
+        .pool_timer(TokioTimer::new())
+        .timer(TokioTimer::new())
+        .http2_adaptive_window(true)
+        .http2_keep_alive_interval(Duration::from_secs(30))
+        .http2_keep_alive_timeout(Duration::from_secs(20))
+        .build(Connector::new(way, deadline))
 }
 
 /// Signatures carry the time; dialects are handed it.

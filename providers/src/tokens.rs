@@ -11,6 +11,7 @@ use tiktoken_rs::CoreBPE;
 use crate::catalog::Tokenizer;
 use crate::fleet::Target;
 use crate::request::{ModelRequest, Shape};
+use crate::words::{self, Words};
 
 /// So much of a request is tokenized (some 20 ms of work); the rest is bounded by its bytes.
 const EXACT_BYTES: usize = 256 << 10;
@@ -36,6 +37,8 @@ const UNKNOWN_FILES: u64 = 1_000_000;
 
 static O200K: LazyLock<&'static CoreBPE> = LazyLock::new(tiktoken_rs::o200k_base_singleton);
 static CL100K: LazyLock<&'static CoreBPE> = LazyLock::new(tiktoken_rs::cl100k_base_singleton);
+static O200K_WORDS: LazyLock<Words> = LazyLock::new(|| Words::of(*O200K, Some(words::o200k)));
+static CL100K_WORDS: LazyLock<Words> = LazyLock::new(|| Words::of(*CL100K, None));
 
 /// Loads a tokenizer (some 150 ms and 30 MB each); belongs into the start, on a blocking thread, off the hot path.
 pub(crate) fn warm(tokenizer: Tokenizer) {
@@ -211,8 +214,8 @@ fn cut(text: &str) -> (&str, &str, bool) {
 }
 
 fn tokens(tokenizer: Tokenizer, piece: &str) -> u64 {
-    let bpe = if tokenizer == Tokenizer::Cl100k { *CL100K } else { *O200K };
-    bpe.encode_ordinary(piece).len() as u64
+    let words = if tokenizer == Tokenizer::Cl100k { &CL100K_WORDS } else { &O200K_WORDS };
+    words.count(piece)
 }
 
 #[cfg(test)]

@@ -300,6 +300,11 @@ impl World {
         self.alfred.as_mut().expect("alfred runs")
     }
 
+    /// The gateway's process id.
+    pub fn pid(&self) -> u32 {
+        self.alfred.as_ref().expect("alfred runs").pid()
+    }
+
     /// Where the gateway listens.
     pub fn url(&self) -> String {
         self.alfred.as_ref().expect("alfred runs").url.clone()
@@ -613,7 +618,7 @@ impl Plan {
         self
     }
 
-    /// More members of the key: `models`, `rpm`, `tpm`, `expires_at`.
+    /// More members of the key: `models`, `rpm`, `tpm`, `max_parallel_requests`, `priority`, `expires_at`.
     pub fn key(mut self, members: Value) -> Plan {
         self.key = members;
         self

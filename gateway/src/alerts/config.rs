@@ -60,6 +60,25 @@ struct Place {
     file: Option<PathBuf>,
 }
 
+impl Source {
+    /// The secret itself.
+    ///
+    /// # Errors
+    /// Why it cannot be had, as it follows the path in a fault.
+    pub fn read(&self, env: &dyn Fn(&str) -> Option<String>) -> Result<Secret, String> {
+        let text = match (&self.0.env, &self.0.file) {
+            (Some(name), None) => env(name).ok_or_else(|| format!("the environment variable {name} is not set")),
+            (None, Some(file)) => std::fs::read_to_string(file)
+                .map_err(|error| format!("the file {} cannot be read: {}", file.display(), error.kind())),
+            _ => Err("give exactly one of env and file".to_owned()),
+        };
+        match text.map(Secret::new)? {
+            secret if secret.expose().trim().is_empty() => Err("is empty".to_owned()),
+            secret => Ok(Secret::new(secret.expose().trim())),
+        }
+    }
+}
+
 /// A text that may stand in the configuration, or be somewhere else.
 #[derive(Clone)]
 pub enum Word {
@@ -299,18 +318,7 @@ impl Reader<'_> {
     }
 
     fn read(&mut self, path: &str, member: &str, source: &Source) -> Option<Secret> {
-        let text = match (&source.0.env, &source.0.file) {
-            (Some(name), None) => (self.env)(name).ok_or_else(|| format!("the environment variable {name} is not set")),
-            (None, Some(file)) => std::fs::read_to_string(file)
-                .map_err(|error| format!("the file {} cannot be read: {}", file.display(), error.kind())),
-            _ => Err("give exactly one of env and file".to_owned()),
-        };
-        match text.map(Secret::new) {
-            Ok(secret) if secret.expose().trim().is_empty() => self.fault(path, member, "is empty"),
-            Ok(secret) => return Some(Secret::new(secret.expose().trim())),
-            Err(message) => self.fault(path, member, &message),
-        }
-        None
+        source.read(self.env).map_err(|message| self.fault(path, member, &message)).ok()
     }
 }
 

@@ -16,7 +16,7 @@ use metrics::gauge;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-pub use config::{SinkConfig, sinks};
+pub use config::{SinkConfig, Source, sinks};
 pub use sink::Sink;
 
 const GLANCE: Duration = Duration::from_secs(1);

@@ -312,7 +312,7 @@ async fn charge(
     }];
     let took = Duration::from_millis(record.latency_ms);
     app.ledger.settle(hold, Charge { cost, price, record }).await?;
-    app.telemetry.used(target, &tally.usage, took);
+    app.telemetry.used("batches", target, &tally.usage, took, None);
     Ok(())
 }
 

@@ -17,6 +17,7 @@ use crate::count_tokens;
 use crate::pipeline;
 use crate::refusal::Refusal;
 use crate::reply::Answered;
+use crate::telemetry::Parent;
 
 pub async fn chat_completions(
     State(app): State<Arc<App>>,
@@ -135,11 +136,13 @@ where
         content_length: head.headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse().ok()),
         compressed: compressed(&head.headers),
         outside: Outside { content_type: content_type(&head.headers), arrived, betas, ..outside },
+        parent: Parent::read(&head.headers),
         body,
         gone,
     };
     let case = Case::open(&call, place);
-    let answered = app.tasks.spawn(work(Arc::clone(&app), call, case)).await;
+    // Boxed: what a call needs on its way is kilobytes, and would be moved several times until it runs.
+    let answered = app.tasks.spawn(Box::pin(work(Arc::clone(&app), call, case))).await;
     match answered {
         Ok(answered) => answered.into_response(shape),
         Err(_) => {

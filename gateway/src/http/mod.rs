@@ -101,6 +101,9 @@ fn shape_of(request: &Request) -> Shape {
 
 /// A refusal outside the pipeline.
 fn refused(app: &App, shape: Shape, refusal: &Refusal) -> Response<Body> {
+    if matches!(refusal, Refusal::Overloaded) {
+        app.telemetry.shed();
+    }
     let id: Id<Call> = app.ledger.new_id();
     let mut response = refusal.response(shape, id);
     identify(&mut response, id);

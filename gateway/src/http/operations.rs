@@ -7,6 +7,7 @@ use axum::extract::State;
 use axum::http::{HeaderValue, Response, StatusCode, header};
 
 use crate::app::App;
+use crate::telemetry::Now;
 
 /// The process is alive.
 pub async fn healthz() -> &'static str {
@@ -32,7 +33,19 @@ pub async fn readyz(State(app): State<Arc<App>>) -> Response<Body> {
 
 /// The page that Prometheus reads.
 pub async fn metrics(State(app): State<Arc<App>>) -> Response<Body> {
-    let mut response = text(StatusCode::OK, app.telemetry.render(&app.ledger.gauges(), app.patience.waiting()));
+    let now = Now {
+        ledger: &app.ledger.gauges(),
+        waiting: app.patience.waiting(),
+        in_flight: app.most_in_flight.saturating_sub(app.places.available_permits()),
+        health: &app.health.view(app.millis()),
+    };
+    let mut page = app.telemetry.render(&now);
+    // Whoever looks for a leak looks here: connections, calls and what they left behind.
+    let tasks = tokio::runtime::Handle::current().metrics().num_alive_tasks();
+    page.push_str(&format!(
+        "# HELP alfred_tasks tasks that are alive\n# TYPE alfred_tasks gauge\nalfred_tasks {tasks}\n"
+    ));
+    let mut response = text(StatusCode::OK, page);
     let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
     response.headers_mut().insert(header::CONTENT_TYPE, kind);
     response

@@ -18,6 +18,7 @@ use crate::app::App;
 use crate::case::{Call, Case};
 use crate::realtime::run;
 use crate::refusal::Refusal;
+use crate::telemetry::Parent;
 
 /// More than any event has: the same as towards providers.
 const LARGEST_EVENT: usize = 16 << 20;
@@ -49,6 +50,7 @@ pub async fn connect(State(app): State<Arc<App>>, peer: ConnectInfo<SocketAddr>,
         content_length: None,
         compressed: false,
         outside: Outside { model: model(&head.uri), ..Outside::default() },
+        parent: Parent::read(&head.headers),
         body,
         gone: CancellationToken::new(),
     };

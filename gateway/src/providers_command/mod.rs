@@ -109,7 +109,9 @@ fn nobody(id: Option<&str>) -> ExitCode {
     ExitCode::from(2)
 }
 
+/// The client; keys that a vault has are fetched before it is used.
 fn outbound(plan: &Plan) -> Outbound {
+    crate::serve::runtime().block_on(plan.trust.begin(&plan.routes.fleet));
     let deadlines = &plan.config.deadlines;
     let millis = Duration::from_millis;
     Outbound::new(Deadlines {

@@ -23,6 +23,10 @@ impl LiveDeadlines {
         self.0.load().total()
     }
 
+    pub fn drain(&self) -> Duration {
+        self.0.load().drain()
+    }
+
     pub fn shutdown(&self) -> Duration {
         self.0.load().shutdown()
     }

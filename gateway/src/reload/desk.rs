@@ -8,7 +8,7 @@ use admin_api::configuration::{
 };
 use futures_util::future::BoxFuture;
 use ledger::{Actor, DefinitionKind};
-use providers::{BreakerState, Fleet, HealthView, Target};
+use providers::{BreakerState, Fleet, HealthView, Keeper, Target};
 use serde_json::Value;
 
 use super::{Reloader, Trigger, told_fault};
@@ -86,9 +86,13 @@ fn check(snapshot: &Snapshot, kind: DefinitionKind, id: &str, body: Option<&Valu
         (_, None) => Ok(()),
         (_, Some(_)) if in_file => Err(Unfit::InFile),
         (DefinitionKind::Provider, Some(body)) => {
-            let config = managed::provider(body).map_err(unfit)?;
+            let config = managed::provider(body, &routes.made.config).map_err(unfit)?;
             let built = Fleet::build(&[config], &|name| std::env::var(name).ok());
-            built.map(drop).map_err(|faults| {
+            let lacking = |fleet: Fleet| match (&routes.made.config.vault, Keeper::lacking(&fleet)) {
+                (None, lacking) if !lacking.is_empty() => Err(lacking),
+                _ => Ok(()),
+            };
+            built.and_then(lacking).map_err(|faults| {
                 let strip = |path: &str| path.trim_start_matches("providers[0]").trim_start_matches('.').to_owned();
                 let told = |it: providers::Fault| Fault {
                     file: String::new(),

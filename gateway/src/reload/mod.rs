@@ -143,7 +143,7 @@ impl Reloader {
 
     async fn apply(&self, trigger: Trigger, present: &Snapshot, read: Read) -> Result<Reloaded, NotReloaded> {
         let Read { plan, sha256 } = read;
-        let Plan { config, routes, policies, sinks, .. } = plan;
+        let Plan { config, routes, policies, sinks, trust, .. } = plan;
         let old = Arc::clone(&present.routes.made.config);
         let mut changed = differences(&old.tree, &config.tree);
         // Rules lie in files of their own.
@@ -163,7 +163,8 @@ impl Reloader {
                 Unrecorded
             })
         };
-        match self.app.adopt(Arc::new(routes), Arc::new(policies), on_record).await {
+        let keeper = (old.tree["vault"] != config.tree["vault"]).then_some(trust.keeper);
+        match self.app.adopt(Arc::new(routes), Arc::new(policies), keeper, on_record).await {
             Ok(()) => {}
             Err(Unadopted::Unrecorded) => {
                 let why = "the ledger cannot put it on record now: try again".to_owned();

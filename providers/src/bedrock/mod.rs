@@ -60,8 +60,10 @@ impl Dialect for BedrockDialect {
         headers.entry(ACCEPT).or_insert(accepted);
         let mut encoded = HttpRequest { method: Method::POST, url, headers, body };
         if let Some(keys) = aim.aws {
+            let keys =
+                keys.get().ok_or_else(|| Unsupported::new("the keys that sign for it are not known at present"))?;
             let region = place::signing_region(aim.settings, aim.base_url);
-            sign::sign(&mut encoded, keys, &region, sign::SERVICE, aim.now)?;
+            sign::sign(&mut encoded, &keys, &region, sign::SERVICE, aim.now)?;
         }
         Ok(encoded)
     }

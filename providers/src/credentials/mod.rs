@@ -1,18 +1,29 @@
-//! Provider keys: read once at start, wiped from memory when dropped, never shown. Some fetch tokens, which are shown in their place:
-//! see [`token`].
+//! Provider keys: from the environment, files and a vault, read again while the house runs, wiped from memory when dropped, never
+//! shown. Some fetch tokens, which are shown in their place: see [`token`].
 
 mod entra;
 pub(crate) mod google;
+mod keeper;
 mod ring;
 pub(crate) mod token;
+mod vault;
+mod watched;
 
 use std::fmt;
+use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
 use crate::config::{AwsSource, Fault, KeySource, ProviderConfig};
+use crate::pem::LiveIdentity;
+pub use keeper::{Keeper, KeyStanding, KeyTrouble};
 pub use ring::{KeyRing, LiveKey};
 use token::{Grant, TokenSource};
+pub use vault::VaultConfig;
+use vault::VaultPath;
+pub use watched::Live;
+pub(crate) use watched::Watched;
+use watched::{Origin, Sink, Whence};
 
 /// A text that is never printed.
 #[derive(Clone)]
@@ -53,46 +64,115 @@ pub struct AwsKeys {
     pub session_token: Option<Secret>,
 }
 
-/// Reads the key of `provider` from where the configuration says; `path` names that place in faults.
-pub(crate) fn read(
-    provider: &str,
-    path: &str,
-    source: &KeySource,
-    env: &dyn Fn(&str) -> Option<String>,
-) -> Result<Secret, Fault> {
-    let text = read_text(provider, path, source, env)?;
-    if !text.expose().bytes().all(|b| (0x21..0x7f).contains(&b)) {
-        return Err(Fault::new(path, format!("provider {provider}: the key has characters that no header can carry")));
-    }
-    Ok(text)
+/// Reads the secrets of a fleet, and remembers which have to be read again while the house runs.
+pub(crate) struct Sources<'a> {
+    env: &'a dyn Fn(&str) -> Option<String>,
+    watched: Vec<Arc<Watched>>,
 }
 
-/// What fetches the tokens of this provider, if its configuration says that they are fetched.
-pub(crate) fn tokens(
-    path: &str,
-    config: &ProviderConfig,
-    env: &dyn Fn(&str) -> Option<String>,
-) -> Result<Option<TokenSource>, Fault> {
-    let id = &config.id;
-    let one_of = || Fault::new(path, format!("provider {id}: give exactly one of api_key, aws, google, entra"));
-    let grant = match (&config.google, &config.entra) {
-        (None, None) => return Ok(None),
-        _ if config.api_key.is_some() || config.aws.is_some() => return Err(one_of()),
-        (Some(google), None) => {
-            let path = format!("{path}.google.service_account");
-            let file = read_text(id, &path, &google.service_account, env)?;
-            Grant::Google(google::ServiceAccount::read(file.expose()).map_err(|why| Fault::new(path, why))?)
+impl<'a> Sources<'a> {
+    pub(crate) fn new(env: &'a dyn Fn(&str) -> Option<String>) -> Sources<'a> {
+        Sources { env, watched: Vec::new() }
+    }
+
+    /// What has to be read again.
+    pub(crate) fn watched(self) -> Vec<Arc<Watched>> {
+        self.watched
+    }
+
+    /// A key of `provider` that goes into a header; `path` names its place. One from a vault is empty until it is fetched.
+    pub(crate) fn key(&mut self, provider: &str, path: &str, source: &KeySource) -> Result<Arc<LiveKey>, Fault> {
+        let key = Arc::new(LiveKey::default());
+        self.one(provider, path, source, Sink::Key(Arc::clone(&key)))?;
+        Ok(key)
+    }
+
+    /// A secret of any characters.
+    pub(crate) fn text(&mut self, provider: &str, path: &str, source: &KeySource) -> Result<Arc<LiveKey>, Fault> {
+        let key = Arc::new(LiveKey::default());
+        self.one(provider, path, source, Sink::Text(Arc::clone(&key)))?;
+        Ok(key)
+    }
+
+    /// A certificate and its key, for connections to `provider`.
+    pub(crate) fn identity(
+        &mut self,
+        provider: &str,
+        (chain_place, chain): (String, &KeySource),
+        (key_place, key): (String, &KeySource),
+    ) -> Result<Arc<LiveIdentity>, Vec<Fault>> {
+        let live = Arc::new(LiveIdentity::default());
+        self.watch(provider, Sink::Identity(Arc::clone(&live)), vec![(chain_place, chain), (key_place, key)])?;
+        Ok(live)
+    }
+
+    /// The keys that sign for `provider`.
+    pub(crate) fn aws(
+        &mut self,
+        provider: &str,
+        path: &str,
+        source: &AwsSource,
+    ) -> Result<Arc<Live<AwsKeys>>, Vec<Fault>> {
+        let (mut sources, mut faults) = (Vec::new(), Vec::new());
+        for (name, source, needed) in [
+            ("access_key_id", &source.access_key_id, true),
+            ("secret_access_key", &source.secret_access_key, true),
+            ("session_token", &source.session_token, false),
+        ] {
+            let path = format!("{path}.{name}");
+            match source {
+                Some(source) => sources.push((path, source)),
+                None if needed => faults.push(Fault::new(path, format!("provider {provider} needs its {name}"))),
+                None => {}
+            }
         }
-        (None, Some(entra)) => {
-            let path = format!("{path}.entra");
-            let secret = read_text(id, &format!("{path}.client_secret"), &entra.client_secret, env)?;
-            Grant::Entra(
-                entra::Client::new(entra, secret).map_err(|(name, why)| Fault::new(format!("{path}.{name}"), why))?,
-            )
+        if !faults.is_empty() {
+            faults.extend(sources.iter().filter_map(|(place, it)| begin(provider, place, it, self.env).err()));
+            return Err(faults);
         }
-        _ => return Err(one_of()),
-    };
-    Ok(Some(TokenSource::new(grant)))
+        let live = Arc::new(Live::default());
+        self.watch(provider, Sink::Aws(Arc::clone(&live)), sources)?;
+        Ok(live)
+    }
+
+    /// What fetches the tokens of this provider, if its configuration says that they are fetched.
+    pub(crate) fn tokens(&mut self, path: &str, config: &ProviderConfig) -> Result<Option<TokenSource>, Fault> {
+        let id = &config.id;
+        let one_of = || Fault::new(path, format!("provider {id}: give exactly one of api_key, aws, google, entra"));
+        let grant = match (&config.google, &config.entra) {
+            (None, None) => return Ok(None),
+            _ if config.api_key.is_some() || config.aws.is_some() => return Err(one_of()),
+            (Some(google), None) => {
+                let path = format!("{path}.google.service_account");
+                let live = Arc::new(Live::default());
+                self.one(id, &path, &google.service_account, Sink::Google(Arc::clone(&live)))?;
+                Grant::Google(live)
+            }
+            (None, Some(entra)) => {
+                let path = format!("{path}.entra");
+                let secret = self.text(id, &format!("{path}.client_secret"), &entra.client_secret)?;
+                Grant::Entra(
+                    entra::Client::new(entra, secret)
+                        .map_err(|(name, why)| Fault::new(format!("{path}.{name}"), why))?,
+                )
+            }
+            _ => return Err(one_of()),
+        };
+        Ok(Some(TokenSource::new(grant)))
+    }
+
+    fn one(&mut self, provider: &str, path: &str, source: &KeySource, sink: Sink) -> Result<(), Fault> {
+        let first = |mut faults: Vec<Fault>| faults.swap_remove(0);
+        self.watch(provider, sink, vec![(path.to_owned(), source)]).map_err(first)
+    }
+
+    fn watch(&mut self, provider: &str, sink: Sink, sources: Vec<(String, &KeySource)>) -> Result<(), Vec<Fault>> {
+        let watched = Watched::begin(provider, sink, sources, self.env)?;
+        if watched.changes() {
+            self.watched.push(Arc::new(watched));
+        }
+        Ok(())
+    }
 }
 
 /// An address that may be told a secret: encrypted, or on this machine.
@@ -106,70 +186,41 @@ fn is_private(url: &url::Url) -> bool {
     url.scheme() == "https" || (url.scheme() == "http" && loopback)
 }
 
-/// A secret of any characters, trimmed.
-fn read_text(
+/// Where a secret comes from, and the secret itself, trimmed, if it is to be had without asking anybody.
+fn begin(
     provider: &str,
     path: &str,
     source: &KeySource,
     env: &dyn Fn(&str) -> Option<String>,
-) -> Result<Secret, Fault> {
-    let text = match (&source.env, &source.file, &source.vault) {
-        (Some(name), None, None) => env(name).map(Zeroizing::new).ok_or_else(|| {
-            Fault::new(
-                format!("{path}.env"),
-                format!("provider {provider} needs the environment variable {name}, which is not set"),
-            )
-        })?,
-        (None, Some(file), None) => std::fs::read_to_string(file).map(Zeroizing::new).map_err(|e| {
-            Fault::new(
-                format!("{path}.file"),
-                format!("provider {provider}: key file {file} cannot be read: {}", e.kind()),
-            )
-        })?,
-        (None, None, Some(_)) => {
-            return Err(Fault::new(
-                format!("{path}.vault"),
-                format!("provider {provider}: keys from a vault are not served yet; use env or file"),
-            ));
+) -> Result<(Whence, Option<Secret>), Fault> {
+    let empty = || Fault::new(path, format!("provider {provider}: the key is empty"));
+    match (&source.env, &source.file, &source.vault) {
+        (Some(name), None, None) => {
+            let text = env(name).map(Zeroizing::new).ok_or_else(|| {
+                let message = format!("provider {provider} needs the environment variable {name}, which is not set");
+                Fault::new(format!("{path}.env"), message)
+            })?;
+            let secret = trimmed(&text).ok_or_else(empty)?;
+            Ok((Whence::Environment(secret.clone()), Some(secret)))
         }
-        _ => return Err(Fault::new(path, format!("provider {provider}: give exactly one of env, file, vault"))),
-    };
-    let trimmed = text.trim();
-    if trimmed.is_empty() {
-        return Err(Fault::new(path, format!("provider {provider}: the key is empty")));
+        (None, Some(file), None) => {
+            let text = std::fs::read_to_string(file).map(Zeroizing::new).map_err(|e| {
+                let message = format!("provider {provider}: key file {file} cannot be read: {}", e.kind());
+                Fault::new(format!("{path}.file"), message)
+            })?;
+            Ok((Whence::Elsewhere(Origin::File(file.into())), Some(trimmed(&text).ok_or_else(empty)?)))
+        }
+        (None, None, Some(at)) => {
+            let at = VaultPath::parse(at)
+                .map_err(|why| Fault::new(format!("{path}.vault"), format!("provider {provider}: {why}")))?;
+            Ok((Whence::Elsewhere(Origin::Vault(at)), None))
+        }
+        _ => Err(Fault::new(path, format!("provider {provider}: give exactly one of env, file, vault"))),
     }
-    Ok(Secret::new(trimmed))
 }
 
-/// Reads the keys that sign for `provider`; `path` names their place.
-pub(crate) fn read_aws(
-    provider: &str,
-    path: &str,
-    source: &AwsSource,
-    env: &dyn Fn(&str) -> Option<String>,
-) -> Result<AwsKeys, Vec<Fault>> {
-    let mut faults = Vec::new();
-    let mut read = |name: &str, source: &Option<KeySource>, needed: bool| {
-        let path = format!("{path}.{name}");
-        let found = match source {
-            Some(source) => read(provider, &path, source, env).map(Some),
-            None if needed => Err(Fault::new(path, format!("provider {provider} needs its {name}"))),
-            None => Ok(None),
-        };
-        found.unwrap_or_else(|fault| {
-            faults.push(fault);
-            None
-        })
-    };
-    let id = read("access_key_id", &source.access_key_id, true);
-    let secret = read("secret_access_key", &source.secret_access_key, true);
-    let session_token = read("session_token", &source.session_token, false);
-    match (id, secret) {
-        (Some(id), Some(secret_access_key)) if faults.is_empty() => {
-            Ok(AwsKeys { access_key_id: id.expose().to_owned(), secret_access_key, session_token })
-        }
-        _ => Err(faults),
-    }
+fn trimmed(text: &str) -> Option<Secret> {
+    Some(text.trim()).filter(|it| !it.is_empty()).map(Secret::new)
 }
 
 #[cfg(test)]
@@ -187,8 +238,10 @@ mod tests {
             "TORN" => Some("sk\n1".to_owned()),
             _ => None,
         };
-        match (read("openai", "providers[0].api_key", source, &env), expected) {
-            (Ok(secret), Ok(text)) => assert_eq!(secret.expose(), text),
+        match (Sources::new(&env).key("openai", "providers[0].api_key", source), expected) {
+            (Ok(key), Ok(text)) => {
+                assert_eq!(key.get().map(|it| it.expose().to_owned()).unwrap_or_default(), text);
+            }
             (Err(fault), Err(part)) => assert!(fault.to_string().contains(part), "{fault}"),
             (got, _) => panic!("{got:?} instead of {expected:?}"),
         }
@@ -201,7 +254,8 @@ mod tests {
         check(&source(Some("EMPTY"), None, None), Err("the key is empty"));
         check(&source(Some("TORN"), None, None), Err("no header can carry"));
         check(&source(None, Some("/nowhere/key"), None), Err("key file /nowhere/key cannot be read"));
-        check(&source(None, None, Some("kv/a#b")), Err("not served yet"));
+        check(&source(None, None, Some("kv/a#b")), Ok(""));
+        check(&source(None, None, Some("kv/a")), Err("mount/path#field"));
         check(&source(Some("SET"), Some("f"), None), Err("exactly one"));
         check(&source(None, None, None), Err("exactly one"));
     }

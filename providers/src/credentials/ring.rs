@@ -42,6 +42,11 @@ impl KeyRing {
         self.0.is_empty()
     }
 
+    /// One of them is known, or none is asked for.
+    pub fn is_known(&self) -> bool {
+        self.is_keyless() || self.0.iter().any(|key| key.get().is_some())
+    }
+
     /// The key to show next; none where none is asked for, or none is known.
     pub fn pick(&self) -> Option<Arc<Secret>> {
         self.0.iter().find_map(|key| key.get())

@@ -2,16 +2,16 @@
 //! be had. The fetching itself is handed in; `send/token.rs` does it.
 
 use std::future::Future;
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, SystemTime};
 
 use tokio::time::{Instant, timeout};
 use url::Url;
 use zeroize::Zeroizing;
 
-use super::Secret;
 use super::entra::Client;
 use super::google::ServiceAccount;
+use super::{Live, Secret};
 use crate::error::{Class, ProviderError};
 
 /// So long a call waits for a token, its own fetching or another's.
@@ -27,7 +27,7 @@ const REST: Duration = Duration::from_secs(30);
 
 /// What buys a token.
 pub(crate) enum Grant {
-    Google(ServiceAccount),
+    Google(Arc<Live<ServiceAccount>>),
     Entra(Client),
 }
 
@@ -135,12 +135,12 @@ impl TokenSource {
     {
         let sent = (self.clock)();
         let request = match &self.grant {
-            Grant::Google(account) => account.request(now),
-            Grant::Entra(client) => Some(client.request()),
+            Grant::Google(account) => account.get().map(|it| it.request(now)),
+            Grant::Entra(client) => client.request().map(Some),
         };
-        let request = request.ok_or_else(|| {
-            ProviderError::new(Class::Misconfigured, "the service account's key cannot sign a request for a token")
-        })?;
+        let unsigned =
+            || ProviderError::new(Class::Misconfigured, "the service account's key cannot sign a request for a token");
+        let request = request.ok_or_else(unknown)?.ok_or_else(unsigned)?;
         let granted = timeout(patience, fetch(request)).await.unwrap_or_else(|_| Err(late()));
         let mut held = self.held();
         match granted {
@@ -178,23 +178,29 @@ impl TokenSource {
     }
 }
 
+/// Its source has been silent for too long, or has never spoken.
+pub(crate) fn unknown() -> ProviderError {
+    ProviderError::new(Class::Misconfigured, "the provider's key is not known at present")
+}
+
 fn late() -> ProviderError {
     ProviderError::new(Class::Connect, "the provider's token server did not answer in time")
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
     use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
     use super::*;
     use crate::config::EntraConfig;
+    use crate::credentials::LiveKey;
 
     /// A source whose clock the server's tests move.
     fn source(server: &Server) -> Arc<TokenSource> {
         let config: EntraConfig =
             serde_yaml_ng::from_str("{ tenant: t, client_id: c, client_secret: { env: K } }").unwrap();
-        let plain = TokenSource::new(Grant::Entra(Client::new(&config, Secret::new("s")).unwrap()));
+        let plain =
+            TokenSource::new(Grant::Entra(Client::new(&config, Arc::new(LiveKey::new(Secret::new("s")))).unwrap()));
         let (begun, moved) = (Instant::now(), Arc::clone(&server.clock));
         let clock = move || {
             let ticks = moved.fetch_add(1, Ordering::SeqCst);

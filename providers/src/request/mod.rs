@@ -22,6 +22,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use http::{HeaderMap, HeaderValue};
 
 pub(crate) use asked::sides;
 pub use event::{AnswerEvent, Delta, End, Usage};
@@ -42,6 +43,8 @@ pub struct ModelRequest {
     view: Arc<View>,
     outside: Arc<Outside>,
     files: Arc<[Attachment]>,
+    /// The trace that it is a part of, for a provider that may know: `traceparent` and `tracestate`.
+    trace: Option<Arc<(HeaderValue, Option<HeaderValue>)>>,
 }
 
 /// What a call says beside its body.
@@ -149,7 +152,7 @@ impl ModelRequest {
             let mut view = read::view(shape, &body, &outside)?;
             asked::files(shape, &files, &mut view)?;
             let (view, outside, files) = (Arc::new(view), Arc::new(outside), Arc::from(files));
-            return Ok(ModelRequest { shape, body: body.into(), view, outside, files });
+            return Ok(ModelRequest { shape, body: body.into(), view, outside, files, trace: None });
         }
         if shape.needs_a_form() {
             return Err(BadRequest {
@@ -164,7 +167,7 @@ impl ModelRequest {
             message: format!("The body is not UTF-8: bad byte at offset {}.", e.valid_up_to()),
         })?;
         let view = Arc::new(read::view(shape, text, &outside)?);
-        Ok(ModelRequest { shape, body, view, outside: Arc::new(outside), files: Arc::from([]) })
+        Ok(ModelRequest { shape, body, view, outside: Arc::new(outside), files: Arc::from([]), trace: None })
     }
 
     /// The same call with another body of its own shape, which has been read before.
@@ -174,6 +177,19 @@ impl ModelRequest {
         let mut view = view.expect("what was read stays readable with other values in the place of the first");
         view.features.image_count += self.files.iter().filter(|it| it.is_image()).count() as u64;
         ModelRequest { body, view: Arc::new(view), ..self.clone() }
+    }
+
+    /// The same request, as a part of this trace.
+    pub fn traced(&self, parent: HeaderValue, state: Option<HeaderValue>) -> ModelRequest {
+        ModelRequest { trace: Some(Arc::new((parent, state))), ..self.clone() }
+    }
+
+    /// Tells a provider of the trace.
+    pub(crate) fn put_trace(&self, headers: &mut HeaderMap) {
+        if let Some((parent, state)) = self.trace.as_deref() {
+            headers.insert("traceparent", parent.clone());
+            state.as_ref().map(|state| headers.insert("tracestate", state.clone()));
+        }
     }
 
     /// What of Anthropic's is to come that was asked for by name, in its header.

@@ -26,6 +26,8 @@ pub struct Answer {
     idle: Duration,
     /// Since the last piece; kept here, so that a `next` that is dropped and asked again does not wait anew.
     waits_until: Option<Instant>,
+    /// Until the first content: a provider that only clears its throat does not begin.
+    begins_by: Option<Instant>,
     ready: VecDeque<AnswerEvent>,
     /// Read, but not decoded yet; only where no more may be decoded than is asked for.
     rest: Bytes,
@@ -49,6 +51,7 @@ impl Answer {
             decoder,
             idle,
             waits_until: None,
+            begins_by: None,
             ready: VecDeque::new(),
             rest: Bytes::new(),
             event_by_event: false,
@@ -61,6 +64,11 @@ impl Answer {
     /// The decoder never knows more than one event beyond what was asked for.
     pub(super) fn event_by_event(self) -> Answer {
         Answer { event_by_event: true, ..self }
+    }
+
+    /// Whatever else comes, its first content must be there by then.
+    pub(super) fn that_begins_by(self, begins_by: Instant) -> Answer {
+        Answer { begins_by: Some(begins_by), ..self }
     }
 
     /// The answer came as one body: it is made and billed already.
@@ -90,6 +98,11 @@ impl Answer {
         self.source = Source::Scripted { pieces: VecDeque::new(), due: None, ending: Ending::Clean };
     }
 
+    /// How much of it has come.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
     /// 200, mostly.
     pub fn status(&self) -> u16 {
         self.status
@@ -99,9 +112,13 @@ impl Answer {
     pub async fn next(&mut self) -> Option<Result<AnswerEvent, ProviderError>> {
         loop {
             if let Some(event) = self.ready.pop_front() {
-                if matches!(event, AnswerEvent::End(_)) {
-                    self.ready.clear();
-                    self.over = true;
+                match &event {
+                    AnswerEvent::End(_) => {
+                        self.ready.clear();
+                        self.over = true;
+                    }
+                    AnswerEvent::Delta(delta) if delta.content => self.begins_by = None,
+                    AnswerEvent::Delta(_) | AnswerEvent::Usage(_) => {}
                 }
                 return Some(Ok(event));
             }
@@ -119,6 +136,7 @@ impl Answer {
                 continue;
             }
             let until = *self.waits_until.get_or_insert_with(|| Instant::now() + self.idle);
+            let until = self.begins_by.map_or(until, |begins_by| begins_by.min(until));
             let piece = match timeout_at(until, self.source.next()).await {
                 Ok(piece) => piece,
                 Err(_) => {

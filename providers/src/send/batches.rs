@@ -148,7 +148,7 @@ impl Outbound {
         *call.headers_mut() = headers;
         let agent = HeaderValue::from_static(concat!("alfred/", env!("CARGO_PKG_VERSION")));
         call.headers_mut().entry(USER_AGENT).or_insert(agent);
-        let response = timeout(self.deadlines().whole, self.client.request(call))
+        let response = timeout(self.deadlines().whole, self.client(target.wire.way.as_ref()).request(call))
             .await
             .map_err(|_| ProviderError::new(Class::Timeout, "the provider did not begin to answer in time"))?
             .map_err(|error| failed(&error))?;

@@ -1,4 +1,4 @@
-//! Connections: TCP without delay, TLS by rustls with the web's roots, and one deadline over all of it.
+//! Connections: TCP without delay, through a proxy where there is one, TLS by rustls, and one deadline over all of it.
 //! Each remembers whether it has answered before: only then may its breaking off mean that it had merely grown old.
 
 use std::future::Future;
@@ -10,11 +10,15 @@ use std::time::Duration;
 
 use http::{Extensions, Uri};
 use hyper::rt::{Read, ReadBufCursor, Write};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder, MaybeHttpsStream};
+use hyper_rustls::{FixedServerNameResolver, HttpsConnector, HttpsConnectorBuilder, MaybeHttpsStream};
+use hyper_util::client::legacy::connect::proxy::Tunnel;
 use hyper_util::client::legacy::connect::{Connected, Connection, HttpConnector};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tower::Service;
+
+use crate::proxy::Proxy;
+use crate::way::Way;
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
@@ -41,7 +45,7 @@ impl Served {
 }
 
 /// A connection and its memory.
-pub(super) struct Stream {
+pub(crate) struct Stream {
     inner: MaybeHttpsStream<TokioIo<TcpStream>>,
     served: Served,
 }
@@ -86,33 +90,75 @@ impl Write for Stream {
 
 /// Connects within a deadline.
 #[derive(Clone)]
-pub(super) struct Connector {
-    inner: HttpsConnector<HttpConnector>,
+pub(crate) struct Connector {
+    inner: HttpsConnector<Tcp>,
     deadline: Duration,
 }
 
 impl Connector {
-    pub(super) fn new(deadline: Duration) -> Connector {
-        Connector::speaking(deadline, true)
+    /// On this way, or the plain one.
+    pub(crate) fn new(way: Option<&Way>, deadline: Duration) -> Connector {
+        Connector::speaking(way, deadline, true)
     }
 
     /// For HTTP/1.1 alone.
-    pub(super) fn of_old(deadline: Duration) -> Connector {
-        Connector::speaking(deadline, false)
+    pub(crate) fn of_old(way: Option<&Way>, deadline: Duration) -> Connector {
+        Connector::speaking(way, deadline, false)
     }
 
-    fn speaking(deadline: Duration, newer: bool) -> Connector {
-        let mut tcp = HttpConnector::new();
-        tcp.set_nodelay(true);
-        tcp.enforce_http(false);
-        tcp.set_keepalive(Some(Duration::from_secs(60)));
-        let speaks = HttpsConnectorBuilder::new()
-            .with_provider_and_webpki_roots(rustls::crypto::aws_lc_rs::default_provider())
-            .expect("aws-lc-rs offers the default protocol versions")
-            .https_or_http()
-            .enable_http1();
+    fn speaking(way: Option<&Way>, deadline: Duration, newer: bool) -> Connector {
+        let mut direct = HttpConnector::new();
+        direct.set_nodelay(true);
+        direct.enforce_http(false);
+        direct.set_keepalive(Some(Duration::from_secs(60)));
+        let tcp = Tcp { direct, proxy: way.and_then(|it| it.proxy.clone()) };
+        let builder = match way {
+            Some(way) => HttpsConnectorBuilder::new().with_tls_config(way.tls.clone()),
+            None => HttpsConnectorBuilder::new()
+                .with_provider_and_webpki_roots(rustls::crypto::aws_lc_rs::default_provider())
+                .expect("aws-lc-rs offers the default protocol versions"),
+        };
+        let builder = builder.https_or_http();
+        let builder = match way.and_then(|it| it.server_name.clone()) {
+            Some(name) => builder.with_server_name_resolver(FixedServerNameResolver::new(name)),
+            None => builder,
+        };
+        let speaks = builder.enable_http1();
         let inner = if newer { speaks.enable_http2().wrap_connector(tcp) } else { speaks.wrap_connector(tcp) };
         Connector { inner, deadline }
+    }
+}
+
+/// Bare connections: straight, or through a proxy.
+#[derive(Clone)]
+struct Tcp {
+    direct: HttpConnector,
+    proxy: Option<Arc<Proxy>>,
+}
+
+impl Service<Uri> for Tcp {
+    type Response = TokioIo<TcpStream>;
+    type Error = BoxError;
+    type Future = Pin<Box<dyn Future<Output = Result<TokioIo<TcpStream>, BoxError>> + Send>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        self.direct.poll_ready(cx).map_err(Into::into)
+    }
+
+    fn call(&mut self, uri: Uri) -> Self::Future {
+        let Some(proxy) = self.proxy.as_ref().filter(|it| it.covers(&uri)) else {
+            let connecting = self.direct.call(uri);
+            return Box::pin(async move { Ok(connecting.await?) });
+        };
+        let tunnel = Tunnel::new(proxy.address.clone(), self.direct.clone());
+        let authorization = proxy.authorization();
+        Box::pin(async move {
+            let mut tunnel = match authorization? {
+                Some(shown) => tunnel.with_auth(shown),
+                None => tunnel,
+            };
+            Ok(tunnel.call(uri).await?)
+        })
     }
 }
 

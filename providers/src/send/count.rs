@@ -35,7 +35,7 @@ impl Outbound {
         call.headers_mut()
             .entry(USER_AGENT)
             .or_insert(HeaderValue::from_static(concat!("alfred/", env!("CARGO_PKG_VERSION"))));
-        let response = timeout(self.deadlines().first_byte, self.client.request(call))
+        let response = timeout(self.deadlines().first_byte, self.client(target.wire.way.as_ref()).request(call))
             .await
             .map_err(|_| ProviderError::new(Class::Timeout, "the provider did not begin to answer in time"))?
             .map_err(|e| failed(&e))?;

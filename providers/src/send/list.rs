@@ -32,7 +32,7 @@ impl Outbound {
         *call.uri_mut() = encoded.url.as_str().parse().map_err(|_| unaskable())?;
         *call.headers_mut() = encoded.headers;
         let deadline = self.deadlines().first_byte;
-        let response = timeout(deadline, self.client.request(call))
+        let response = timeout(deadline, self.client(target.wire.way.as_ref()).request(call))
             .await
             .map_err(|_| ProviderError::new(Class::Timeout, "the provider did not begin to answer in time"))?
             .map_err(|e| failed(&e))?;

@@ -16,7 +16,7 @@ use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
 use tower::{Service, ServiceExt};
 
-use super::connect::Stream;
+use super::connect::{Connector, Stream};
 use super::{LARGEST_ERROR, Outbound, wall_clock};
 use crate::error::{Class, ProviderError};
 use crate::fleet::Target;
@@ -59,7 +59,8 @@ impl Outbound {
             .or_insert(HeaderValue::from_static(concat!("alfred/", env!("CARGO_PKG_VERSION"))));
 
         let unreachable = || ProviderError::new(Class::Connect, "the provider cannot be reached");
-        let mut connector = self.sockets.clone();
+        // Upgraded connections are HTTP/1.1's, and nobody's after them: they are in no pool.
+        let mut connector = Connector::of_old(target.wire.way.as_deref(), self.deadlines().connect);
         let ready = connector.ready().await.map_err(|_| unreachable())?;
         let stream = ready.call(uri).await.map_err(|error| {
             tracing::debug!(cause = %error, "a provider cannot be reached");

@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 
 use super::{Outbound, wall_clock};
 use crate::credentials::Secret;
-use crate::credentials::token::{Granted, TokenRequest};
+use crate::credentials::token::{Granted, TokenRequest, unknown};
 use crate::error::{Class, ProviderError};
 use crate::fleet::Target;
 
@@ -21,13 +21,17 @@ const USUAL: u64 = 300;
 const LONGEST: u64 = 86_400;
 
 impl Outbound {
-    /// What this target is shown in place of a key, if its tokens are fetched. Every request to a target asks for it anew.
+    /// What this target is shown in place of a key, if its tokens are fetched. Every request to a target asks for it anew, and is told
+    /// here if what should be shown is not known: nothing is sent without it.
     pub(crate) async fn token(&self, target: &Target) -> Result<Option<Secret>, ProviderError> {
+        if !target.wire.is_open() {
+            return Err(unknown());
+        }
         let Some(tokens) = &target.wire.tokens else { return Ok(None) };
-        tokens.current(wall_clock(), |request| self.fetch(request)).await.map(Some)
+        tokens.current(wall_clock(), |request| self.fetch(target, request)).await.map(Some)
     }
 
-    async fn fetch(&self, request: TokenRequest) -> Result<Granted, ProviderError> {
+    async fn fetch(&self, target: &Target, request: TokenRequest) -> Result<Granted, ProviderError> {
         let mut call =
             Request::post(request.url.as_str()).body(Full::from(request.form.as_bytes().to_vec())).map_err(|_| {
                 ProviderError::new(Class::Misconfigured, "the address of the token server cannot be called")
@@ -36,7 +40,7 @@ impl Outbound {
         call.headers_mut().insert(CONTENT_TYPE, form);
         call.headers_mut().insert(ACCEPT, HeaderValue::from_static("application/json"));
         let unreachable = || ProviderError::new(Class::Connect, "the provider's token server cannot be reached");
-        let answer = self.client.request(call).await.map_err(|_| unreachable())?;
+        let answer = self.client(target.wire.token_way.as_ref()).request(call).await.map_err(|_| unreachable())?;
         let status = answer.status().as_u16();
         tracing::debug!(status, "a token server has answered");
         match status {

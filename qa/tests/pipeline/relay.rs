@@ -64,6 +64,40 @@ async fn where_hanging_up_saves_nothing_the_usage_is_still_read_and_charged() {
 }
 
 #[tokio::test]
+async fn what_is_read_on_for_its_usage_is_bounded_in_time_and_in_bytes() {
+    let setup = |drain: u64| {
+        Setup::new().with(move |config| {
+            config["prices"]["first/test-chat"]["bills_after_cancel"] = json!(true);
+            config["deadlines"] = json!({"drain_ms": drain});
+        })
+    };
+    let large = || openai::event(&openai::delta(json!({"content": "x".repeat(1 << 20)}), None));
+    let rows = [
+        ("time", 200, Script::stream([": nothing more\n\n"])),
+        // Far more than an hour's worth of patience.
+        ("bytes", 3_600_000, Script::stream((0..12).map(|_| large()))),
+    ];
+    for (name, drain, more) in rows {
+        let world = setup(drain).start().await;
+        let tenant = world.rich().await;
+        let gate = Gate::new();
+        let begun = openai::begin(&["Some words"]).then(Step::Wait(gate.clone()));
+        world.first.next(begun.and(more).then(Step::Wait(Gate::new())));
+        let mut flow = world.stream(&tenant.key, &hello_stream("chat")).await;
+        flow.until("Some words").await;
+        let call = flow.headers["x-request-id"].to_str().expect("printable").to_owned();
+        drop(flow);
+        gate.open();
+        world.first.until("the provider is let go", |first| first.abandoned() == 1).await;
+        let receipt = world.receipt_when(&call, |receipt| receipt["status"] == "settled").await;
+        assert_eq!((&receipt["ending"], &receipt["tokens_estimated"]), (&json!("client_left"), &json!(true)), "{name}");
+        assert!(usd(&receipt, "price_usd") > 0, "{name}: {receipt}");
+        world.at_rest(&tenant.wallet, std::time::Duration::from_secs(5)).await;
+        world.assert_balanced(&tenant).await;
+    }
+}
+
+#[tokio::test]
 async fn a_client_that_leaves_before_the_answer_leaves_no_hold_behind() {
     let world = World::start().await;
     let tenant = world.rich().await;

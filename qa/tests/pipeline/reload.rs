@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use qa::check::{refused, usd};
-use qa::upstream::{Gate, Step, openai};
+use qa::upstream::{Gate, Script, Step, openai};
 use qa::world::{ADMIN_KEY, Process, Setup, World, hello, hello_stream};
 use serde_json::{Value, json};
 
@@ -185,6 +185,57 @@ async fn what_only_a_start_can_change_is_named_and_the_environment_stays_above_t
     assert_eq!(status["needs_restart"], json!(["listen", "limits.max_in_flight"]));
     let again = reload(&world).await;
     assert_eq!((&again["changed"], &again["needs_restart"]), (&json!([]), &told["needs_restart"]), "{again}");
+}
+
+#[tokio::test]
+async fn a_deadline_that_is_moved_holds_for_the_calls_that_begin_then() {
+    let world = World::start().await;
+    let tenant = world.rich().await;
+    let gate = Gate::new();
+    world.first.next(openai::chat("late", 10, 5).behind(gate.clone()));
+    let waiting = world.chat(&tenant.key, &hello("chat"));
+    let moved = async {
+        world.first.until("the first call has arrived", |first| first.count() == 1).await;
+        rewrite(&world, |config| {
+            config["deadlines"] = json!({"first_byte_ms": 100, "whole_ms": 100, "idle_ms": 20_000})
+        });
+        let told = reload(&world).await;
+        assert_eq!(told["changed"].as_array().map(Vec::len), Some(3), "{told}");
+        world.first.always(Script::hangs());
+        refused(&world.chat(&tenant.key, &hello("chat")).await, 504, "api_error", "provider_timeout");
+        gate.open();
+    };
+    let (late, ()) = tokio::join!(waiting, moved);
+    assert_eq!(late.expect(200).json()["choices"][0]["message"]["content"], "late", "it waits as it began to");
+}
+
+#[tokio::test]
+async fn a_house_without_a_file_has_nothing_to_read_again_and_goes_on() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let listen = format!("127.0.0.1:{}", qa::tools::free_port());
+    let providers = r#"[{"id": "sim", "kind": "sim"}]"#;
+    let environment = [
+        ("ALFRED_LISTEN", listen.as_str()),
+        ("ALFRED_PROVIDERS", providers),
+        ("ALFRED_BOOTSTRAP_ADMIN_KEY", ADMIN_KEY),
+    ];
+    let mut house = Process::spawn(&["serve"], &environment, folder.path(), &format!("http://{listen}"));
+    house.ready().await;
+    assert!(Command::new("kill").args(["-HUP", &house.pid().to_string()]).status().expect("kill").success());
+    let bearer = format!("Bearer {ADMIN_KEY}");
+    let (http, headers) = (qa::http::Http::new(), [("authorization", bearer.as_str())]);
+    let admin = async |method: &str, path: &str| {
+        http.send(method, &format!("{}/admin/v1{path}", house.url), &headers, "").await.expect("an answer")
+    };
+    let answer = admin("POST", "/config/reload").await.expect(409);
+    assert_eq!(answer.json()["code"], "no_file");
+    let status = admin("GET", "/config/status").await.expect(200).json();
+    assert_eq!((&status["file"], &status["watched"]), (&Value::Null, &json!(false)), "{status}");
+    let from = Instant::now();
+    while !house.log().contains("SIGHUP: there is no configuration file") {
+        assert!(from.elapsed() < Duration::from_secs(20), "{}", house.log());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }
 
 fn added(world: &World) -> Value {

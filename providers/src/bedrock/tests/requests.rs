@@ -6,7 +6,7 @@ use url::Url;
 
 use super::*;
 use crate::catalog::Quirks;
-use crate::credentials::{AwsKeys, Secret};
+use crate::credentials::{AwsKeys, Live, Secret};
 
 const CLAUDE: &str = "us.anthropic.claude-sonnet-4-5-20250929-v1:0";
 const LLAMA: &str = "meta.llama3-3-70b-instruct-v1:0";
@@ -56,11 +56,11 @@ fn the_address_holds_the_model_and_the_kind_of_answer() {
 fn keys_sign_and_a_bedrock_key_is_shown() {
     let base_url = Url::parse("http://127.0.0.1:9/p/").unwrap();
     let (quirks, key) = (Quirks::default(), Secret::new("bedrock-api-key"));
-    let keys = AwsKeys {
+    let keys = Live::new(AwsKeys {
         access_key_id: "AKIDEXAMPLE".to_owned(),
         secret_access_key: Secret::new("canary"),
         session_token: Some(Secret::new("token")),
-    };
+    });
     let settings = BTreeMap::from([("aws_region".to_owned(), "eu-west-1".to_owned())]);
     let plain = request(Shape::OpenAi, &given("to_converse/plain.in.json"));
     let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_200_000);
