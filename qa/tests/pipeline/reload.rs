@@ -193,7 +193,8 @@ async fn a_deadline_that_is_moved_holds_for_the_calls_that_begin_then() {
     let tenant = world.rich().await;
     let gate = Gate::new();
     world.first.next(openai::chat("late", 10, 5).behind(gate.clone()));
-    let waiting = world.chat(&tenant.key, &hello("chat"));
+    let body = hello("chat");
+    let waiting = world.chat(&tenant.key, &body);
     let moved = async {
         world.first.until("the first call has arrived", |first| first.count() == 1).await;
         rewrite(&world, |config| {
