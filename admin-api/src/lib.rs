@@ -8,15 +8,20 @@ mod alerts;
 mod audit;
 mod body;
 mod charges;
+mod config;
+pub mod configuration;
+mod definitions;
 mod document;
 mod effect;
 mod keys;
+mod models;
 mod once;
 mod operator;
 mod orgs;
 mod page;
 mod prices;
 mod problem;
+mod providers;
 mod reconcile;
 mod requests;
 mod teams;
@@ -34,6 +39,7 @@ use ledger::{Ledger, OperatorCredential};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use configuration::Configuration;
 use problem::Problem;
 
 /// What the admin API stands on.
@@ -43,6 +49,8 @@ pub struct AdminState {
     pub ledger: Ledger,
     /// The process that it runs in.
     pub refresh: Arc<dyn Refresh>,
+    /// Its configuration.
+    pub configuration: Arc<dyn Configuration>,
 }
 
 /// What the process around the admin API provides.
@@ -129,6 +137,16 @@ fn guarded() -> OpenApiRouter<AdminState> {
         .routes(routes!(prices::import))
         .routes(routes!(prices::rerate))
         .routes(routes!(prices::set_markup, prices::markups))
+        .routes(routes!(providers::create, providers::list))
+        .routes(routes!(providers::get, providers::change, providers::delete))
+        .routes(routes!(providers::versions))
+        .routes(routes!(providers::roll_back))
+        .routes(routes!(models::create, models::list))
+        .routes(routes!(models::get, models::change, models::delete))
+        .routes(routes!(models::versions))
+        .routes(routes!(models::roll_back))
+        .routes(routes!(config::reload))
+        .routes(routes!(config::status))
         .routes(routes!(alerts::list))
         .routes(routes!(alerts::redeliver))
         .routes(routes!(audit::list))

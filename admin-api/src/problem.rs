@@ -7,6 +7,8 @@ use http::{HeaderValue, StatusCode, header};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::configuration::ConfigFault;
+
 /// What went wrong, as the asker is told.
 #[derive(Debug)]
 pub(crate) enum Problem {
@@ -40,6 +42,8 @@ pub(crate) enum Problem {
     Mismatch(String),
     /// What was asked for happened before, and its answer held a secret.
     Expired(String),
+    /// It was read, and cannot be: every fault of a configuration with its place.
+    Unfit(Vec<ConfigFault>),
     /// The state of things does not allow it.
     Refused { code: &'static str, detail: String },
     /// Nothing can be changed or read for now.
@@ -79,6 +83,12 @@ pub(crate) struct FaultyMember {
     member: String,
     /// What is wrong with it.
     detail: String,
+    /// The file that it is in, where it is a fault of a file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    file: Option<String>,
+    /// Its line there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    line: Option<usize>,
 }
 
 impl Problem {
@@ -107,6 +117,7 @@ impl Problem {
             Problem::Broken | Problem::Syntax(_) | Problem::Member { .. } => StatusCode::BAD_REQUEST,
             Problem::Parameter { .. } | Problem::IdempotencyKey(_) => StatusCode::BAD_REQUEST,
             Problem::Mismatch(_) | Problem::Expired(_) | Problem::Refused { .. } => StatusCode::CONFLICT,
+            Problem::Unfit(_) => StatusCode::UNPROCESSABLE_ENTITY,
             Problem::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
             Problem::Fault => StatusCode::INTERNAL_SERVER_ERROR,
         }
@@ -127,6 +138,7 @@ impl Problem {
             Problem::IdempotencyKey(_) => "invalid_idempotency_key",
             Problem::Mismatch(_) => "idempotency_mismatch",
             Problem::Expired(_) => "idempotency_expired",
+            Problem::Unfit(_) => "invalid_configuration",
             Problem::Refused { code, .. } => code,
             Problem::Unavailable(_) => "unavailable",
             Problem::Fault => "internal_error",
@@ -149,6 +161,7 @@ impl Problem {
             Problem::IdempotencyKey(_) => "The Idempotency-Key is not valid",
             Problem::Mismatch(_) => "Used before with other content",
             Problem::Expired(_) => "The first answer is not kept",
+            Problem::Unfit(_) => "The configuration is not valid",
             Problem::Refused { .. } => "The current state does not allow this",
             Problem::Unavailable(_) => "Not available for now",
             Problem::Fault => "Internal error",
@@ -170,6 +183,12 @@ impl Problem {
             Problem::Member { member, detail } | Problem::Parameter { name: member, detail } => {
                 format!("{member}: {detail}")
             }
+            Problem::Unfit(faults) => match faults.as_slice() {
+                [] => "the configuration cannot be built".into(),
+                [one] if one.path.is_empty() => one.message.clone(),
+                [one] => format!("{}: {}", one.path, one.message),
+                more => format!("{} faults; `errors` has them all", more.len()),
+            },
             Problem::NotFound(detail)
             | Problem::Syntax(detail)
             | Problem::IdempotencyKey(detail)
@@ -184,8 +203,9 @@ impl Problem {
     fn document(&self) -> ProblemDocument {
         let errors = match self {
             Problem::Member { member, detail } | Problem::Parameter { name: member, detail } => {
-                vec![FaultyMember { member: member.clone(), detail: detail.clone() }]
+                vec![FaultyMember { member: member.clone(), detail: detail.clone(), file: None, line: None }]
             }
+            Problem::Unfit(faults) => faults.iter().map(faulty).collect(),
             _ => Vec::new(),
         };
         ProblemDocument {
@@ -196,6 +216,15 @@ impl Problem {
             code: self.code(),
             errors,
         }
+    }
+}
+
+fn faulty(fault: &ConfigFault) -> FaultyMember {
+    FaultyMember {
+        member: fault.path.clone(),
+        detail: fault.message.clone(),
+        file: Some(fault.file.clone()).filter(|file| !file.is_empty()),
+        line: fault.line,
     }
 }
 

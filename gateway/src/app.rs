@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use ledger::{Clock, Confirmed, Hold, Ledger, Money, Order, OverLimit, ReserveError, Reserved, StoreError, Timestamp};
 use policies::PolicySet;
-use providers::{Calibration, Deadlines, Health, Outbound};
+use providers::{Calibration, Health, Keeper, Outbound};
 use safety::{Action, Actions, Kind, Scanner};
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
@@ -15,14 +15,16 @@ use tokio_util::task::TaskTracker;
 
 use crate::admission::Admission;
 use crate::cache::Cache;
-use crate::config::{Config, DeadlineConfig};
+use crate::config::{Config, Fault};
 use crate::connections::ConnectionConfig;
 use crate::estimator::Estimates;
 use crate::limits::Door;
+use crate::managed::{State, Stored};
 use crate::patience::Patience;
 use crate::recall::Replays;
 use crate::refusal::Refusal;
-use crate::snapshot::{Routes, Snapshot};
+use crate::reload::{LiveDeadlines, Unadopted, Unrecorded};
+use crate::snapshot::{Routes, Snapshot, compose};
 use crate::telemetry::Telemetry;
 use crate::trust::Trust;
 
@@ -55,7 +57,7 @@ pub struct App {
     pub stopping: CancellationToken,
     /// Whatever still runs must end now, settled at what is known.
     pub stop_now: CancellationToken,
-    pub deadlines: DeadlineConfig,
+    pub deadlines: LiveDeadlines,
     pub connections: ConnectionConfig,
     /// Room for request bodies, in pieces.
     pub bodies: Arc<Semaphore>,
@@ -90,9 +92,10 @@ impl App {
         let set = ledger.tenants().credentials().await?;
         let confirmed_at = ledger.clock().now();
         let book = Arc::new(ledger.prices().book().await?);
-        let snapshot = Snapshot::new(set, book, Arc::new(routes), Arc::new(policies));
-        let deadlines = &config.deadlines;
-        let millis = Duration::from_millis;
+        let stored = Arc::new(stored(&ledger).await?);
+        let routes = with_stored(Arc::new(routes), stored).await;
+        let snapshot = Snapshot::new(set, book, routes, Arc::new(policies));
+        let deadlines = LiveDeadlines::new(config.deadlines.clone());
         let bodies = usize::try_from(config.limits.max_bodies_bytes.max(config.limits.max_body_bytes) / 4_096 + 1);
         let limits = Door::new(config, &ledger.new_id::<ledger::Instance>().to_string());
         let app = App {
@@ -102,12 +105,7 @@ impl App {
             cache: Cache::new(config.cache.max_bytes),
             replays: Replays::new(config.cache.replay_bytes),
             limits,
-            outbound: Outbound::new(Deadlines {
-                connect: millis(deadlines.connect_ms),
-                first_byte: millis(deadlines.first_byte_ms),
-                whole: millis(deadlines.whole_ms),
-                idle: millis(deadlines.idle_ms),
-            }),
+            outbound: Outbound::new(deadlines.outbound()),
             health: Health::new(),
             calibration: Calibration::new(),
             estimates: Estimates::default(),
@@ -117,7 +115,7 @@ impl App {
             tasks: TaskTracker::new(),
             stopping: CancellationToken::new(),
             stop_now: CancellationToken::new(),
-            deadlines: deadlines.clone(),
+            deadlines,
             connections: config.connections.clone(),
             bodies: Arc::new(Semaphore::new(bodies.unwrap_or(Semaphore::MAX_PERMITS).min(Semaphore::MAX_PERMITS))),
             places: Arc::new(Semaphore::new(config.limits.max_in_flight)),
@@ -174,11 +172,59 @@ impl App {
                 true => Arc::clone(&old.book),
                 false => Arc::new(self.ledger.prices().book().await?),
             };
-            let new = Snapshot::new(set, book, Arc::clone(&old.routes), Arc::clone(&old.policies));
+            let routes = match self.ledger.definitions().count().await? == old.routes.made.stored.count {
+                true => Arc::clone(&old.routes),
+                false => with_stored(Arc::clone(&old.routes), Arc::new(stored(&self.ledger).await?)).await,
+            };
+            if !Arc::ptr_eq(&routes, &old.routes) {
+                self.trust.begin(&routes.fleet).await;
+                self.telemetry.meters.knows(routes.known.clone());
+            }
+            let new = Snapshot::new(set, book, routes, Arc::clone(&old.policies));
             self.snapshot.store(Arc::new(new));
         }
         self.confirmed_at.fetch_max(now.micros(), Ordering::Relaxed);
         Ok(())
+    }
+
+    /// Puts other routes and rules into force, with what is stored beside them, once that is on record. Calls that run go on with
+    /// what they began with.
+    ///
+    /// # Errors
+    /// Every fault that these routes have together with what is stored, or that they are not on record; then the old ones stay.
+    pub async fn adopt(
+        &self,
+        routes: Arc<Routes>,
+        policies: Arc<PolicySet>,
+        keeper: Option<Keeper>,
+        on_record: impl Future<Output = Result<(), Unrecorded>>,
+    ) -> Result<(), Unadopted> {
+        let _one = self.refreshing.lock().await;
+        let old = self.snapshot.load_full();
+        let (stored, present) = (Arc::clone(&old.routes.made.stored), Arc::clone(&old.routes));
+        let routes = on_the_side(move || {
+            let made = &routes.made;
+            let routes = compose(&made.file, &made.config, &stored, &[&routes, &present], &variable)?;
+            routes.fleet.warm();
+            Ok(Arc::new(routes))
+        })
+        .await
+        .map_err(Unadopted::Faults)?;
+        on_record.await.map_err(|Unrecorded| Unadopted::Unrecorded)?;
+        if let Some(keeper) = keeper {
+            self.trust.keeper.follow(keeper).await;
+        }
+        // Keys that are kept elsewhere are there when the first call comes.
+        self.trust.begin(&routes.fleet).await;
+        told_faults(&routes);
+        self.telemetry.meters.knows(routes.known.clone());
+        self.snapshot.store(Arc::new(old.under(routes, policies)));
+        Ok(())
+    }
+
+    /// The view as it is, however old: to say what is in force, never to let anybody in.
+    pub fn present(&self) -> Arc<Snapshot> {
+        self.snapshot.load_full()
     }
 
     /// The ledger has seen a newer revision than this view has.
@@ -232,6 +278,63 @@ impl App {
             (None, None) => text.to_owned(),
         }
     }
+}
+
+/// What operators have stored.
+async fn stored(ledger: &Ledger) -> Result<Stored, StoreError> {
+    // Counted first: what commits meanwhile is in the rows already, and is read again.
+    let count = ledger.definitions().count().await?;
+    Ok(Stored { count, rows: ledger.definitions().in_force().await? })
+}
+
+/// The routes of the same configuration with what is stored by now.
+async fn with_stored(routes: Arc<Routes>, stored: Arc<Stored>) -> Arc<Routes> {
+    let known = Arc::clone(&routes);
+    let composed = on_the_side(move || {
+        let made = &routes.made;
+        let routes = compose(&made.file, &made.config, &stored, &[&routes], &variable)?;
+        routes.fleet.warm();
+        Ok(Arc::new(routes))
+    });
+    match composed.await {
+        Ok(routes) => {
+            told_faults(&routes);
+            routes
+        }
+        // The configuration was built before, from the same words.
+        Err(faults) => {
+            faults
+                .iter()
+                .for_each(|fault| tracing::error!(%fault, "the configuration cannot be built with what is stored"));
+            known
+        }
+    }
+}
+
+/// Says what of the stored providers and models does not serve here: its variable or file may be missing in this process alone.
+fn told_faults(routes: &Routes) {
+    for (kind, known) in [("provider", &routes.made.providers), ("model", &routes.made.models)] {
+        for it in known {
+            if let State::Faulty(faults) = &it.state {
+                let faults = faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+                tracing::error!(kind, id = it.id, faults, "it is stored and cannot be built here");
+            }
+        }
+    }
+}
+
+/// Reads keys and vocabularies where nothing waits for it.
+async fn on_the_side<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, Vec<Fault>> + Send + 'static,
+) -> Result<T, Vec<Fault>> {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|_| {
+        let message = "could not be built: the log has the cause".to_owned();
+        Err(vec![Fault { file: String::new(), line: None, path: String::new(), message }])
+    })
+}
+
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok()
 }
 
 async fn grow(ledger: &Ledger, hold: &mut Hold, amount: Money, quietly: bool) -> Result<(), ReserveError> {

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use admin_api::configuration::Configuration;
 use admin_api::{AdminState, Refresh};
 use axum::Router;
 use axum::extract::ConnectInfo;
@@ -12,11 +13,13 @@ use ledger::OperatorCredential;
 
 use crate::app::App;
 use crate::refusal::Refusal;
+use crate::reload::{Desk, Reloader};
 
 /// The admin API, to be mounted at `/admin/v1`.
-pub fn router(app: &Arc<App>) -> Router {
+pub fn router(app: &Arc<App>, reloader: &Arc<Reloader>) -> Router {
     let refresh: Arc<dyn Refresh> = Arc::new(BackDoor(Arc::clone(app)));
-    admin_api::router(AdminState { ledger: app.ledger.clone(), refresh })
+    let configuration: Arc<dyn Configuration> = Arc::new(Desk { app: Arc::clone(app), reloader: Arc::clone(reloader) });
+    admin_api::router(AdminState { ledger: app.ledger.clone(), refresh, configuration })
 }
 
 struct BackDoor(Arc<App>);

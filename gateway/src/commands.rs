@@ -3,12 +3,14 @@
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use policies::{PolicySet, Source};
 
 use crate::alerts::{self, Sink};
 use crate::config::{self, Config, Fault, Loaded};
-use crate::snapshot::{Routes, routes};
+use crate::reload::{Fingerprint, fingerprint};
+use crate::snapshot::{Routes, compose};
 use crate::telemetry::{self, Settings};
 use crate::trust::Trust;
 use crate::{demo, serve as server};
@@ -20,6 +22,7 @@ const DECISION: &str = "data.alfred.main.decision";
 
 /// Runs the gateway until it is told to stop.
 pub fn serve(file: Option<PathBuf>, demo: bool) -> ExitCode {
+    let named = file.is_some();
     // A demo needs nothing and touches nothing that lies around: only a file that is named counts.
     let file = if demo { file } else { file.or_else(usual_file) };
     let read = match (demo, file.as_deref()) {
@@ -28,17 +31,24 @@ pub fn serve(file: Option<PathBuf>, demo: bool) -> ExitCode {
     };
     match plan(read, file.as_deref(), demo) {
         Err(faults) => complain(&faults),
-        Ok(plan) => server::run(plan),
+        Ok(plan) => server::run(plan, Origin { file, named }),
     }
 }
 
 fn plan(read: Result<Loaded, Fault>, file: Option<&Path>, demo: bool) -> Result<Plan, Vec<Fault>> {
-    read.map_err(|fault| vec![fault]).and_then(|loaded| Plan::build(file, loaded, demo))
+    read.map_err(|fault| vec![fault]).and_then(|loaded| Plan::build(file, loaded, demo, None))
+}
+
+/// Where the configuration of a running house comes from.
+pub struct Origin {
+    pub file: Option<PathBuf>,
+    /// It was named at the start: only such a file is watched.
+    pub named: bool,
 }
 
 /// A configuration that was found good, with what it builds.
 pub struct Plan {
-    pub config: Config,
+    pub config: Arc<Config>,
     pub routes: Routes,
     pub policies: PolicySet,
     /// Whom to tell of alerts.
@@ -48,18 +58,22 @@ pub struct Plan {
     pub telemetry: Settings,
     pub notes: Vec<String>,
     pub demo: bool,
+    /// The fingerprint of the file that was read.
+    pub sha256: Fingerprint,
 }
 
 impl Plan {
-    /// Reads everything that the configuration names.
+    /// Reads everything that the configuration names. What the routes `before` have exactly so is taken over from them.
     ///
     /// # Errors
     /// Every fault found.
-    pub fn build(file: Option<&Path>, loaded: Loaded, demo: bool) -> Result<Plan, Vec<Fault>> {
+    pub fn build(file: Option<&Path>, loaded: Loaded, demo: bool, before: Option<&Routes>) -> Result<Plan, Vec<Fault>> {
         let Loaded { config, mut notes, mut faults, text } = loaded;
         let name = file.map_or_else(|| "(no file)".to_owned(), |path| path.display().to_string());
         let environment = |variable: &str| std::env::var(variable).ok();
-        let routes = routes(&name, &config, &environment);
+        let config = Arc::new(config);
+        let before: Vec<&Routes> = before.into_iter().collect();
+        let routes = compose(&name, &config, &Arc::default(), &before, &environment);
         let fleet = routes.as_ref().ok().map(|it| &*it.fleet);
         let trust = Trust::build(&name, &config, fleet, &environment, &mut faults);
         let policies = policies(&name, &config);
@@ -91,7 +105,7 @@ impl Plan {
                     .to_owned(),
             );
         }
-        Ok(Plan { config, routes, policies, sinks, trust, telemetry, notes, demo })
+        Ok(Plan { config, routes, policies, sinks, trust, telemetry, notes, demo, sha256: fingerprint(&text) })
     }
 }
 
@@ -323,7 +337,7 @@ fn usual_file() -> Option<PathBuf> {
     file.exists().then_some(file)
 }
 
-fn environment() -> Vec<(String, String)> {
+pub(crate) fn environment() -> Vec<(String, String)> {
     std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
         .collect()

@@ -15,13 +15,17 @@ use crate::alerts::SinkConfig;
 use crate::connections::ConnectionConfig;
 use crate::limits::{ModelLimits, SharedConfig};
 use crate::pricing::{self, PriceFault};
-use crate::routing::{self, ModelConfig, RetryConfig, TargetConfig};
+use crate::reload::ReloadConfig;
+pub use crate::routing::ModelConfig;
+use crate::routing::{self, RetryConfig, TargetConfig};
 use crate::telemetry::{CallLog, TelemetryConfig};
 use crate::tls::TlsConfig;
 
 /// Everything that an operator can set.
 #[derive(Debug, Clone)]
 pub struct Config {
+    /// All that was said, file and environment together, as it was written: to tell what another configuration changes.
+    pub tree: serde_json::Value,
     /// Where the one port listens.
     pub listen: SocketAddr,
     /// Where the data of an embedded database lives.
@@ -48,6 +52,7 @@ pub struct Config {
     pub holds: HoldConfig,
     pub cache: CacheConfig,
     pub log: LogConfig,
+    pub reload: ReloadConfig,
     pub telemetry: TelemetryConfig,
     /// Whom to tell of limits reached and spending unlike before.
     pub alerts: Vec<SinkConfig>,
@@ -310,6 +315,7 @@ const SECTIONS: &[&str] = &[
     "holds",
     "cache",
     "log",
+    "reload",
     "telemetry",
     "alerts",
     "trusted_proxies",
@@ -357,6 +363,7 @@ pub fn parse(name: &str, text: &str, environment: &[(String, String)]) -> Loaded
     }
     let defaults = Defaults::default();
     let mut config = Config {
+        tree: serde_json::to_value(&tree).unwrap_or_default(),
         listen: reader.section(&tree, "listen").unwrap_or(defaults.listen),
         data_dir: reader.section(&tree, "data_dir").unwrap_or(defaults.data_dir),
         database: reader.section(&tree, "database").unwrap_or_default(),
@@ -375,6 +382,7 @@ pub fn parse(name: &str, text: &str, environment: &[(String, String)]) -> Loaded
         holds: reader.section(&tree, "holds").unwrap_or_default(),
         cache: reader.section(&tree, "cache").unwrap_or_default(),
         log: reader.section(&tree, "log").unwrap_or_default(),
+        reload: reader.section(&tree, "reload").unwrap_or_default(),
         telemetry: reader.section(&tree, "telemetry").unwrap_or_default(),
         alerts: reader.list(&tree, "alerts"),
         trusted_proxies: reader.section(&tree, "trusted_proxies").unwrap_or_default(),

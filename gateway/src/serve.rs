@@ -11,12 +11,12 @@ use ledger::{Ledger, ShownKey};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-use crate::alerts::Messenger;
 use crate::app::App;
 use crate::batches;
-use crate::commands::Plan;
+use crate::commands::{Origin, Plan};
 use crate::config::{LogConfig, LogFormat};
 use crate::listen::listen;
+use crate::reload::{LogFilter, Reloader};
 use crate::telemetry::Telemetry;
 use crate::trust;
 use crate::{back_door, demo, health_check, housekeeper, http};
@@ -32,13 +32,13 @@ pub fn runtime() -> tokio::runtime::Runtime {
 }
 
 /// Runs until a signal, then finishes or settles what is in flight.
-pub fn run(plan: Plan) -> ExitCode {
-    listen_to(&plan.config.log);
+pub fn run(plan: Plan, origin: Origin) -> ExitCode {
+    let log = listen_to(&plan.config.log);
     for note in &plan.notes {
         eprintln!("note: {note}");
     }
     let runtime = runtime();
-    match runtime.block_on(house(plan)) {
+    match runtime.block_on(house(plan, origin, log)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("alfred cannot run: {}", chain(error.as_ref()));
@@ -47,16 +47,20 @@ pub fn run(plan: Plan) -> ExitCode {
     }
 }
 
-async fn house(plan: Plan) -> Result<(), Box<dyn Error + Send + Sync>> {
+async fn house(plan: Plan, origin: Origin, log: LogFilter) -> Result<(), Box<dyn Error + Send + Sync>> {
     let ledger = Ledger::open(ledger::Options::new(plan.config.database_url())).await?;
-    let outcome = rooms(&ledger, plan).await;
+    let outcome = rooms(&ledger, plan, origin, log).await;
     ledger.close().await;
     outcome
 }
 
-async fn rooms(ledger: &Ledger, plan: Plan) -> Result<(), Box<dyn Error + Send + Sync>> {
-    let Plan { config, routes, policies, sinks, trust, telemetry: measured, demo, .. } = plan;
-    let config = &config;
+async fn rooms(
+    ledger: &Ledger,
+    plan: Plan,
+    origin: Origin,
+    log: LogFilter,
+) -> Result<(), Box<dyn Error + Send + Sync>> {
+    let Plan { config, routes, policies, sinks, trust, telemetry: measured, demo, sha256, .. } = plan;
     let (telemetry, exporter) = Telemetry::install(routes.known.clone(), measured)?;
     let fleet = Arc::clone(&routes.fleet);
     tokio::task::spawn_blocking(move || fleet.warm()).await?;
@@ -71,12 +75,14 @@ async fn rooms(ledger: &Ledger, plan: Plan) -> Result<(), Box<dyn Error + Send +
         false => None,
     };
     trust.begin(&routes.fleet).await;
-    let app = App::build(config, ledger.clone(), routes, policies, telemetry, trust).await?;
+    let app = App::build(&config, ledger.clone(), routes, policies, telemetry, trust).await?;
     trust::keep(&app);
     app.limits.open(&app.tasks, &app.stop_now).await;
     announce(address, app.trust.tls.is_some(), admin.as_deref(), demo_key.as_ref())?;
-    let router = http::router(Arc::clone(&app), back_door::router(&app));
-    Messenger::new(ledger.clone(), sinks).begin(&app.tasks, &app.stop_now);
+    let reloader = Arc::new(Reloader::new(Arc::clone(&app), origin, sha256, sinks, log));
+    let router = http::router(Arc::clone(&app), back_door::router(&app, &reloader));
+    app.tasks.spawn(Arc::clone(&reloader).watch());
+    app.tasks.spawn(reloader.listen_for_signals());
     app.tasks.spawn(batches::keep(Arc::clone(&app)));
     app.tasks.spawn(health_check::keep(Arc::clone(&app)));
     if let Some(exporter) = exporter {
@@ -153,17 +159,26 @@ fn announce(address: SocketAddr, tls: bool, admin: Option<&str>, app_key: Option
 }
 
 /// Logs: text or JSON lines on standard error. No prompt, output, key or personal data is ever logged.
-fn listen_to(log: &LogConfig) {
-    // Quiet by name: libraries that log request paths, statements or peers at levels an operator may well turn on.
-    let filter = format!("{},sqlx=warn,hyper=warn,h2=warn,rustls=warn,aws_sigv4=warn", log.filter);
-    let filter =
-        tracing_subscriber::EnvFilter::try_new(filter).unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    let set = match log.format {
-        LogFormat::Text => builder.try_init(),
-        LogFormat::Json => builder.json().try_init(),
+fn listen_to(log: &LogConfig) -> LogFilter {
+    use tracing_subscriber::Layer as _;
+    use tracing_subscriber::layer::SubscriberExt as _;
+    use tracing_subscriber::util::SubscriberInitExt as _;
+
+    let filter = quiet(&log.filter).unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    let (filter, handle) = tracing_subscriber::reload::Layer::new(filter);
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let lines = match log.format {
+        LogFormat::Text => lines.boxed(),
+        LogFormat::Json => lines.json().boxed(),
     };
-    drop(set);
+    drop(tracing_subscriber::registry().with(filter).with(lines).try_init());
+    Box::new(move |filter| handle.reload(quiet(filter)?).map_err(|error| error.to_string()))
+}
+
+/// Quiet by name: libraries that log request paths, statements or peers at levels an operator may well turn on.
+fn quiet(filter: &str) -> Result<tracing_subscriber::EnvFilter, String> {
+    let filter = format!("{filter},sqlx=warn,hyper=warn,h2=warn,rustls=warn,aws_sigv4=warn");
+    tracing_subscriber::EnvFilter::try_new(filter).map_err(|error| error.to_string())
 }
 
 /// An error with its causes, once each.

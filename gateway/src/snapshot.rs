@@ -11,10 +11,14 @@ use policies::PolicySet;
 use providers::{Fleet, RetryRules, Target};
 
 use crate::case::Caller;
-use crate::config::{Config, Fault};
+use crate::config::{Config, Fault, ModelConfig};
 use crate::limits::ModelLimit;
+use crate::managed::{self, Made, State, Stored};
 use crate::pricing::{self, ListPrices};
 use crate::routing::{ModelRouting, TargetConfig};
+
+/// A name that apps use, and the targets behind it.
+pub type Alias = (String, Vec<Arc<Target>>);
 
 /// What only a new configuration changes.
 pub struct Routes {
@@ -22,7 +26,7 @@ pub struct Routes {
     /// Without any, no call can be forwarded.
     pub providers: usize,
     /// In the order of the configuration, which is the order of `/v1/models`.
-    pub aliases: Vec<(String, Vec<Arc<Target>>)>,
+    pub aliases: Vec<Alias>,
     /// How calls for them find their way, by name.
     pub routing: HashMap<String, Arc<ModelRouting>>,
     pub retries: RetryRules,
@@ -33,6 +37,8 @@ pub struct Routes {
     pub markup: Markup,
     /// Every name that is configured or catalogued: only these are kept in receipts and become labels of metrics.
     pub known: HashSet<String>,
+    /// What it was made of: the configuration, and what is stored beside it.
+    pub made: Made,
 }
 
 /// One view of everything that a decision depends on.
@@ -62,6 +68,19 @@ impl Snapshot {
         let keys = set.keys.into_iter().map(|credential| (credential.key, Arc::new(credential))).collect();
         let operators = set.operators.into();
         Snapshot { revision: set.revision, keys, operators, scopes: set.scopes, book, routes, policies }
+    }
+
+    /// The same keys and prices under other routes and rules.
+    pub fn under(&self, routes: Arc<Routes>, policies: Arc<PolicySet>) -> Snapshot {
+        Snapshot {
+            revision: self.revision,
+            keys: self.keys.clone(),
+            operators: Arc::clone(&self.operators),
+            book: Arc::clone(&self.book),
+            scopes: self.scopes.clone(),
+            routes,
+            policies,
+        }
     }
 
     /// Whose key this is, if it is a live one.
@@ -96,32 +115,84 @@ impl Snapshot {
 ///
 /// # Errors
 /// Every fault found.
+#[cfg(test)]
 pub fn routes(file: &str, config: &Config, environment: &dyn Fn(&str) -> Option<String>) -> Result<Routes, Vec<Fault>> {
+    compose(file, &Arc::new(config.clone()), &Arc::default(), &[], environment)
+}
+
+/// The same together with what is stored. A fault of the configuration is a fault of all; what is stored and cannot be built is left
+/// out and remembered as faulty. Providers that are in one of the routes `before` exactly so are taken over from there.
+///
+/// # Errors
+/// Every fault of the configuration.
+pub fn compose(
+    file: &str,
+    config: &Arc<Config>,
+    stored: &Arc<Stored>,
+    before: &[&Routes],
+    environment: &dyn Fn(&str) -> Option<String>,
+) -> Result<Routes, Vec<Fault>> {
     let fault = |path: String, message: String| Fault { file: file.to_owned(), line: None, path, message };
+    let (mut known_providers, configs) = managed::providers(config, stored);
+    let at = |i: usize| &known_providers[configs[i].0];
+    let all: Vec<_> = configs.iter().map(|(_, config)| config.clone()).collect();
+    let taken = |i: usize| before.iter().find(|it| it.made.has(at(i), config)).map(|it| &*it.fleet);
+    let (fleet, found) = Fleet::renew(&all, environment, &taken);
+    let of_file = config.providers.len();
+    let (own, others): (Vec<_>, Vec<_>) = found.into_iter().partition(|(i, _)| *i < of_file);
+    if !own.is_empty() {
+        return Err(own.into_iter().flat_map(|(_, found)| found).map(|f| fault(f.path, f.message)).collect());
+    }
+    for (i, found) in others {
+        let prefix = format!("providers[{i}].");
+        let told = found.into_iter().map(|it| fault(it.path.trim_start_matches(&prefix).to_owned(), it.message));
+        known_providers[configs[i].0].state =
+            State::Faulty(told.map(|it| Fault { file: String::new(), ..it }).collect());
+    }
+    let fleet = Arc::new(fleet);
     let mut faults = Vec::new();
-    let fleet = match Fleet::build(&config.providers, environment) {
-        Ok(fleet) => Arc::new(fleet),
-        Err(found) => return Err(found.into_iter().map(|f| fault(f.path, f.message)).collect()),
-    };
     let mut aliases = Vec::new();
+    let limited = |it: &ModelConfig| Some((it.id.clone(), ModelLimit::new(&it.id, it.limits?.limits())));
+    let mut model_limits: HashMap<_, _> = config.models.iter().filter_map(limited).collect();
     for (i, model) in config.models.iter().enumerate() {
-        let mut targets = Vec::new();
-        for (j, TargetConfig { target: name, .. }) in model.targets.iter().enumerate() {
-            match fleet.target(name) {
-                Some(target) => targets.push(target),
-                None => faults.push(fault(
-                    format!("models[{i}].targets[{j}]"),
-                    format!("'{name}' is not a model that a configured provider can serve"),
-                )),
-            }
-        }
+        let (targets, missing) = aimed(&fleet, model);
+        faults.extend(missing.into_iter().map(|it| fault(format!("models[{i}].{}", it.path), it.message)));
         aliases.push((model.id.clone(), targets));
     }
     let mut routing = HashMap::new();
     for (i, model) in config.models.iter().enumerate() {
-        match ModelRouting::build(model, &fleet, &|name| aliases.iter().any(|(alias, _)| alias == name)) {
+        match routed(&fleet, model, &aliases) {
             Ok(built) => drop(routing.insert(model.id.clone(), Arc::new(built))),
-            Err(found) => faults.extend(found.into_iter().map(|(at, what)| fault(format!("models[{i}].{at}"), what))),
+            Err(found) => {
+                faults.extend(found.into_iter().map(|it| fault(format!("models[{i}].{}", it.path), it.message)))
+            }
+        }
+    }
+    let (mut known_models, configs) = managed::models(config, stored, &known_providers);
+    for (at, model) in &configs {
+        let (targets, missing) = aimed(&fleet, model);
+        model_limits.extend(limited(model));
+        // Whoever has one target left goes on with it.
+        if !targets.is_empty() {
+            aliases.push((model.id.clone(), targets));
+        }
+        if !missing.is_empty() {
+            known_models[*at].state = State::Faulty(missing);
+        }
+    }
+    // What is stored may fall back on what is stored behind it.
+    for (at, mut model) in configs {
+        if let Err(found) = routed(&fleet, &model, &aliases) {
+            if let State::Faulty(faults) = &mut known_models[at].state {
+                faults.extend(found);
+            } else {
+                known_models[at].state = State::Faulty(found);
+            }
+            model.context_fallbacks.retain(|name| names(&fleet, &aliases, name));
+            model.content_filter_fallbacks.retain(|name| names(&fleet, &aliases, name));
+        }
+        if let Ok(built) = routed(&fleet, &model, &aliases) {
+            routing.insert(model.id.clone(), Arc::new(built));
         }
     }
     let listed = fleet.models().iter().filter_map(|it| Some((it.name.clone(), pricing::catalogued(it)?)));
@@ -146,21 +217,59 @@ pub fn routes(file: &str, config: &Config, environment: &dyn Fn(&str) -> Option<
     });
     let listed = fleet.models().iter().map(|target| &target.name);
     let known = aliased.chain(listed).chain(prices.configured.keys()).cloned().collect();
-    if faults.is_empty() {
-        let limited = config.models.iter().filter_map(|it| Some((it, it.limits?.limits())));
-        let model_limits = limited.map(|(it, limits)| (it.id.clone(), ModelLimit::new(&it.id, limits))).collect();
-        Ok(Routes {
-            fleet,
-            providers: config.providers.len(),
-            aliases,
-            routing,
-            model_limits,
-            retries: config.retries.rules(),
-            prices,
-            markup,
-            known,
-        })
-    } else {
-        Err(faults)
+    if !faults.is_empty() {
+        return Err(faults);
     }
+    let providers = known_providers.iter().filter(|it| it.serves()).count();
+    let made = Made {
+        file: file.to_owned(),
+        config: Arc::clone(config),
+        stored: Arc::clone(stored),
+        providers: known_providers,
+        models: known_models,
+    };
+    Ok(Routes {
+        fleet,
+        providers,
+        aliases,
+        routing,
+        retries: config.retries.rules(),
+        model_limits,
+        prices,
+        markup,
+        known,
+        made,
+    })
+}
+
+/// How calls for a model find their way, or which of its fallbacks there are not; their places are told within the model.
+///
+/// # Errors
+/// Each fallback that nobody knows.
+pub fn routed(fleet: &Fleet, model: &ModelConfig, aliases: &[Alias]) -> Result<ModelRouting, Vec<Fault>> {
+    let known = |name: &str| aliases.iter().any(|(alias, _)| alias == name);
+    let told = |(path, message)| Fault { file: String::new(), line: None, path, message };
+    ModelRouting::build(model, fleet, &known).map_err(|found| found.into_iter().map(told).collect())
+}
+
+/// Whether a name is an alias, or a model of a provider.
+fn names(fleet: &Fleet, aliases: &[Alias], name: &str) -> bool {
+    aliases.iter().any(|(alias, _)| alias == name) || fleet.target(name).is_some()
+}
+
+/// The targets of a model, and what is wrong with those that there are not; their places are told within the model.
+pub fn aimed(fleet: &Fleet, model: &ModelConfig) -> (Vec<Arc<Target>>, Vec<Fault>) {
+    let (mut targets, mut missing) = (Vec::new(), Vec::new());
+    for (i, TargetConfig { target: name, .. }) in model.targets.iter().enumerate() {
+        match fleet.target(name) {
+            Some(target) => targets.push(target),
+            None => missing.push(Fault {
+                file: String::new(),
+                line: None,
+                path: format!("targets[{i}]"),
+                message: format!("'{name}' is not a model that a configured provider can serve"),
+            }),
+        }
+    }
+    (targets, missing)
 }

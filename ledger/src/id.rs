@@ -51,6 +51,8 @@ kinds! {
     MarkupRule = "mku_";
     /// What an organisation wants done about targets without a price.
     PricingTerms = "trm_";
+    /// A version of a provider or model that operators manage.
+    Definition = "def_";
     /// Work that a provider does at leisure.
     Batch = "batch_";
     /// A file of such work, there or back.

@@ -8,6 +8,7 @@ mod batches;
 pub mod book;
 mod charge;
 mod clock;
+pub mod definitions;
 mod entropy;
 mod error;
 mod failpoint;
@@ -40,14 +41,17 @@ pub use audit::{Actor, Entry};
 pub use batches::{BatchFileRow, BatchRow, BatchState, BatchTerms, BatchTold, FileKind};
 pub use charge::{ChargeError, ConfirmError, CorrectError, Correction, NewCharge};
 pub use clock::{Clock, Timestamp, TimestampError};
+pub use definitions::{
+    After, DefinitionError, DefinitionKind, DefinitionRow, Definitions, NewDefinition, kind as definition_kind,
+};
 pub use entropy::Entropy;
 pub use error::{FundError, OverLimit, RefundError, ReserveError, StoreError, Unready};
 #[doc(hidden)]
 pub use failpoint::failpoint;
 pub use hold::{Hold, Owner, SoftWarning};
 pub use id::{
-    Alert, Batch, BatchFile, Call, Id, IdError, Instance, JournalRow, Key, Kind, MarkupRule, Operator, Org, Price,
-    Team, User, Wallet,
+    Alert, Batch, BatchFile, Call, Definition, Id, IdError, Instance, JournalRow, Key, Kind, MarkupRule, Operator, Org,
+    Price, Team, User, Wallet,
 };
 pub use key::{PresentedKey, ShownKey};
 pub use ledger::{Confirmed, Gauges, Ledger, Options};

@@ -121,30 +121,60 @@ struct Configured {
 impl Fleet {
     /// Reads keys and builds all targets, or tells everything that is wrong. `env` looks up environment variables.
     pub fn build(providers: &[ProviderConfig], env: &dyn Fn(&str) -> Option<String>) -> Result<Fleet, Vec<Fault>> {
+        let (fleet, faults) = Fleet::renew(providers, env, &|_| None);
+        if faults.is_empty() { Ok(fleet) } else { Err(faults.into_iter().flat_map(|(_, faults)| faults).collect()) }
+    }
+
+    /// The same where some may be wrong: those are left out, and told of by their place. Where `before` knows a fleet that has the
+    /// provider at a place exactly so, it is taken over from there: with its keys as they are by now, its tokens and its connections.
+    pub fn renew<'a>(
+        providers: &[ProviderConfig],
+        env: &dyn Fn(&str) -> Option<String>,
+        before: &dyn Fn(usize) -> Option<&'a Fleet>,
+    ) -> (Fleet, Vec<(usize, Vec<Fault>)>) {
         let mut fleet = Fleet { providers: HashMap::new(), listed: Vec::new(), by_name: HashMap::new() };
         let mut faults = Vec::new();
         for (i, config) in providers.iter().enumerate() {
-            let path = format!("providers[{i}]");
-            if fleet.providers.contains_key(&config.id) {
-                faults.push(Fault::new(format!("{path}.id"), format!("provider {} is given twice", config.id)));
-                continue;
-            }
-            let Some(entry) = catalog::find(&config.kind)? else {
-                faults.push(Fault::new(format!("{path}.kind"), no_kind(&config.kind)));
-                continue;
-            };
-            match configure(&path, config, &entry, env) {
-                Ok(mut configured) => {
-                    let lender = entry.models_of.as_deref().map(catalog::find).transpose()?.flatten();
-                    if let Some(lender) = &lender {
-                        configured.entry.revised.clone_from(&lender.revised);
-                    }
-                    fleet.add(configured, lender.map_or_else(Vec::new, |it| it.models), &config.models);
-                }
-                Err(found) => faults.extend(found),
+            let known = before(i).is_some_and(|before| fleet.take_over(&config.id, before));
+            if !known && let Err(found) = fleet.admit(&format!("providers[{i}]"), config, env) {
+                faults.push((i, found));
             }
         }
-        if faults.is_empty() { Ok(fleet) } else { Err(faults) }
+        (fleet, faults)
+    }
+
+    fn admit(
+        &mut self,
+        path: &str,
+        config: &ProviderConfig,
+        env: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<(), Vec<Fault>> {
+        if self.providers.contains_key(&config.id) {
+            return Err(vec![Fault::new(format!("{path}.id"), format!("provider {} is given twice", config.id))]);
+        }
+        let Some(entry) = catalog::find(&config.kind)? else {
+            return Err(vec![Fault::new(format!("{path}.kind"), no_kind(&config.kind))]);
+        };
+        let mut configured = configure(path, config, &entry, env)?;
+        let lender = entry.models_of.as_deref().map(catalog::find).transpose()?.flatten();
+        if let Some(lender) = &lender {
+            configured.entry.revised.clone_from(&lender.revised);
+        }
+        self.add(configured, lender.map_or_else(Vec::new, |it| it.models), &config.models);
+        Ok(())
+    }
+
+    /// False where there is none to take, or one of this name is there already.
+    fn take_over(&mut self, id: &str, before: &Fleet) -> bool {
+        let Some(provider) = before.providers.get(id).filter(|_| !self.providers.contains_key(id)) else {
+            return false;
+        };
+        self.providers.insert(id.to_owned(), Arc::clone(provider));
+        for target in before.listed.iter().filter(|target| target.provider == id) {
+            self.by_name.insert(target.name.clone(), Arc::clone(target));
+            self.listed.push(Arc::clone(target));
+        }
+        true
     }
 
     /// What has to be read again while it is in use.
@@ -539,6 +569,22 @@ mod tests {
     }
 
     const OPENAI: &str = "{ id: openai, kind: openai, api_key: { env: K } }";
+
+    #[test]
+    fn a_fleet_is_renewed_with_what_is_as_it_was_and_without_what_is_wrong() {
+        let before = build(&[OPENAI, "{ id: sim, kind: sim }"]).expect("good");
+        let texts = ["{ id: bad, kind: nonesuch }", "{ id: sim, kind: sim }", OPENAI, OPENAI];
+        let configs: Vec<ProviderConfig> = texts.iter().map(|it| serde_yaml_ng::from_str(it).unwrap()).collect();
+        // Whose key is no longer to be had is not asked for it again.
+        let (fleet, faults) = Fleet::renew(&configs, &|_| None, &|i| (i == 2).then_some(&before));
+        let places: Vec<_> = faults.iter().map(|(i, faults)| (*i, faults[0].path.as_str())).collect();
+        assert_eq!(places, [(0, "providers[0].kind"), (3, "providers[3].id")]);
+        let wire = |fleet: &Fleet, name: &str| Arc::clone(&fleet.target(name).expect(name).wire);
+        assert!(Arc::ptr_eq(&wire(&fleet, "openai/gpt-4o"), &wire(&before, "openai/gpt-4o")), "keys and all");
+        assert!(!Arc::ptr_eq(&wire(&fleet, "sim/echo"), &wire(&before, "sim/echo")), "made anew");
+        assert_eq!(fleet.models()[0].provider, "sim", "in the new order");
+        assert_eq!(fleet.models().len(), before.models().len());
+    }
 
     #[test]
     fn every_fault_is_told_with_its_place() {

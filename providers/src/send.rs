@@ -12,6 +12,7 @@ mod token;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER, USER_AGENT};
 use http::{HeaderMap, HeaderValue, Request};
@@ -69,7 +70,7 @@ pub(crate) type Pool = Client<Connector, Full<Bytes>>;
 pub struct Outbound {
     /// On the plain way.
     plain: Pool,
-    deadlines: Deadlines,
+    deadlines: Arc<ArcSwap<Deadlines>>,
     /// Rests of keys are measured from here.
     began: tokio::time::Instant,
 }
@@ -77,18 +78,28 @@ pub struct Outbound {
 impl Outbound {
     /// A client with a connection pool.
     pub fn new(deadlines: Deadlines) -> Outbound {
-        Outbound { plain: pool(None, deadlines.connect), deadlines, began: tokio::time::Instant::now() }
+        let live = Arc::new(ArcSwap::from_pointee(deadlines));
+        Outbound { plain: pool(None, deadlines.connect), deadlines: live, began: tokio::time::Instant::now() }
+    }
+
+    /// From now on it waits so long, with the connections that it has. The time to connect stays what it was.
+    pub fn wait(&self, deadlines: Deadlines) {
+        self.deadlines.store(Arc::new(deadlines));
+    }
+
+    fn deadlines(&self) -> Deadlines {
+        **self.deadlines.load()
     }
 
     /// The connections on this way.
     fn client<'a>(&'a self, way: Option<&'a Arc<Way>>) -> &'a Pool {
-        way.map_or(&self.plain, |way| way.pool(|| pool(Some(way), self.deadlines.connect)))
+        way.map_or(&self.plain, |way| way.pool(|| pool(Some(way), self.deadlines().connect)))
     }
 
     /// Sends, and waits for the answer's head. `cap` is the output cap per choice. An error's `retry` says whether to try elsewhere;
     /// telling [`crate::Health`] is the caller's part.
     pub async fn send(&self, target: &Arc<Target>, request: &ModelRequest, cap: u64) -> Result<Answer, ProviderError> {
-        let patience = if request.stream() { self.deadlines.first_byte } else { self.deadlines.whole };
+        let patience = if request.stream() { self.deadlines().first_byte } else { self.deadlines().whole };
         let asked = Asked { request, sent: request, cap, patience };
         match &target.wire.base_url {
             None => self.simulate(target, asked).await,
@@ -107,7 +118,7 @@ impl Outbound {
         if !target.can_gather(request) {
             return self.send(target, request, cap).await;
         }
-        let (streamed, patience) = (request.streamed(), self.deadlines.first_byte);
+        let (streamed, patience) = (request.streamed(), self.deadlines().first_byte);
         let asked = Asked { request, sent: &streamed, cap, patience };
         match &target.wire.base_url {
             None => self.simulate(target, asked).await,
@@ -179,7 +190,7 @@ impl Outbound {
         mut source: Source,
     ) -> Result<Answer, ProviderError> {
         if !(200..300).contains(&status) {
-            let body = source.at_most(LARGEST_ERROR, self.deadlines.idle).await;
+            let body = source.at_most(LARGEST_ERROR, self.deadlines().idle).await;
             return Err(target.dialect().explain(status, headers, &body));
         }
         // Nobody asked for that, and nobody here could read it on its way through.
@@ -187,9 +198,9 @@ impl Outbound {
             return Err(ProviderError::broken("the provider compressed its answer, unasked"));
         }
         let content_type = headers.get(CONTENT_TYPE).and_then(|it| it.to_str().ok()).unwrap_or_default();
-        let (dialect, idle) = (target.dialect(), self.deadlines.idle);
+        let (dialect, idle) = (target.dialect(), self.deadlines().idle);
         // What keeps a connection alive is no answer: some providers send it for minutes, and a broken one for ever.
-        let begins_by = Instant::now() + self.deadlines.whole;
+        let begins_by = Instant::now() + self.deadlines().whole;
         if asked.sent.stream() == asked.request.stream() {
             let decoder = dialect.decoder(asked.request, content_type);
             return Ok(Answer::new(status, source, decoder, idle).that_begins_by(begins_by));

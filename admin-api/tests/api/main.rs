@@ -4,6 +4,7 @@
 
 mod alerts;
 mod charges;
+mod configuration;
 mod document;
 mod faults;
 mod keys;

@@ -169,6 +169,35 @@ async fn example(world: &World, operation: &str, org: &str) -> Option<&'static s
             let body = json!({"unpriced": "default", "default_rates": {"input": "9", "output": "9"}});
             ("PUT", format!("/orgs/{org}/pricing"), body, "ORG_PRICING_SET")
         }
+        "create_provider" => ("POST", "/providers".into(), json!({"id": org, "kind": "sim"}), "PROVIDER_CREATED"),
+        "change_provider" => {
+            world.post("/providers", json!({"id": org, "kind": "sim"})).await.id_of("version");
+            ("PATCH", format!("/providers/{org}"), json!({"region": "eu"}), "PROVIDER_CHANGED")
+        }
+        "delete_provider" => {
+            world.post("/providers", json!({"id": org, "kind": "sim"})).await.id_of("version");
+            ("DELETE", format!("/providers/{org}"), json!({}), "PROVIDER_DELETED")
+        }
+        "roll_back_provider" => {
+            world.post("/providers", json!({"id": org, "kind": "sim"})).await.id_of("version");
+            world.ask("DELETE", &format!("/providers/{org}")).send().await;
+            ("POST", format!("/providers/{org}/rollback"), json!({"version": 1}), "PROVIDER_CREATED")
+        }
+        "create_model" => ("POST", "/models".into(), json!({"id": org, "targets": ["sim/echo"]}), "MODEL_CREATED"),
+        "change_model" => {
+            world.post("/models", json!({"id": org, "targets": ["sim/echo"]})).await.id_of("version");
+            ("PATCH", format!("/models/{org}"), json!({"targets": ["sim/other"]}), "MODEL_CHANGED")
+        }
+        "delete_model" => {
+            world.post("/models", json!({"id": org, "targets": ["sim/echo"]})).await.id_of("version");
+            ("DELETE", format!("/models/{org}"), json!({}), "MODEL_DELETED")
+        }
+        "roll_back_model" => {
+            world.post("/models", json!({"id": org, "targets": ["sim/echo"]})).await.id_of("version");
+            world.patch(&format!("/models/{org}"), json!({"targets": ["sim/other"]})).await;
+            ("POST", format!("/models/{org}/rollback"), json!({"version": 1}), "MODEL_CHANGED")
+        }
+        "reload_config" => ("POST", "/config/reload".into(), Value::Null, "CONFIG_RELOADED"),
         _ => return None,
     };
     let before = world.house.refreshes.load(Ordering::SeqCst);
@@ -199,7 +228,11 @@ async fn every_write_leaves_an_audit_entry_and_is_in_force_when_it_is_answered()
             _ => Value::from(org),
         };
         let chain = match operation.as_str() {
-            "create_reconciliation" => "/audit?limit=1000".to_owned(), // of no organisation
+            // Of no organisation.
+            "create_reconciliation" => "/audit?limit=1000".to_owned(),
+            it if ["_provider", "_model", "_config"].iter().any(|end| it.ends_with(end)) => {
+                "/audit?limit=1000".to_owned()
+            }
             _ => format!("/audit?org_id={}", org.as_str().unwrap()),
         };
         let entries = world.get(&chain).await.json();

@@ -4,6 +4,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
+use admin_api::configuration::{
+    ConfigFault, ConfigStatus, Configuration, Configured, NotReloaded, Reloaded, State, TargetHealth, Unfit,
+};
 use admin_api::{AdminState, Refresh};
 use axum::body::Body;
 use futures_util::FutureExt;
@@ -12,8 +15,8 @@ use http::request::Parts;
 use http::{HeaderMap, Request, StatusCode};
 use http_body_util::BodyExt;
 use ledger::{
-    CallRecord, Charge, Clock, Entropy, Id, Ledger, Money, OperatorCredential, Options, Order, PresentedKey, Reserved,
-    Timestamp,
+    Actor, CallRecord, Charge, Clock, DefinitionKind, DefinitionRow, Entropy, Entry, Id, Ledger, Money,
+    OperatorCredential, Options, Order, PresentedKey, Reserved, Timestamp,
 };
 use serde_json::{Value, json};
 use tower::ServiceExt;
@@ -35,6 +38,9 @@ pub struct House {
     pub refreshes: AtomicUsize,
     pub failures: AtomicUsize,
     pub throttles: AtomicBool,
+    /// What is configured could not be confirmed.
+    pub unsure: AtomicBool,
+    stored: RwLock<Vec<DefinitionRow>>,
 }
 
 impl Refresh for House {
@@ -43,6 +49,7 @@ impl Refresh for House {
             self.refreshes.fetch_add(1, Ordering::SeqCst);
             let set = self.ledger.tenants().credentials().await.map_err(|error| error.to_string())?;
             *self.operators.write().unwrap() = Some(set.operators.into());
+            *self.stored.write().unwrap() = self.ledger.definitions().in_force().await.unwrap();
             Ok(())
         }
         .boxed()
@@ -62,7 +69,82 @@ impl Refresh for House {
     }
 }
 
+/// What the file would hold: a provider and a model of the name `filed`. Kinds and targets that are `wrong` have a fault.
+impl Configuration for House {
+    fn check(&self, kind: DefinitionKind, id: String, body: Option<Value>) -> BoxFuture<'_, Result<(), Unfit>> {
+        let names = |it: &DefinitionRow| it.body.as_ref().unwrap()["targets"].to_string().contains(&format!("{id}/"));
+        let stored = self.stored.read().unwrap();
+        let used = kind == DefinitionKind::Provider && body.is_none() && stored.iter().any(names);
+        let wrong = body.is_some_and(|it| it["kind"] == "wrong" || it["targets"][0] == "wrong");
+        let checked = match id.as_str() {
+            _ if self.unsure.load(Ordering::SeqCst) => Err(Unfit::Unsure),
+            "filed" => Err(Unfit::InFile),
+            _ if used => Err(Unfit::InUse(vec!["model chat".into()])),
+            _ if wrong => Err(Unfit::Faults(vec![fault("", "kind"), fault("", "targets[0]")])),
+            _ => Ok(()),
+        };
+        async { checked }.boxed()
+    }
+
+    fn providers(&self) -> Option<Vec<Configured>> {
+        self.configured(DefinitionKind::Provider)
+    }
+
+    fn models(&self) -> Option<Vec<Configured>> {
+        self.configured(DefinitionKind::Model)
+    }
+
+    fn reload(&self, actor: Actor) -> BoxFuture<'_, Result<Reloaded, NotReloaded>> {
+        async move {
+            if self.unsure.load(Ordering::SeqCst) {
+                return Err(NotReloaded::Faults(vec![ConfigFault { line: Some(3), ..fault("alfred.yaml", "listen") }]));
+            }
+            self.ledger.record(Entry::new(None, "CONFIG_RELOADED", actor)).await.unwrap();
+            Ok(Reloaded { sha256: "00".into(), changed: vec!["markup".into()], needs_restart: vec!["listen".into()] })
+        }
+        .boxed()
+    }
+
+    fn status(&self) -> ConfigStatus {
+        ConfigStatus { file: Some("alfred.yaml".into()), watched: true, ..ConfigStatus::default() }
+    }
+}
+
+fn fault(file: &str, path: &str) -> ConfigFault {
+    ConfigFault { file: file.into(), line: None, path: path.into(), message: "is wrong".into() }
+}
+
 impl House {
+    fn configured(&self, kind: DefinitionKind) -> Option<Vec<Configured>> {
+        let definition =
+            json!({"id": "filed", "kind": "sim", "headers": {"x-canary": "canary"}, "targets": ["filed/echo"]});
+        let health = |target: &str, breaker, named| TargetHealth {
+            target: target.into(),
+            breaker,
+            named,
+            opens_again_in_ms: None,
+            in_flight: None,
+            first_content_ms: None,
+        };
+        let targets = vec![
+            health("filed/echo", "closed", true),
+            health("filed/unwell", "open", false),
+            health("filed/other", "closed", false),
+        ];
+        let filed =
+            Configured { id: "filed".into(), state: State::Serving, faults: vec![], definition, row: None, targets };
+        let stored = self.stored.read().unwrap().clone();
+        let stored = stored.into_iter().filter(|row| row.kind == kind).map(|row| Configured {
+            id: row.name.clone(),
+            state: State::Serving,
+            faults: vec![],
+            definition: row.body.clone().unwrap(),
+            row: Some(row),
+            targets: vec![],
+        });
+        (!self.unsure.load(Ordering::SeqCst)).then(|| std::iter::once(filed).chain(stored).collect())
+    }
+
     pub fn forget_operators(&self) {
         *self.operators.write().unwrap() = None;
     }
@@ -84,6 +166,13 @@ impl Answer {
     pub fn id(&self) -> String {
         assert!(self.status.is_success(), "{} {}", self.status, self.text);
         self.json()["id"].as_str().expect("an id").to_owned()
+    }
+
+    /// A number of what was made.
+    #[track_caller]
+    pub fn id_of(&self, member: &str) -> i64 {
+        assert!(self.status.is_success(), "{} {}", self.status, self.text);
+        self.json()[member].as_i64().expect("a number")
     }
 
     /// A problem document with this status and code, that names this member if one is given.
@@ -153,10 +242,16 @@ impl World {
             refreshes: AtomicUsize::new(0),
             failures: AtomicUsize::new(0),
             throttles: AtomicBool::new(false),
+            unsure: AtomicBool::new(false),
+            stored: RwLock::default(),
         });
         house.refresh().await.unwrap();
         house.refreshes.store(0, Ordering::SeqCst);
-        let app = admin_api::router(AdminState { ledger: ledger.clone(), refresh: house.clone() });
+        let app = admin_api::router(AdminState {
+            ledger: ledger.clone(),
+            refresh: house.clone(),
+            configuration: house.clone(),
+        });
         World { ledger, house, app, _folder: folder }
     }
 

@@ -120,7 +120,7 @@ async fn submitted(app: &Arc<App>, call: &mut Call, case: &mut Case) -> Outcome 
         created_at: case.at,
         expires_at: case.at.after(WINDOW),
         // If this process is lost before it knows what became of it, another one finds out.
-        next_at: case.at.after(Duration::from_millis(app.deadlines.whole_ms) + DOUBT),
+        next_at: case.at.after(app.deadlines.whole() + DOUBT),
     };
     if let Err(error) = app.ledger.batches().begin(&hold, &row).await {
         let why = Release {

@@ -227,7 +227,7 @@ impl Relay {
             return;
         }
         let total = self.app.deadlines.total();
-        let idle = Duration::from_millis(self.app.deadlines.idle_ms);
+        let idle = self.app.deadlines.idle();
         if self.client_at.elapsed() > SILENCE {
             return self.left().await;
         }

@@ -3,6 +3,7 @@
 pub(crate) mod audit;
 pub(crate) mod batches;
 pub(crate) mod charges;
+pub(crate) mod definitions;
 pub(crate) mod journal;
 mod memory;
 pub(crate) mod outbox;

@@ -5,6 +5,7 @@
 mod batches;
 mod books;
 mod charges;
+mod definitions;
 mod idempotency;
 mod money;
 mod orphans;

@@ -56,7 +56,7 @@ impl Outbound {
     pub async fn file_content(&self, target: &Target, id: &str) -> Result<Content, ProviderError> {
         let path = format!("files/{id}/content");
         let source = self.exchange(target, Method::GET, &path, Bytes::new(), None).await?;
-        Ok(Content { source, idle: self.deadlines.idle })
+        Ok(Content { source, idle: self.deadlines().idle })
     }
 
     /// Begins a batch that is known again by `call`.
@@ -110,7 +110,7 @@ impl Outbound {
         content_type: Option<&'static str>,
     ) -> Result<Value, ProviderError> {
         let mut source = self.exchange(target, method, path, body, content_type).await?;
-        let read = timeout(self.deadlines.whole, source.at_most(LARGEST_OBJECT, self.deadlines.idle));
+        let read = timeout(self.deadlines().whole, source.at_most(LARGEST_OBJECT, self.deadlines().idle));
         let body = read.await.map_err(|_| ProviderError::new(Class::Timeout, "the provider stopped answering"))?;
         serde_json::from_slice(&body).map_err(|_| ProviderError::broken("the provider's answer is no JSON"))
     }
@@ -148,7 +148,7 @@ impl Outbound {
         *call.headers_mut() = headers;
         let agent = HeaderValue::from_static(concat!("alfred/", env!("CARGO_PKG_VERSION")));
         call.headers_mut().entry(USER_AGENT).or_insert(agent);
-        let response = timeout(self.deadlines.whole, self.client(target.wire.way.as_ref()).request(call))
+        let response = timeout(self.deadlines().whole, self.client(target.wire.way.as_ref()).request(call))
             .await
             .map_err(|_| ProviderError::new(Class::Timeout, "the provider did not begin to answer in time"))?
             .map_err(|error| failed(&error))?;
@@ -160,7 +160,7 @@ impl Outbound {
         if let (401, Some(tokens), Some(token)) = (head.status.as_u16(), &target.wire.tokens, &token) {
             tokens.forget(token);
         }
-        let body = source.at_most(LARGEST_ERROR, self.deadlines.idle).await;
+        let body = source.at_most(LARGEST_ERROR, self.deadlines().idle).await;
         let status = head.status.as_u16();
         Err(ProviderError { status: Some(status), ..target.wire.dialect.explain(status, &head.headers, &body) })
     }

@@ -35,13 +35,13 @@ impl Outbound {
         call.headers_mut()
             .entry(USER_AGENT)
             .or_insert(HeaderValue::from_static(concat!("alfred/", env!("CARGO_PKG_VERSION"))));
-        let response = timeout(self.deadlines.first_byte, self.client(target.wire.way.as_ref()).request(call))
+        let response = timeout(self.deadlines().first_byte, self.client(target.wire.way.as_ref()).request(call))
             .await
             .map_err(|_| ProviderError::new(Class::Timeout, "the provider did not begin to answer in time"))?
             .map_err(|e| failed(&e))?;
         let (head, body) = response.into_parts();
         let mut source = Source::Network(body);
-        let body = source.at_most(LARGEST_ERROR, self.deadlines.idle).await;
+        let body = source.at_most(LARGEST_ERROR, self.deadlines().idle).await;
         if !head.status.is_success() {
             return Err(target.dialect().explain(head.status.as_u16(), &head.headers, &body));
         }

@@ -31,7 +31,7 @@ impl Outbound {
         *call.method_mut() = encoded.method;
         *call.uri_mut() = encoded.url.as_str().parse().map_err(|_| unaskable())?;
         *call.headers_mut() = encoded.headers;
-        let deadline = self.deadlines.first_byte;
+        let deadline = self.deadlines().first_byte;
         let response = timeout(deadline, self.client(target.wire.way.as_ref()).request(call))
             .await
             .map_err(|_| ProviderError::new(Class::Timeout, "the provider did not begin to answer in time"))?
@@ -39,7 +39,7 @@ impl Outbound {
         let (head, body) = response.into_parts();
         let (mut source, status) = (Source::Network(body), head.status.as_u16());
         let bound = if head.status.is_success() { LARGEST_LIST } else { LARGEST_ERROR };
-        let body = timeout(deadline, source.at_most(bound, self.deadlines.idle))
+        let body = timeout(deadline, source.at_most(bound, self.deadlines().idle))
             .await
             .map_err(|_| ProviderError::new(Class::Timeout, "the provider stopped answering"))?;
         match status {

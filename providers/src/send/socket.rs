@@ -60,7 +60,7 @@ impl Outbound {
 
         let unreachable = || ProviderError::new(Class::Connect, "the provider cannot be reached");
         // Upgraded connections are HTTP/1.1's, and nobody's after them: they are in no pool.
-        let mut connector = Connector::of_old(target.wire.way.as_deref(), self.deadlines.connect);
+        let mut connector = Connector::of_old(target.wire.way.as_deref(), self.deadlines().connect);
         let ready = connector.ready().await.map_err(|_| unreachable())?;
         let stream = ready.call(uri).await.map_err(|error| {
             tracing::debug!(cause = %error, "a provider cannot be reached");
@@ -73,7 +73,7 @@ impl Outbound {
         config.write_buffer_size = 0;
         config.max_write_buffer_size = 2 * LARGEST_MESSAGE;
         let shaking = tokio_tungstenite::client_async_with_config(call, TokioIo::new(stream), Some(config));
-        let shaken = timeout(self.deadlines.first_byte, shaking)
+        let shaken = timeout(self.deadlines().first_byte, shaking)
             .await
             .map_err(|_| ProviderError::new(Class::Timeout, "the provider did not begin to answer in time"))?;
         match shaken {

@@ -25,6 +25,7 @@ mod prices;
 mod providers;
 mod realtime;
 mod relay;
+mod reload;
 mod responses;
 mod responses_target;
 mod routing;
