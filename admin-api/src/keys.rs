@@ -16,7 +16,7 @@ use crate::operator::Caller;
 use crate::page::{Asked, Cursor, Limit, Listed, Wanted};
 use crate::problem::Problem;
 use crate::wire::Named;
-use crate::wire::keys::{ChangeKey, KeyBody, NewKey, RotateKey, ShownKeyBody};
+use crate::wire::keys::{ChangeKey, KeyBody, NewKey, RotateKey, ShownKeyBody, priority};
 
 /// Make an app key; its secret is answered this once
 ///
@@ -39,6 +39,8 @@ pub(crate) async fn create(
         expires_at: body.expires_at,
         rpm: body.rpm,
         tpm: body.tpm,
+        max_parallel: body.max_parallel_requests,
+        priority: body.priority.as_deref().map(priority).transpose()?.unwrap_or_default(),
         tags: body.tags.unwrap_or_default(),
     };
     let (row, shown) = state.ledger.tenants().create_key(new, &caller.actor()).await?;
@@ -85,7 +87,7 @@ pub(crate) async fn get(State(state): State<AdminState>, Named(id): Named<Key>) 
     Ok(Answer(KeyBody::at(row, state.ledger.clock().now())))
 }
 
-/// Change what is said of a key's calls
+/// Change a key's limits, its priority, or what is said of its calls
 #[utoipa::path(patch, path = "/keys/{id}", tag = "keys", operation_id = "change_key",
     params(("id" = String, Path, description = "`key_…`")), request_body = ChangeKey,
     responses((status = 200, body = KeyBody)))]
@@ -95,7 +97,7 @@ pub(crate) async fn change(
     Named(id): Named<Key>,
     Json(body): Json<ChangeKey>,
 ) -> Result<Answer<KeyBody>, Problem> {
-    let row = state.ledger.tenants().tag_key(id, body.tags.unwrap_or_default(), &caller.actor()).await?;
+    let row = state.ledger.tenants().change_key(id, body.read()?, &caller.actor()).await?;
     Ok(Answer(KeyBody::at(row, state.ledger.clock().now())))
 }
 

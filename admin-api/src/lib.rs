@@ -105,7 +105,7 @@ fn guarded() -> OpenApiRouter<AdminState> {
         .routes(routes!(orgs::get))
         .routes(routes!(prices::terms, prices::set_terms))
         .routes(routes!(teams::create, teams::list))
-        .routes(routes!(teams::get))
+        .routes(routes!(teams::get, teams::change))
         .routes(routes!(users::create, users::list))
         .routes(routes!(users::get))
         .routes(routes!(wallets::create, wallets::list))

@@ -3,7 +3,7 @@
 use axum::Json as Answer;
 use axum::extract::State;
 use http::StatusCode;
-use ledger::{Id, Org, Team};
+use ledger::{Id, Limits, Org, Team};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
@@ -14,7 +14,7 @@ use crate::operator::Caller;
 use crate::page::{Asked, Cursor, Limit, Listed, Wanted};
 use crate::problem::Problem;
 use crate::wire::Named;
-use crate::wire::people::{NewTeam, TeamBody};
+use crate::wire::people::{ChangeTeam, NewTeam, TeamBody};
 
 /// Make a team
 #[utoipa::path(post, path = "/teams", tag = "tenants", operation_id = "create_team", request_body = NewTeam,
@@ -25,7 +25,8 @@ pub(crate) async fn create(
     once: Once,
     Json(body): Json<NewTeam>,
 ) -> Result<(StatusCode, Answer<TeamBody>), Problem> {
-    let new = ledger::NewTeam { id: once.id(&state), org: body.org_id, name: body.name };
+    let limits = Limits { rpm: body.rpm, tpm: body.tpm, max_parallel: body.max_parallel_requests };
+    let new = ledger::NewTeam { id: once.id(&state), org: body.org_id, name: body.name, limits };
     let row = state.ledger.tenants().create_team(new, &caller.actor()).await?;
     Ok((StatusCode::CREATED, Answer(row.into())))
 }
@@ -63,4 +64,17 @@ pub(crate) async fn list(
     params(("id" = String, Path, description = "`team_…`")), responses((status = 200, body = TeamBody)))]
 pub(crate) async fn get(State(state): State<AdminState>, Named(id): Named<Team>) -> Result<Answer<TeamBody>, Problem> {
     Ok(Answer(state.ledger.tenants().team(id).await?.into()))
+}
+
+/// Change a team's name or limits
+#[utoipa::path(patch, path = "/teams/{id}", tag = "tenants", operation_id = "change_team",
+    params(("id" = String, Path, description = "`team_…`")), request_body = ChangeTeam,
+    responses((status = 200, body = TeamBody)))]
+pub(crate) async fn change(
+    State(state): State<AdminState>,
+    caller: Caller,
+    Named(id): Named<Team>,
+    Json(body): Json<ChangeTeam>,
+) -> Result<Answer<TeamBody>, Problem> {
+    Ok(Answer(state.ledger.tenants().change_team(id, body.read()?, &caller.actor()).await?.into()))
 }

@@ -13,11 +13,12 @@ use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::admission::Admission;
 use crate::cache::Cache;
 use crate::config::{Config, DeadlineConfig};
 use crate::connections::ConnectionConfig;
-use crate::door::Door;
 use crate::estimator::Estimates;
+use crate::limits::Door;
 use crate::patience::Patience;
 use crate::recall::Replays;
 use crate::refusal::Refusal;
@@ -61,6 +62,8 @@ pub struct App {
     /// Places for calls in flight.
     pub places: Arc<Semaphore>,
     pub most_in_flight: usize,
+    /// Whose calls are shed when there are too many.
+    pub admission: Admission,
     snapshot: ArcSwap<Snapshot>,
     /// One refresh at a time.
     refreshing: tokio::sync::Mutex<()>,
@@ -91,13 +94,14 @@ impl App {
         let deadlines = &config.deadlines;
         let millis = Duration::from_millis;
         let bodies = usize::try_from(config.limits.max_bodies_bytes.max(config.limits.max_body_bytes) / 4_096 + 1);
+        let limits = Door::new(config, &ledger.new_id::<ledger::Instance>().to_string());
         let app = App {
             revision: ledger.revision(),
             ledger,
             scanner: Scanner::new(),
             cache: Cache::new(config.cache.max_bytes),
             replays: Replays::new(config.cache.replay_bytes),
-            limits: Door::new(config),
+            limits,
             outbound: Outbound::new(Deadlines {
                 connect: millis(deadlines.connect_ms),
                 first_byte: millis(deadlines.first_byte_ms),
@@ -118,6 +122,7 @@ impl App {
             bodies: Arc::new(Semaphore::new(bodies.unwrap_or(Semaphore::MAX_PERMITS).min(Semaphore::MAX_PERMITS))),
             places: Arc::new(Semaphore::new(config.limits.max_in_flight)),
             most_in_flight: config.limits.max_in_flight,
+            admission: Admission::new(config.limits.max_in_flight, config.limits.shed_from),
             snapshot: ArcSwap::from_pointee(snapshot),
             refreshing: tokio::sync::Mutex::new(()),
             confirmed_at: AtomicI64::new(confirmed_at.micros()),
@@ -199,6 +204,7 @@ impl App {
         let began = Instant::now();
         let reserved = tokio::time::timeout(RESERVE_DEADLINE, self.ledger.reserve(order)).await;
         self.telemetry.reserved(began.elapsed());
+        self.admission.observe(began.elapsed());
         reserved.map_err(|_| Refusal::LedgerUnavailable)
     }
 

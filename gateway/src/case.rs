@@ -11,8 +11,9 @@ use providers::{Outside, Shape, Target};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
 
+use crate::admission::Seat;
 use crate::authenticate::Presented;
-use crate::limits::RateState;
+use crate::limits::{RateState, Ticket};
 use crate::telemetry::{Marks, Parent, Step};
 
 /// A call as it came: the head is read, the body still waits on the wire.
@@ -150,6 +151,12 @@ pub struct Case {
     /// What the key's limits have left: requests, tokens.
     pub rate: Option<RateState>,
     pub token_rate: Option<RateState>,
+    /// It was counted as a request.
+    pub counted: bool,
+    /// What it drew from limits, to be corrected and given back at its end.
+    pub ticket: Option<Ticket>,
+    /// Its place among its tenant's calls.
+    pub seat: Option<Seat>,
     /// A place among the calls in flight, and room for the body.
     pub place: Option<OwnedSemaphorePermit>,
     pub room: Option<OwnedSemaphorePermit>,
@@ -188,6 +195,9 @@ impl Case {
             failed_cost: Exact::ZERO,
             rate: None,
             token_rate: None,
+            counted: false,
+            ticket: None,
+            seat: None,
             place: Some(place),
             room: None,
             marks: Marks::within(call.parent.clone()),

@@ -62,11 +62,11 @@ pub async fn settle(
         attempt.cost = answered.rounded_up().unwrap_or(Money::MAX);
         attempt.latency_ms = crate::case::millis(upstream.asked_at.elapsed());
     }
-    if let Some(caller) = &case.caller {
-        app.limits.spend(caller, usage.all_input().saturating_add(usage.all_output()), app.clock().now());
-        if complete {
-            app.estimates.get().learn(caller.credential.key, &upstream.target.name, usage.all_output());
-        }
+    if let Some(ticket) = &mut case.ticket {
+        ticket.used(usage.all_input().saturating_add(usage.all_output()), app.clock().now());
+    }
+    if let Some(caller) = case.caller.as_ref().filter(|_| complete) {
+        app.estimates.get().learn(caller.credential.key, &upstream.target.name, usage.all_output());
     }
     let mut record = case.record(ending, None);
     record.model_version = upstream.answer.model().filter(|it| is_a_name(it)).map(str::to_owned);
@@ -216,10 +216,14 @@ pub async fn refused(app: &Arc<App>, mut case: Case, refusal: Refusal) -> Answer
         _ if case.resolved => refusal,
         Weight::Nothing => refusal,
         Weight::Counted => {
+            app.limits.refused(&case);
             app.limits.count(case.caller.as_ref(), case.address, refusal.code(), case.at);
             refusal
         }
-        Weight::Blocked => written(app, &mut case, refusal).await,
+        Weight::Blocked => {
+            app.limits.refused(&case);
+            written(app, &mut case, refusal).await
+        }
     };
     refuse(app, case, refusal)
 }

@@ -13,6 +13,7 @@ use serde_yaml_ng::{Mapping, Value};
 
 use crate::alerts::SinkConfig;
 use crate::connections::ConnectionConfig;
+use crate::limits::{ModelLimits, SharedConfig};
 use crate::pricing::{self, PriceFault};
 use crate::routing::{self, ModelConfig, RetryConfig, TargetConfig};
 use crate::telemetry::{CallLog, TelemetryConfig};
@@ -146,6 +147,10 @@ pub struct LimitConfig {
     pub max_in_flight: usize,
     /// Failed verifications a minute and address before they are answered 429.
     pub failed_verifications_per_minute: u32,
+    /// Below so many calls in flight nothing is shed.
+    pub shed_from: usize,
+    /// Where several processes keep one account.
+    pub shared: Option<SharedConfig>,
 }
 
 impl Default for LimitConfig {
@@ -155,6 +160,8 @@ impl Default for LimitConfig {
             max_bodies_bytes: 512 << 20,
             max_in_flight: 4_096,
             failed_verifications_per_minute: 60,
+            shed_from: 1_024,
+            shared: None,
         }
     }
 }
@@ -533,6 +540,14 @@ impl Reader {
         }
         if let Some((path, message)) = config.connections.fault() {
             self.fault(path, message.into());
+        }
+        for (member, message) in config.limits.shared.iter().flat_map(SharedConfig::faults) {
+            self.fault(&format!("limits.shared.{member}"), message);
+        }
+        for (i, model) in config.models.iter().enumerate() {
+            if let Some((member, message)) = model.limits.and_then(ModelLimits::fault) {
+                self.fault(&format!("models[{i}].limits.{member}"), message);
+            }
         }
         if config.holds.patience_ms > HoldConfig::MOST_PATIENCE_MS {
             self.fault("holds.patience_ms", format!("must be at most {}", HoldConfig::MOST_PATIENCE_MS));

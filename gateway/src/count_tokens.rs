@@ -52,7 +52,7 @@ async fn count(app: &Arc<App>, call: &mut Call, case: &mut Case) -> Result<Count
     case.enter(Step::Authenticate);
     let caller = case.called_by(authenticate(app, &snapshot, &call.presented)?);
     case.enter(Step::Limits);
-    app.limits.admit(&caller, case)?;
+    app.limits.question(&caller, case).await?;
     // What costs nothing needs no protection against being asked twice.
     call.idempotency_key = None;
     case.enter(Step::Parse);

@@ -40,7 +40,7 @@ impl Seed<'_> {
         let root = self.wallet(10, "company", WalletKind::Org, None, None, 100).await?;
         let mut app = None;
         for (n, name, person, limit) in [(2, "search", "Ada", 40), (3, "support", "Grace", 25)] {
-            let team = NewTeam { id: fixed(n), org, name: name.into() };
+            let team = NewTeam { id: fixed(n), org, name: name.into(), limits: ledger::Limits::default() };
             let team = tenants.create_team(team, &Actor::System).await?.id;
             let user = NewUser { id: fixed(n + 20), org, name: person.into(), email: None, teams: vec![team] };
             let user = tenants.create_user(user, &Actor::System).await?.id;

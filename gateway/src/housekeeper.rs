@@ -30,6 +30,7 @@ pub async fn keep(app: Arc<App>) {
         {
             tracing::error!(%error, "the keys cannot be read again");
         }
+        app.admission.tick(app.ledger.gauges().queue_depth);
         ticks = ticks.wrapping_add(1);
         if ticks.is_multiple_of(20) {
             app.telemetry.upkeep();

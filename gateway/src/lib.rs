@@ -1,6 +1,7 @@
 //! The front of the house: an OpenAI-compatible port on which every call is governed.
 //! Start with `pipeline.rs`: the life of one call.
 
+mod admission;
 mod alerts;
 pub mod app;
 mod authenticate;
@@ -16,13 +17,13 @@ mod connections;
 mod count_tokens;
 mod cover;
 mod demo;
-mod door;
 mod estimator;
 mod forward;
 mod growth;
 mod health_check;
 mod housekeeper;
 mod http;
+mod keeping;
 mod limits;
 mod listen;
 mod meter;

@@ -54,7 +54,8 @@ async fn admit(app: &Arc<App>, call: &mut Call, case: &mut Case) -> Result<Admit
     let caller = authenticate(app, &snapshot, &call.presented)?; //           who
     let caller = case.called_by(caller);
     case.enter(Step::Limits);
-    app.limits.admit(&caller, case)?; //                                      how often
+    case.seat = Some(app.admission.enter(&caller)?); //                       not too many at once
+    app.limits.look(&caller, case)?; //                                       how often
     case.enter(Step::Parse);
     let asked = parse(app, call, case).await?; //                             what
     case.enter(Step::Safety);
@@ -86,6 +87,8 @@ async fn admit(app: &Arc<App>, call: &mut Call, case: &mut Case) -> Result<Admit
         claim: case.claim,
         record: case.record(Ending::Running, None),
     };
+    case.enter(Step::Limits);
+    app.limits.draw(&caller, case, quote.drawing(&snapshot, &asked, case.input_tokens)).await?; // and how much
     ledger::failpoint("call.priced");
     case.enter(Step::Reserve);
     let mut reserved = patience::reserve(app, order(&quote, case), &call.gone, case).await;

@@ -10,6 +10,7 @@ use crate::app::App;
 use crate::cache::Stored;
 use crate::case::{Caller, Case};
 use crate::cover::Cover;
+use crate::limits::Drawing;
 use crate::permit::Cleared;
 use crate::pricing::{Buyer, bills_on};
 use crate::refusal::{Exhausted, Refusal};
@@ -49,6 +50,14 @@ pub struct Quote {
     pub output: u64,
     /// The answer, if it is at hand.
     pub stored: Option<Arc<Stored>>,
+}
+
+impl Quote {
+    /// What it draws from limits: the prompt as counted, and as much of an answer as is likely. What is at hand uses nothing.
+    pub fn drawing<'a>(&self, snapshot: &'a Snapshot, asked: &ModelRequest, input: u64) -> Drawing<'a> {
+        let tokens = if self.stored.is_some() { 0 } else { input.saturating_add(self.output) };
+        Drawing { model: snapshot.routes.model_limits.get(asked.model()), tokens, place: true }
+    }
 }
 
 /// Prices the plan. `stored`: the answer is at hand, so nothing needs to be held.

@@ -1,5 +1,6 @@
 //! Every way a call can be turned down, its status and its wire form, in one place without a wildcard.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
@@ -21,7 +22,7 @@ pub enum Refusal {
     /// No key, an unknown one, a revoked or an expired one: one answer for all.
     InvalidKey,
     /// Too many calls, or too many failed verifications.
-    RateLimited { retry_after: Duration, what: &'static str },
+    RateLimited { retry_after: Duration, what: Cow<'static, str> },
     /// Safety found what must not leave. Names detector and place, never the text.
     Content { detector: String, place: String },
     /// The policy says no.
@@ -286,9 +287,11 @@ impl Refusal {
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         if let Some(wait) = self.retry_after() {
-            // Whole seconds, rounded up: a client that comes back early is refused again.
+            // Rounded up, to whole seconds and for clients that know it to milliseconds: who comes back early is refused again.
             let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds.max(1)));
+            let millis = u64::try_from(wait.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX);
+            headers.insert("retry-after-ms", HeaderValue::from(millis.max(1)));
         }
         if self.is_final() {
             headers.insert("x-should-retry", HeaderValue::from_static("false"));
@@ -447,7 +450,7 @@ mod tests {
             (Refusal::IdempotencyInProgress, 409, "invalid_request_error", "idempotency_in_progress"),
             (Refusal::TooLarge { limit: 1 }, 413, "invalid_request_error", "request_too_large"),
             (
-                Refusal::RateLimited { retry_after: Duration::from_millis(1_500), what: "x" },
+                Refusal::RateLimited { retry_after: Duration::from_millis(1_500), what: "x".into() },
                 429,
                 "rate_limit_error",
                 "rate_limit_exceeded",
@@ -473,7 +476,7 @@ mod tests {
     fn only_what_waiting_or_repeating_can_help_says_so() {
         let id = Id::from_uuid(uuid::Uuid::from_u128(1));
         for (refusal, retry_after, should_retry) in [
-            (Refusal::RateLimited { retry_after: Duration::from_millis(1_500), what: "x" }, Some("2"), None),
+            (Refusal::RateLimited { retry_after: Duration::from_millis(1_500), what: "x".into() }, Some("2"), None),
             (Refusal::IdempotencyInProgress, Some("1"), None),
             (Refusal::Overloaded, Some("1"), None),
             (over_budget(), None, Some("false")),

@@ -16,6 +16,7 @@ use crate::case::{Case, Ending};
 use crate::close::{self, Settled};
 use crate::forward::Upstream;
 use crate::growth::Growth;
+use crate::keeping::Kept;
 use crate::refusal::{Exhausted, Refusal};
 use crate::reply::{Answered, Flow, Head, Reply};
 use crate::telemetry::Step;
@@ -137,8 +138,7 @@ async fn relay(
     let left = app.deadlines.total().saturating_sub(case.started.elapsed());
     let deadline = tokio::time::sleep(left);
     tokio::pin!(deadline);
-    let mut kept = keeping.then(Vec::new);
-    let mut kept_bytes = 0;
+    let mut kept = keeping.then(|| Kept::up_to(MOST_KEPT));
     // Where hanging up saves nothing, what comes after the client has gone is read for its usage alone, for a while.
     let mut client = client;
     let patience = tokio::time::sleep(left);
@@ -187,7 +187,7 @@ async fn relay(
             Some(Ok(AnswerEvent::End(end))) => {
                 case.marks.finished(end.finish_reason());
                 let ending = if left_early { Ending::ClientLeft } else { Ending::Finished };
-                return relayed(ending, Some(end), None, kept);
+                return relayed(ending, Some(end), None, kept.and_then(Kept::into_frames));
             }
             Some(Ok(AnswerEvent::Delta(delta))) => {
                 ledger::failpoint(if case.first_byte.is_none() { "call.first_byte" } else { "call.mid_stream" });
@@ -209,7 +209,7 @@ async fn relay(
                             None => upstream.answer.cut(&note).or_else(|| client.is_none().then(|| bare(case, &note))),
                         };
                         upstream.answer.hang_up();
-                        return relayed(Ending::OutOfMoney, end, None, kept);
+                        return relayed(Ending::OutOfMoney, end, None, kept.and_then(Kept::into_frames));
                     }
                     passed = count;
                 }
@@ -225,10 +225,8 @@ async fn relay(
                     // An error that ends the stream goes on counting where it stands.
                     case.last_frame = delta.frame.clone();
                 }
-                kept_bytes += delta.frame.len();
-                match &mut kept {
-                    Some(frames) if kept_bytes <= MOST_KEPT => frames.push(delta.frame.clone()),
-                    _ => kept = None,
+                if let Some(kept) = &mut kept {
+                    kept.push(&delta.frame);
                 }
                 // Back-pressure: a full channel makes the provider wait, up to the call's deadline.
                 tokio::select! {

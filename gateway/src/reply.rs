@@ -107,7 +107,7 @@ impl Head {
             let Some(rate) = rate else { continue };
             set(limit, &rate.limit.to_string());
             set(remaining, &rate.remaining.to_string());
-            set(reset, &format!("{:.3}s", rate.reset.as_secs_f64()));
+            set(reset, &told(rate.reset));
         }
         Head { call: case.id, headers }
     }
@@ -184,4 +184,39 @@ fn flowing(body: Body, content_type: Option<&str>) -> Response<Body> {
     // Proxies that buffer would undo the streaming.
     headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
     response
+}
+
+/// A time as OpenAI writes it in these headers: `17ms`, `8.64s`, `6m0s`. Never shorter than it is.
+fn told(time: std::time::Duration) -> String {
+    let millis = time.as_nanos().div_ceil(1_000_000);
+    let seconds = |millis: u128| match (millis / 1_000, millis % 1_000) {
+        (whole, 0) => format!("{whole}s"),
+        (whole, rest) => format!("{whole}.{}s", format!("{rest:03}").trim_end_matches('0')),
+    };
+    match millis {
+        0..1_000 => format!("{millis}ms"),
+        1_000..60_000 => seconds(millis),
+        _ => format!("{}m{}", millis / 60_000, seconds(millis % 60_000)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_told_as_openai_tells_them() {
+        for (micros, expected) in [
+            (0, "0ms"),
+            (1, "1ms"),
+            (17_000, "17ms"),
+            (1_000_000, "1s"),
+            (8_640_000, "8.64s"),
+            (59_999_001, "1m0s"),
+            (72_500_000, "1m12.5s"),
+            (360_000_000, "6m0s"),
+        ] {
+            assert_eq!(told(std::time::Duration::from_micros(micros)), expected);
+        }
+    }
 }

@@ -8,6 +8,8 @@ use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, MapAccess, Visitor};
 
+use crate::limits::ModelLimits;
+
 /// A name that apps use, and the targets behind it in order of preference.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -26,6 +28,9 @@ pub struct ModelConfig {
     /// A second attempt beside a slow first one.
     #[serde(default)]
     pub hedge: Option<HedgeConfig>,
+    /// Of each organisation's calls for it.
+    #[serde(default)]
+    pub limits: Option<ModelLimits>,
 }
 
 /// `provider/model`, or `{ target: provider/model, weight: 3 }`.

@@ -73,6 +73,7 @@ async fn rooms(ledger: &Ledger, plan: Plan) -> Result<(), Box<dyn Error + Send +
     trust.begin(&routes.fleet).await;
     let app = App::build(config, ledger.clone(), routes, policies, telemetry, trust).await?;
     trust::keep(&app);
+    app.limits.open(&app.tasks, &app.stop_now).await;
     announce(address, app.trust.tls.is_some(), admin.as_deref(), demo_key.as_ref())?;
     let router = http::router(Arc::clone(&app), back_door::router(&app));
     Messenger::new(ledger.clone(), sinks).begin(&app.tasks, &app.stop_now);

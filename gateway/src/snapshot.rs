@@ -12,6 +12,7 @@ use providers::{Fleet, RetryRules, Target};
 
 use crate::case::Caller;
 use crate::config::{Config, Fault};
+use crate::limits::ModelLimit;
 use crate::pricing::{self, ListPrices};
 use crate::routing::{ModelRouting, TargetConfig};
 
@@ -26,6 +27,8 @@ pub struct Routes {
     pub routing: HashMap<String, Arc<ModelRouting>>,
     pub retries: RetryRules,
     pub prices: ListPrices,
+    /// Limits of aliases.
+    pub model_limits: HashMap<String, ModelLimit>,
     /// Where no stored one is meant.
     pub markup: Markup,
     /// Every name that is configured or catalogued: only these are kept in receipts and become labels of metrics.
@@ -144,6 +147,8 @@ pub fn routes(file: &str, config: &Config, environment: &dyn Fn(&str) -> Option<
     let listed = fleet.models().iter().map(|target| &target.name);
     let known = aliased.chain(listed).chain(prices.configured.keys()).cloned().collect();
     if faults.is_empty() {
+        let limited = config.models.iter().filter_map(|it| Some((it, it.limits?.limits())));
+        let model_limits = limited.map(|(it, limits)| (it.id.clone(), ModelLimit::new(&it.id, limits))).collect();
         Ok(Routes {
             fleet,
             providers: config.providers.len(),
@@ -151,6 +156,7 @@ pub fn routes(file: &str, config: &Config, environment: &dyn Fn(&str) -> Option<
             routing,
             retries: config.retries.rules(),
             prices,
+            model_limits,
             markup,
             known,
         })

@@ -9,7 +9,9 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use bytes::Bytes;
-use providers::{Aim, AnswerEvent, Auth, AwsKeys, Fleet, ModelRequest, Outside, ProviderConfig, Secret, Shape, Target};
+use providers::{
+    Aim, AnswerEvent, Auth, AwsKeys, Fleet, Live, ModelRequest, Outside, ProviderConfig, Secret, Shape, Target,
+};
 use serde_json::{Value, json};
 use url::Url;
 
@@ -112,6 +114,7 @@ fn encode(target: &Arc<Target>, request: &ModelRequest) -> Result<Bytes, String>
     let base_url = Url::parse("https://up.test/v1").expect("an address");
     let (key, settings) = (Secret::new("k"), BTreeMap::from([("project".to_owned(), "p".to_owned())]));
     let aws = AwsKeys { access_key_id: "AKIA".into(), secret_access_key: Secret::new("s"), session_token: None };
+    let aws = Live::new(aws);
     let aim = Aim {
         base_url: &base_url,
         model: "m",

@@ -17,9 +17,12 @@ has() { command -v "$1" >/dev/null 2>&1; }
 [ -x /usr/lib/postgresql/15/bin/initdb ] || has initdb || packages+=(postgresql-15)
 has psql || packages+=(postgresql-client-15)
 has sqlite3 || packages+=(sqlite3)
+has redis-server || packages+=(redis-server)
 has curl || packages+=(curl)
 has cc || packages+=(gcc libc6-dev)
 has c++ || packages+=(g++)
+has_faketime() { compgen -G '/usr/lib/*/faketime/libfaketime.so.1' >/dev/null; }
+has_faketime || packages+=(libfaketime)
 has python3 || packages+=(python3)
 python3 -c 'import venv, ensurepip' 2>/dev/null || packages+=(python3-venv)
 if [ ${#packages[@]} -gt 0 ]; then
@@ -41,7 +44,9 @@ if [ ${#packages[@]} -gt 0 ]; then
 fi
 [ -x /usr/lib/postgresql/15/bin/initdb ] || has initdb || lacks "Postgres 15 server (Debian: postgresql-15)"
 has psql || lacks "psql (Debian: postgresql-client-15)"
+has redis-server || lacks "Redis (Debian: redis-server)"
 has sqlite3 || lacks "sqlite3 (Debian: sqlite3)"
+has_faketime || lacks "libfaketime, which moves a process's clock (Debian: libfaketime)"
 has curl || lacks "curl (Debian: curl)"
 has cc && has c++ || lacks "a C and C++ compiler (Debian: gcc g++ libc6-dev)"
 has cargo || lacks "Rust (cargo), at least the version that Cargo.toml names as rust-version"
@@ -130,6 +135,20 @@ promtool() {
     rm -rf "$place"
 }
 promtool
+
+# --- A vault -----------------------------------------------------------------------------------------------------
+# Built once into the cache folder: some eight minutes of a processor.
+vault() {
+    local version=0.2.1 log="$cache/rusty_vault.log"
+    [ -x "$cache/rusty_vault-$version/bin/rvault" ] && return
+    has cargo || return
+    say "building RustyVault $version (log: $log)"
+    CARGO_TARGET_DIR="$cache/rusty_vault-build" CARGO_PROFILE_DEV_DEBUG=false cargo install rusty_vault \
+        --version "$version" --locked --debug --root "$cache/rusty_vault-$version" >"$log" 2>&1 ||
+        lacks "RustyVault $version: see $log"
+    rm -rf "$cache/rusty_vault-build"
+}
+vault
 
 if [ ${#missing[@]} -gt 0 ]; then
     say "the tests cannot run; missing:"

@@ -12,6 +12,8 @@ pub mod network;
 pub mod postgres;
 pub mod process;
 pub mod realtime;
+pub mod redis;
 pub mod tools;
 pub mod upstream;
+pub mod vault;
 pub mod world;

@@ -620,7 +620,7 @@ impl Plan {
         self
     }
 
-    /// More members of the key: `models`, `rpm`, `tpm`, `expires_at`.
+    /// More members of the key: `models`, `rpm`, `tpm`, `max_parallel_requests`, `priority`, `expires_at`.
     pub fn key(mut self, members: Value) -> Plan {
         self.key = members;
         self

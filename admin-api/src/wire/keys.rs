@@ -1,8 +1,11 @@
 //! App keys on the wire. A row never shows a secret or its hash; a secret is answered once.
 
-use ledger::{Id, Key, KeyRow, Org, ShownKey, Tags, Team, Timestamp, User, Wallet};
+use ledger::{Id, Key, KeyRow, LimitChange, Org, Priority, ShownKey, Tags, Team, Timestamp, User, Wallet};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
+
+use super::{given, not_null, word};
+use crate::problem::Problem;
 
 /// An app key to be made.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -31,20 +34,57 @@ pub(crate) struct NewKey {
     /// Tokens a minute; without it, no such limit.
     #[schema(minimum = 1, maximum = 1_000_000_000)]
     pub tpm: Option<u64>,
+    /// Calls in flight; without it, no such limit.
+    #[schema(minimum = 1, maximum = 100_000)]
+    pub max_parallel_requests: Option<u32>,
+    /// `low`, `normal` (unless said) or `high`: under overload calls of low priority are shed first, of high priority last.
+    #[schema(pattern = "^(low|normal|high)$", default = "normal")]
+    pub priority: Option<String>,
     /// What is said of its calls: wallets of kind `scope` and policies go by it. At most 32, names and values of 1 to 128
     /// characters.
     #[schema(value_type = Option<std::collections::BTreeMap<String, String>>, example = json!({"team": "search"}))]
     pub tags: Option<Tags>,
 }
 
-/// What to change of a key.
+/// What to change of a key. What is left out stays as it is; `null` takes a limit, or all tags, away.
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ChangeKey {
-    /// All of them anew; `null` for none.
-    #[serde(deserialize_with = "Option::deserialize")]
-    #[schema(value_type = Option<std::collections::BTreeMap<String, String>>, required, example = json!({"team": "search"}))]
-    pub tags: Option<Tags>,
+    /// All of them anew.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<std::collections::BTreeMap<String, String>>, example = json!({"team": "search"}))]
+    pub tags: Option<Option<Tags>>,
+    /// Requests a minute.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<u32>, minimum = 1, maximum = 1_000_000)]
+    pub rpm: Option<Option<u32>>,
+    /// Tokens a minute.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<u64>, minimum = 1, maximum = 1_000_000_000)]
+    pub tpm: Option<Option<u64>>,
+    /// Calls in flight.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<u32>, minimum = 1, maximum = 100_000)]
+    pub max_parallel_requests: Option<Option<u32>>,
+    /// `low`, `normal` or `high`.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = String, required = false, pattern = "^(low|normal|high)$")]
+    pub priority: Option<Option<String>>,
+}
+
+impl ChangeKey {
+    pub(crate) fn read(self) -> Result<ledger::KeyChange, Problem> {
+        let named = self.priority.map(|word| not_null("priority", word)).transpose()?;
+        Ok(ledger::KeyChange {
+            tags: self.tags.map(Option::unwrap_or_default),
+            limits: LimitChange { rpm: self.rpm, tpm: self.tpm, max_parallel: self.max_parallel_requests },
+            priority: named.as_deref().map(priority).transpose()?,
+        })
+    }
+}
+
+pub(crate) fn priority(text: &str) -> Result<Priority, Problem> {
+    word("priority", text, Priority::from_word, "low, normal, high")
 }
 
 /// How to rotate a key.
@@ -83,6 +123,11 @@ pub(crate) struct KeyBody {
     pub rpm: Option<u32>,
     #[schema(required)]
     pub tpm: Option<u64>,
+    #[schema(required)]
+    pub max_parallel_requests: Option<u32>,
+    /// `low`, `normal` or `high`.
+    #[schema(example = "normal")]
+    pub priority: &'static str,
     /// What is said of its calls.
     #[schema(value_type = std::collections::BTreeMap<String, String>, example = json!({"team": "search"}))]
     pub tags: Tags,
@@ -117,6 +162,8 @@ impl KeyBody {
             expires_at: row.expires_at,
             rpm: row.rpm,
             tpm: row.tpm,
+            max_parallel_requests: row.max_parallel,
+            priority: row.priority.as_str(),
             tags: row.tags,
             overlap_until: row.overlap_until.filter(|until| *until > now),
             rotated_at: row.rotated_at,

@@ -15,6 +15,7 @@ async fn a_key_shows_its_secret_once_and_its_hash_never() {
     let above = world.wallet(&org, json!({"kind": "team", "team_id": team, "parent_id": root})).await;
     let wallet = world.wallet(&org, json!({"parent_id": above})).await;
     let body = json!({"name": "app", "wallet_id": wallet, "models": ["gpt-4o"], "rpm": 60, "tpm": 100000,
+        "max_parallel_requests": 8, "priority": "high",
         "expires_at": later(3600)});
     let made = world.post("/keys", body).await;
     assert_eq!(made.status, 201);
@@ -28,7 +29,8 @@ async fn a_key_shows_its_secret_once_and_its_hash_never() {
     let read = world.get(&format!("/keys/{id}")).await;
     let expected = json!({
         "id": id, "org_id": org, "name": "app", "wallet_id": wallet, "team_id": team, "user_id": null, "status": "active",
-        "models": ["gpt-4o"], "expires_at": later(3600), "rpm": 60, "tpm": 100000, "tags": {}, "overlap_until": null, "rotated_at": null,
+        "models": ["gpt-4o"], "expires_at": later(3600), "rpm": 60, "tpm": 100000, "max_parallel_requests": 8,
+        "priority": "high", "tags": {}, "overlap_until": null, "rotated_at": null,
         "revoked_at": null, "created_at": later(0),
     });
     assert_eq!(read.json(), expected, "the team is the nearest wallet's");
@@ -106,7 +108,11 @@ async fn what_is_said_of_a_keys_calls_is_changed_by_admins() {
         assert_eq!(world.get(&path).await.json()["tags"], told);
     }
     for (body, member) in [
-        (json!({}), "tags"),
+        (json!({"rpm": 0}), "rpm"),
+        (json!({"tpm": 1_000_000_001}), "tpm"),
+        (json!({"max_parallel_requests": 0}), "max_parallel_requests"),
+        (json!({"priority": "urgent"}), "priority"),
+        (json!({"priority": null}), "priority"),
         (json!({"tags": ["ads"]}), "tags"),
         (json!({"tags": {"team": 7}}), "tags.team"),
         (json!({"tags": {"": "ads"}}), "tags"),
@@ -120,4 +126,30 @@ async fn what_is_said_of_a_keys_calls_is_changed_by_admins() {
         "not_found",
         None,
     );
+}
+
+#[tokio::test]
+async fn limits_and_priority_of_a_key_change_and_the_log_tells_from_what_to_what() {
+    let world = World::new().await;
+    let org = world.org().await;
+    let wallet = world.wallet(&org, json!({})).await;
+    let made = world.post("/keys", json!({"name": "app", "wallet_id": wallet, "rpm": 5})).await;
+    let told = |body: &Value| ["rpm", "tpm", "max_parallel_requests", "priority", "tags"].map(|it| body[it].clone());
+    assert_eq!(told(&made.json()), [json!(5), Value::Null, Value::Null, json!("normal"), json!({})]);
+    let path = format!("/keys/{}", made.id());
+    for (change, expected) in [
+        (json!({"tpm": 9, "priority": "low"}), [json!(5), json!(9), Value::Null, json!("low"), json!({})]),
+        (json!({"rpm": null, "max_parallel_requests": 3}), [Value::Null, json!(9), json!(3), json!("low"), json!({})]),
+        (json!({}), [Value::Null, json!(9), json!(3), json!("low"), json!({})]),
+    ] {
+        let changed = world.patch(&path, change).await;
+        assert_eq!(told(&changed.json()), expected, "{}", changed.text);
+        assert_eq!(told(&world.get(&path).await.json()), expected);
+    }
+    let log = world.get(&format!("/audit?org_id={org}")).await.json();
+    let changes: Vec<&Value> =
+        log["data"].as_array().unwrap().iter().filter(|entry| entry["kind"] == "KEY_CHANGED").collect();
+    assert_eq!(changes.len(), 2, "what changes nothing is no change: {log}");
+    let last = changes.iter().find(|it| it["to"]["max_parallel_requests"] == json!(3)).expect("the second");
+    assert_eq!((&last["from"]["rpm"], &last["to"]["rpm"]), (&json!(5), &Value::Null), "{last}");
 }

@@ -94,6 +94,10 @@ async fn example(world: &World, operation: &str, org: &str) -> Option<&'static s
     let (method, path, body, kind) = match operation {
         "create_org" => ("POST", "/orgs".into(), json!({"name": "Acme"}), "ORG_CREATED"),
         "create_team" => ("POST", "/teams".into(), json!({"org_id": org, "name": "Search"}), "TEAM_CREATED"),
+        "change_team" => {
+            let team = world.post("/teams", json!({"org_id": org, "name": "Search"})).await.id();
+            ("PATCH", format!("/teams/{team}"), json!({"rpm": 60}), "TEAM_CHANGED")
+        }
         "create_user" => ("POST", "/users".into(), json!({"org_id": org, "name": "Ada"}), "USER_CREATED"),
         "create_wallet" => {
             ("POST", "/wallets".into(), json!({"org_id": org, "name": "Purse", "kind": "org"}), "WALLET_CREATED")

@@ -151,3 +151,38 @@ async fn the_smallest_and_the_largest_limits_are_kept_exactly() {
         assert!(limit.parse::<Money>().is_ok());
     }
 }
+
+#[tokio::test]
+async fn a_team_has_limits_that_change() {
+    let world = World::new().await;
+    let org = world.org().await;
+    let made =
+        world.post("/teams", json!({"org_id": org, "name": "Search", "rpm": 60, "max_parallel_requests": 4})).await;
+    let told = |body: &Value| ["name", "rpm", "tpm", "max_parallel_requests"].map(|it| body[it].clone());
+    assert_eq!(told(&made.json()), [json!("Search"), json!(60), Value::Null, json!(4)], "{}", made.text);
+    let path = format!("/teams/{}", made.id());
+    for (change, expected) in [
+        (json!({"rpm": null, "tpm": 1000}), [json!("Search"), Value::Null, json!(1000), json!(4)]),
+        (json!({"name": "Find"}), [json!("Find"), Value::Null, json!(1000), json!(4)]),
+        (json!({}), [json!("Find"), Value::Null, json!(1000), json!(4)]),
+    ] {
+        assert_eq!(told(&world.patch(&path, change).await.json()), expected);
+        assert_eq!(told(&world.get(&path).await.json()), expected);
+    }
+    for (body, member) in [
+        (json!({"rpm": 0}), "rpm"),
+        (json!({"tpm": -1}), "tpm"),
+        (json!({"max_parallel_requests": 100_001}), "max_parallel_requests"),
+        (json!({"name": null}), "name"),
+        (json!({"org_id": org}), "org_id"),
+    ] {
+        world.patch(&path, body).await.is_problem(400, "invalid_value", Some(member));
+    }
+    world.patch("/teams/team_00000000000000000000000000000000", json!({"rpm": 1})).await.is_problem(
+        404,
+        "not_found",
+        None,
+    );
+    let kinds = world.audit_kinds(&org).await;
+    assert_eq!(kinds.iter().filter(|kind| *kind == "TEAM_CHANGED").count(), 2);
+}

@@ -27,7 +27,7 @@ pub async fn upload(app: &Arc<App>, mut call: Call, mut case: Case, _: &str) -> 
 }
 
 async fn uploaded(app: &Arc<App>, call: &mut Call, case: &mut Case) -> Outcome {
-    let (snapshot, caller) = admitted(app, call, case)?;
+    let (snapshot, caller) = admitted(app, call, case).await?;
     let bytes = body(app, call, case).await?;
     let form = FileForm::read(call.outside.content_type.as_deref(), &bytes).map_err(Refusal::BadRequest)?;
     let file = asked(form)?;
@@ -89,7 +89,7 @@ fn asked(form: FileForm) -> Result<Attachment, Refusal> {
 
 /// `GET /v1/files`.
 pub async fn files(app: &Arc<App>, call: Call, mut case: Case, query: &str) -> Answered {
-    let who = admitted(app, &call, &mut case);
+    let who = admitted(app, &call, &mut case).await;
     let outcome = async {
         let (_, caller) = who?;
         let page = Page::read(query, 1_000, 1_000)?;
@@ -109,7 +109,7 @@ pub async fn files(app: &Arc<App>, call: Call, mut case: Case, query: &str) -> A
 
 /// `GET /v1/files/{id}`.
 pub async fn file(app: &Arc<App>, call: Call, mut case: Case, id: &str) -> Answered {
-    let who = admitted(app, &call, &mut case);
+    let who = admitted(app, &call, &mut case).await;
     let outcome = async {
         let (_, caller) = who?;
         told(&tell::file(&find(app, caller.credential.wallet, id).await?))
@@ -120,7 +120,7 @@ pub async fn file(app: &Arc<App>, call: Call, mut case: Case, id: &str) -> Answe
 
 /// `DELETE /v1/files/{id}`: at the provider, then here.
 pub async fn delete_file(app: &Arc<App>, call: Call, mut case: Case, id: &str) -> Answered {
-    let who = admitted(app, &call, &mut case);
+    let who = admitted(app, &call, &mut case).await;
     let outcome = async {
         let (snapshot, caller) = who?;
         let file = find(app, caller.credential.wallet, id).await?;
@@ -136,7 +136,7 @@ pub async fn delete_file(app: &Arc<App>, call: Call, mut case: Case, id: &str) -
 
 /// `GET /v1/files/{id}/content`: as it lies at the provider, and as it comes.
 pub async fn content(app: &Arc<App>, call: Call, mut case: Case, id: &str) -> Answered {
-    let outcome = match admitted(app, &call, &mut case) {
+    let outcome = match admitted(app, &call, &mut case).await {
         Ok(who) => streamed(app, who, &mut case, id).await,
         Err(refusal) => Err(refusal),
     };

@@ -53,11 +53,23 @@ async fn answered(app: &Arc<App>, case: Case, outcome: Outcome) -> Answered {
     }
 }
 
-/// Who asks, if they may.
-fn admitted(app: &App, call: &Call, case: &mut Case) -> Result<(Arc<Snapshot>, Caller), Refusal> {
+/// Who asks, if they may. The call itself is not held while limits are asked: its body is one reader's.
+fn admitted<'a>(
+    app: &'a App,
+    call: &Call,
+    case: &'a mut Case,
+) -> impl Future<Output = Result<(Arc<Snapshot>, Caller), Refusal>> + Send + use<'a> {
+    let known = known(app, call, case);
+    async move {
+        let (snapshot, caller) = known?;
+        app.limits.question(&caller, case).await?;
+        Ok((snapshot, caller))
+    }
+}
+
+fn known(app: &App, call: &Call, case: &mut Case) -> Result<(Arc<Snapshot>, Caller), Refusal> {
     let snapshot = app.snapshot()?;
     let caller = case.called_by(authenticate(app, &snapshot, &call.presented)?);
-    app.limits.admit(&caller, case)?;
     Ok((snapshot, caller))
 }
 

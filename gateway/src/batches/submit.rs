@@ -46,7 +46,7 @@ struct Asked {
 }
 
 async fn submitted(app: &Arc<App>, call: &mut Call, case: &mut Case) -> Outcome {
-    let (snapshot, caller) = admitted(app, call, case)?;
+    let (snapshot, caller) = admitted(app, call, case).await?;
     let bytes = body(app, call, case).await?;
     if let Some(name) = &call.idempotency_key {
         case.claim = Some(claim(app, call, case, name, &bytes)?);
@@ -258,7 +258,7 @@ fn still_good(
 
 /// `GET /v1/batches`.
 pub async fn list(app: &Arc<App>, call: Call, mut case: Case, query: &str) -> Answered {
-    let who = admitted(app, &call, &mut case);
+    let who = admitted(app, &call, &mut case).await;
     let outcome = async {
         let (_, caller) = who?;
         let page = Page::read(query, 20, 100)?;
@@ -271,7 +271,7 @@ pub async fn list(app: &Arc<App>, call: Call, mut case: Case, query: &str) -> An
 
 /// `GET /v1/batches/{id}`: as its provider has it now, if it says so in time.
 pub async fn one(app: &Arc<App>, call: Call, mut case: Case, id: &str) -> Answered {
-    let who = admitted(app, &call, &mut case);
+    let who = admitted(app, &call, &mut case).await;
     let outcome = async {
         let (_, caller) = who?;
         let row = get(app, &caller, id).await?;
@@ -292,7 +292,7 @@ pub async fn one(app: &Arc<App>, call: Call, mut case: Case, id: &str) -> Answer
 
 /// `POST /v1/batches/{id}/cancel`.
 pub async fn cancel(app: &Arc<App>, call: Call, mut case: Case, id: &str) -> Answered {
-    let who = admitted(app, &call, &mut case);
+    let who = admitted(app, &call, &mut case).await;
     let outcome = async {
         let (snapshot, caller) = who?;
         let row = get(app, &caller, id).await?;

@@ -30,7 +30,7 @@ pub(super) async fn count(
     let _place = Arc::clone(&app.places).try_acquire_owned().map_err(|_| Refusal::Overloaded)?;
     let (head, body) = request.into_parts();
     let (snapshot, caller) = known(app, peer, &head.headers, shape)?;
-    app.limits.admit_count(&caller, app.clock().now())?;
+    app.limits.question_alone(&caller, app.clock().now()).await?;
     let length = head.headers.get(header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
     let idle = app.connections.body_idle();
     let whole = receive(body, length, app.limits.max_body_bytes(), &app.bodies, idle);

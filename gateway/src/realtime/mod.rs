@@ -16,11 +16,13 @@ use ledger::{AttemptRecord, Money, PresentedKey};
 use providers::{BadRequest, Class, Demand, ModelRequest, Outcome, Shape, Socket, Target, Task, plan};
 use tokio::sync::oneshot;
 
+use crate::admission::Seat;
 use crate::app::App;
 use crate::authenticate::authenticate;
 use crate::case::{Call, Case, Ending, millis};
 use crate::close;
 use crate::forward;
+use crate::limits::Ticket;
 use crate::parse::claims;
 use crate::permit::permit;
 use crate::quote::seed;
@@ -49,6 +51,14 @@ pub struct Session {
     ready: Option<Purse>,
     /// The call that the next response will be, until it is held for.
     case: Case,
+    /// The conversation's own: it is one call in flight, however many responses it has.
+    lasting: Option<Lasting>,
+}
+
+/// What a conversation keeps from its first response to its end.
+struct Lasting {
+    _seat: Seat,
+    _place: Option<Ticket>,
 }
 
 /// Runs a conversation from its first question to its last receipt. `told`: what its address asks for that is not served. `answer` learns whether the client may upgrade; `socket` brings
@@ -102,6 +112,7 @@ async fn open(app: &Arc<App>, call: Call, mut case: Case, told: Option<Refusal>)
         context: Context::default(),
         ready: None,
         case,
+        lasting: None,
     };
     if let Err(refusal) = session.hold_for(true).await {
         return Err((session.case, refusal));

@@ -9,12 +9,13 @@ use std::time::{Duration, Instant};
 use ledger::{Charge, Estimate, Hold, Markup, Money, Order, Rates, Release, Reserved, Timestamp};
 use providers::{Formats, Target, Task, Usage};
 
-use super::Session;
+use super::{Lasting, Session};
 use crate::app::App;
 use crate::case::{Caller, Case, Ending, millis};
 use crate::close::in_time;
 use crate::cover::Cover;
 use crate::growth::Growth;
+use crate::limits::Drawing;
 use crate::meter::Meter;
 use crate::permit::permit;
 use crate::pricing::{Buyer, bills_on};
@@ -173,7 +174,13 @@ impl Session {
         let snapshot = app.snapshot()?;
         let caller = snapshot.caller(&self.key, app.clock().now()).ok_or(Refusal::InvalidKey)?;
         let caller = self.case.called_by(caller);
-        app.limits.admit(&caller, &mut self.case)?;
+        let model = snapshot.routes.model_limits.get(self.asked.model());
+        if self.lasting.is_none() {
+            let seat = app.admission.enter(&caller)?;
+            let place = app.limits.place(&caller, model, &mut self.case).await?;
+            self.lasting = Some(Lasting { _seat: seat, _place: place });
+        }
+        app.limits.look(&caller, &mut self.case)?;
         let health = app.health.view(app.millis());
         let permit = permit(&snapshot, &caller, &self.asked, &Found::default(), &health, &mut self.case)?;
         if !permit.targets.iter().any(|target| target.name == self.target.name) {
@@ -190,6 +197,8 @@ impl Session {
         let cover = self.cover(&rates, markup, elastic);
         let output = self.likely_output(&self.case, &cover);
         self.case.input_tokens = self.context.bound(&self.target);
+        let likely = self.context.likely().all_input().saturating_add(output);
+        app.limits.draw(&caller, &mut self.case, Drawing { model, tokens: likely, place: false }).await?;
         let mut order = Order {
             call: self.case.id,
             org: caller.credential.org,
@@ -290,11 +299,11 @@ impl Session {
             attempt.cost = answered.rounded_up().unwrap_or(Money::MAX);
             attempt.latency_ms = millis(began.elapsed());
         }
-        if let Some(caller) = &case.caller {
-            app.limits.spend(caller, usage.all_input().saturating_add(usage.all_output()), app.clock().now());
-            if ending == Ending::Finished && meter.is_reported() {
-                app.estimates.get().learn(caller.credential.key, &self.target.name, usage.all_output());
-            }
+        if let Some(ticket) = &mut case.ticket {
+            ticket.used(usage.all_input().saturating_add(usage.all_output()), app.clock().now());
+        }
+        if let (Some(caller), Ending::Finished, true) = (&case.caller, ending, meter.is_reported()) {
+            app.estimates.get().learn(caller.credential.key, &self.target.name, usage.all_output());
         }
         let mut record = case.record(ending, None);
         record.usage = usage;
@@ -365,6 +374,9 @@ fn successor(case: &Case, app: &App) -> Case {
         claim: None,
         rate: None,
         token_rate: None,
+        counted: false,
+        ticket: None,
+        seat: None,
         place: None,
         room: None,
         first_byte: None,

@@ -86,7 +86,9 @@ pub struct Answer {
 /// What was measured so far.
 #[derive(Debug, Clone)]
 pub struct Marks {
-    steps: [(Step, Duration); MOST],
+    steps: [Step; MOST],
+    /// When each began, in nanoseconds since the call came: a case is moved about, so it is kept small.
+    begins: [u64; MOST],
     count: usize,
     /// The step in which the call was refused.
     pub stopped_in: Option<Step>,
@@ -103,7 +105,8 @@ impl Marks {
     /// Nothing yet, of a call within a client's trace.
     pub fn within(parent: Option<Parent>) -> Marks {
         Marks {
-            steps: [(Step::Authenticate, Duration::ZERO); MOST],
+            steps: [Step::Authenticate; MOST],
+            begins: [0; MOST],
             count: 0,
             stopped_in: None,
             status: None,
@@ -116,22 +119,23 @@ impl Marks {
 
     /// A step begins, and with it the one before ends.
     pub fn enter(&mut self, step: Step, at: Duration) {
-        if let Some(place) = self.steps.get_mut(self.count) {
-            *place = (step, at);
+        if let (Some(place), Some(begin)) = (self.steps.get_mut(self.count), self.begins.get_mut(self.count)) {
+            (*place, *begin) = (step, u64::try_from(at.as_nanos()).unwrap_or(u64::MAX));
             self.count += 1;
         }
     }
 
     /// The call is refused in the step that it is in.
     pub fn stop(&mut self) {
-        self.stopped_in = self.steps[..self.count].last().map(|(step, _)| *step);
+        self.stopped_in = self.steps[..self.count].last().copied();
     }
 
     /// Each step with its begin and end, in their order; the last ends with the call.
     pub fn steps(&self, end: Duration) -> impl Iterator<Item = (Step, Duration, Duration)> + '_ {
-        let entered = &self.steps[..self.count];
-        let ends = entered.iter().skip(1).map(|(_, at)| *at).chain(std::iter::once(end));
-        entered.iter().zip(ends).map(move |((step, from), to)| (*step, *from, to.max(*from)))
+        let begins = self.begins[..self.count].iter().map(|nanos| Duration::from_nanos(*nanos));
+        let ends = begins.clone().skip(1).chain(std::iter::once(end));
+        let steps = self.steps[..self.count].iter().copied();
+        steps.zip(begins).zip(ends).map(|((step, from), to)| (step, from, to.max(from)))
     }
 
     /// A target is asked; the number of the attempt.

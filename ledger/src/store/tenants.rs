@@ -9,19 +9,19 @@ use crate::clock::Timestamp;
 use crate::error::StoreError;
 use crate::id::{Id, Key, Operator, Org, Team, User, Wallet};
 use crate::tenants::{
-    Credential, Funding, KeyRow, OperatorCredential, OperatorRow, OrgRow, Overlap, Page, Scope, TeamRow, UserRow,
-    WalletKind, WalletRow, WalletStatus,
+    Credential, Funding, KeyRow, Limits, OperatorCredential, OperatorRow, OrgRow, Overlap, Page, Priority, Scope,
+    TeamRow, UserRow, WalletKind, WalletRow, WalletStatus,
 };
 use crate::window::Zone;
 
 const ORG: &str = "SELECT id, name, content, created_at FROM orgs";
-const TEAM: &str = "SELECT id, org_id, name, content, created_at FROM teams";
+const TEAM: &str = "SELECT id, org_id, name, content, created_at, rpm, tpm, max_parallel FROM teams";
 const USER: &str = "SELECT id, org_id, name, email, content, created_at FROM users";
 const WALLET: &str = "SELECT id, org_id, name, kind, parent_id, team_id, user_id, status, hard_limit, soft_limit,
     window_kind, funding, funded, content, created_at, thresholds, soft_action, time_zone, anchor, scope, under_id, closed_at
     FROM wallets";
 const KEY: &str = "SELECT id, org_id, wallet_id, team_id, user_id, name, models, rpm, tpm, expires_at, previous_until,
-    rotated_at, revoked_at, content, created_at, tags FROM keys";
+    rotated_at, revoked_at, content, created_at, tags, max_parallel, priority FROM keys";
 const OPERATOR: &str = "SELECT id, name, source, secret_hash, created_at FROM operators WHERE revoked_at IS NULL";
 
 /// A kind of row that is read by id and listed.
@@ -42,7 +42,8 @@ impl Stored for TeamRow {
     const SELECT: &'static str = TEAM;
     fn read(row: &Row) -> Result<Self, StoreError> {
         let (id, org, name) = (row.id("id")?, row.id("org_id")?, row.get("name")?);
-        Ok(TeamRow { id, org, name, created_at: row.time("created_at")? })
+        let limits = limits(row, ["rpm", "tpm", "max_parallel"])?;
+        Ok(TeamRow { id, org, name, limits, created_at: row.time("created_at")? })
     }
 }
 
@@ -96,6 +97,7 @@ impl Stored for WalletRow {
 impl Stored for KeyRow {
     const SELECT: &'static str = KEY;
     fn read(row: &Row) -> Result<Self, StoreError> {
+        let Limits { rpm, tpm, max_parallel } = limits(row, ["rpm", "tpm", "max_parallel"])?;
         Ok(KeyRow {
             id: row.id("id")?,
             org: row.id("org_id")?,
@@ -106,14 +108,26 @@ impl Stored for KeyRow {
             models: json(row, "models")?,
             tags: json(row, "tags")?.unwrap_or_default(),
             expires_at: row.maybe_time("expires_at")?,
-            rpm: row.get::<Option<i64>>("rpm")?.and_then(|rate| rate.try_into().ok()),
-            tpm: row.get::<Option<i64>>("tpm")?.and_then(|rate| rate.try_into().ok()),
+            rpm,
+            tpm,
+            max_parallel,
+            priority: word(row, "priority", Priority::from_word)?,
             overlap_until: row.maybe_time("previous_until")?,
             rotated_at: row.maybe_time("rotated_at")?,
             revoked_at: row.maybe_time("revoked_at")?,
             created_at: row.time("created_at")?,
         })
     }
+}
+
+/// Requests and tokens a minute, calls in flight, from the columns that have them.
+fn limits(row: &Row, [rpm, tpm, parallel]: [&str; 3]) -> Result<Limits, StoreError> {
+    let number = |column: &str| row.get::<Option<i64>>(column);
+    Ok(Limits {
+        rpm: number(rpm)?.and_then(|rate| rate.try_into().ok()),
+        tpm: number(tpm)?.and_then(|rate| rate.try_into().ok()),
+        max_parallel: number(parallel)?.and_then(|rate| rate.try_into().ok()),
+    })
 }
 
 fn word<T>(row: &Row, column: &str, read: impl Fn(&str) -> Option<T>) -> Result<T, StoreError> {
@@ -225,11 +239,41 @@ pub(crate) async fn insert_org(tx: &mut Tx, org: &OrgRow, content: [u8; 32]) -> 
 
 pub(crate) async fn insert_team(tx: &mut Tx, team: &TeamRow, content: [u8; 32]) -> Result<(), StoreError> {
     tx.execute(
-        "INSERT INTO teams (id, org_id, name, content, created_at) VALUES ($1, $2, $3, $4, $5)",
-        values![team.id, team.org, &team.name, content, team.created_at],
+        "INSERT INTO teams (id, org_id, name, content, created_at, rpm, tpm, max_parallel)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+        values![
+            team.id,
+            team.org,
+            &team.name,
+            content,
+            team.created_at,
+            team.limits.rpm.map(i64::from),
+            stored(team.limits.tpm),
+            team.limits.max_parallel.map(i64::from),
+        ],
     )
     .await?;
     Ok(())
+}
+
+/// Saves what may change of a team.
+pub(crate) async fn update_team(tx: &mut Tx, team: &TeamRow) -> Result<(), StoreError> {
+    tx.execute(
+        "UPDATE teams SET name = $2, rpm = $3, tpm = $4, max_parallel = $5 WHERE id = $1",
+        values![
+            team.id,
+            &team.name,
+            team.limits.rpm.map(i64::from),
+            stored(team.limits.tpm),
+            team.limits.max_parallel.map(i64::from),
+        ],
+    )
+    .await?;
+    Ok(())
+}
+
+fn stored(rate: Option<u64>) -> Option<i64> {
+    rate.map(|rate| i64::try_from(rate).unwrap_or(i64::MAX))
 }
 
 pub(crate) async fn insert_user(tx: &mut Tx, user: &UserRow, content: [u8; 32]) -> Result<(), StoreError> {
@@ -426,11 +470,10 @@ pub(crate) async fn insert_key(
     content: [u8; 32],
 ) -> Result<(), StoreError> {
     let models = key.models.as_ref().map(|models| serde_json::json!(models).to_string());
-    let tpm = key.tpm.map(|rate| i64::try_from(rate).unwrap_or(i64::MAX));
     tx.execute(
         "INSERT INTO keys (id, org_id, wallet_id, team_id, user_id, name, secret_hash, models, rpm, tpm, expires_at,
-                           content, created_at, tags)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
+                           content, created_at, tags, max_parallel, priority)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)",
         values![
             key.id,
             key.org,
@@ -441,21 +484,28 @@ pub(crate) async fn insert_key(
             secret,
             models,
             key.rpm.map(i64::from),
-            tpm,
+            stored(key.tpm),
             key.expires_at,
             content,
             key.created_at,
             told(&key.tags, key.tags.is_empty()),
+            key.max_parallel.map(i64::from),
+            key.priority.as_str(),
         ],
     )
     .await?;
     Ok(())
 }
 
-/// Saves a key's tags.
-pub(crate) async fn tag_key(tx: &mut Tx, key: &KeyRow) -> Result<(), StoreError> {
+/// Saves what may change of a key beside its secret.
+pub(crate) async fn update_key(tx: &mut Tx, key: &KeyRow) -> Result<(), StoreError> {
     let tags = told(&key.tags, key.tags.is_empty());
-    tx.execute("UPDATE keys SET tags = $2 WHERE id = $1", values![key.id, tags]).await?;
+    let (rpm, parallel) = (key.rpm.map(i64::from), key.max_parallel.map(i64::from));
+    tx.execute(
+        "UPDATE keys SET tags = $2, rpm = $3, tpm = $4, max_parallel = $5, priority = $6 WHERE id = $1",
+        values![key.id, tags, rpm, stored(key.tpm), parallel, key.priority.as_str()],
+    )
+    .await?;
     Ok(())
 }
 
@@ -508,9 +558,11 @@ pub(crate) async fn revision(db: &Database) -> Result<i64, StoreError> {
 pub(crate) async fn credentials(db: &Database, now: Timestamp) -> Result<Vec<Credential>, StoreError> {
     let rows = db
         .rows(
-            "SELECT id, org_id, wallet_id, team_id, user_id, secret_hash, previous_hash, previous_until, models, rpm, tpm,
-                    expires_at, tags
-             FROM keys WHERE revoked_at IS NULL AND (expires_at IS NULL OR expires_at > $1)",
+            "SELECT k.id, k.org_id, k.wallet_id, k.team_id, k.user_id, k.secret_hash, k.previous_hash, k.previous_until,
+                    k.models, k.rpm, k.tpm, k.max_parallel, k.priority, k.expires_at, k.tags,
+                    t.rpm AS team_rpm, t.tpm AS team_tpm, t.max_parallel AS team_parallel
+               FROM keys k LEFT JOIN teams t ON t.id = k.team_id
+              WHERE k.revoked_at IS NULL AND (k.expires_at IS NULL OR k.expires_at > $1)",
             values![now],
         )
         .await?;
@@ -522,6 +574,7 @@ fn credential(row: &Row) -> Result<Credential, StoreError> {
         (Some(_), Some(until)) => Some(Overlap { secret_hash: row.hash("previous_hash")?, until }),
         _ => None,
     };
+    let Limits { rpm, tpm, max_parallel } = limits(row, ["rpm", "tpm", "max_parallel"])?;
     Ok(Credential {
         key: row.id("id")?,
         org: row.id("org_id")?,
@@ -532,8 +585,11 @@ fn credential(row: &Row) -> Result<Credential, StoreError> {
         overlap,
         models: json(row, "models")?,
         tags: json(row, "tags")?.unwrap_or_default(),
-        rpm: row.get::<Option<i64>>("rpm")?.and_then(|rate| rate.try_into().ok()),
-        tpm: row.get::<Option<i64>>("tpm")?.and_then(|rate| rate.try_into().ok()),
+        rpm,
+        tpm,
+        max_parallel,
+        team_limits: limits(row, ["team_rpm", "team_tpm", "team_parallel"])?,
+        priority: word(row, "priority", Priority::from_word)?,
         expires_at: row.maybe_time("expires_at")?,
     })
 }

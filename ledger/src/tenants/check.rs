@@ -24,6 +24,7 @@ const LONGEST_TAG: usize = 128;
 pub(super) const NOTHING_COVERED: &str = "and tags must not both be empty: a scope says which calls it covers";
 pub(super) const MOST_REQUESTS_PER_MINUTE: u64 = 1_000_000;
 pub(super) const MOST_TOKENS_PER_MINUTE: u64 = 1_000_000_000;
+pub(super) const MOST_PARALLEL_REQUESTS: u64 = 100_000;
 
 pub(crate) fn invalid(field: &'static str, message: impl Into<String>) -> TenantError {
     TenantError::Invalid { field, message: message.into() }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use super::limits::{Limits, Priority};
 use super::scope::{Scope, Tags};
 use super::{OperatorCredential, Tenants};
 use crate::clock::Timestamp;
@@ -38,6 +39,10 @@ pub struct Credential {
     pub models: Option<Vec<String>>,
     pub rpm: Option<u32>,
     pub tpm: Option<u64>,
+    pub max_parallel: Option<u32>,
+    /// Of its team, all keys together.
+    pub team_limits: Limits,
+    pub priority: Priority,
     /// What is said of its calls.
     pub tags: Tags,
     pub expires_at: Option<Timestamp>,

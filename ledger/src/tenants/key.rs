@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::limits::{LimitChange, Limits, Priority};
 use super::people::{check_team, check_user};
 use super::scope::Tags;
 use super::{Mark, Page, TenantError, Tenants, WalletKind, WalletRow, WalletStatus, check, kind};
@@ -32,6 +33,9 @@ pub struct NewKey {
     pub rpm: Option<u32>,
     /// Tokens a minute.
     pub tpm: Option<u64>,
+    /// Calls in flight.
+    pub max_parallel: Option<u32>,
+    pub priority: Priority,
     /// What is said of its calls: scopes go by it.
     pub tags: Tags,
 }
@@ -40,7 +44,13 @@ impl NewKey {
     /// A key for any model, without rates, that never expires.
     pub fn new(id: Id<Key>, name: impl Into<String>, wallet: Id<Wallet>) -> NewKey {
         let (name, tags) = (name.into(), Tags::new());
-        NewKey { id, name, wallet, team: None, user: None, models: None, expires_at: None, rpm: None, tpm: None, tags }
+        let (team, user, models, expires_at, priority) = (None, None, None, None, Priority::Normal);
+        let Limits { rpm, tpm, max_parallel } = Limits::default();
+        NewKey { id, name, wallet, team, user, models, expires_at, rpm, tpm, max_parallel, priority, tags }
+    }
+
+    fn limits(&self) -> Limits {
+        Limits { rpm: self.rpm, tpm: self.tpm, max_parallel: self.max_parallel }
     }
 }
 
@@ -57,6 +67,8 @@ pub struct KeyRow {
     pub expires_at: Option<Timestamp>,
     pub rpm: Option<u32>,
     pub tpm: Option<u64>,
+    pub max_parallel: Option<u32>,
+    pub priority: Priority,
     pub tags: Tags,
     /// Until when the secret before the last rotation is good as well.
     pub overlap_until: Option<Timestamp>,
@@ -71,10 +83,24 @@ impl KeyRow {
         Mark { at: self.created_at, id: self.id.to_string() }
     }
 
+    /// How much it may do at a time.
+    pub fn limits(&self) -> Limits {
+        Limits { rpm: self.rpm, tpm: self.tpm, max_parallel: self.max_parallel }
+    }
+
     /// Whether it opens anything at `now`.
     pub fn is_live(&self, now: Timestamp) -> bool {
         self.revoked_at.is_none() && self.expires_at.is_none_or(|end| end > now)
     }
+}
+
+/// What to change of a key; what is none stays as it is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct KeyChange {
+    /// All of them anew.
+    pub tags: Option<Tags>,
+    pub limits: LimitChange,
+    pub priority: Option<Priority>,
 }
 
 /// A rotation to be done.
@@ -103,7 +129,8 @@ impl Tenants<'_> {
             return Err(check::invalid("expires_at", "must lie in the future"));
         }
         let (org, team) = owner(&mut change, &new).await?;
-        let NewKey { id, name, wallet, team: _, user, models, expires_at, rpm, tpm, tags } = new;
+        let NewKey { id, name, wallet, team: _, user, models, expires_at, rpm, tpm, max_parallel, priority, tags } =
+            new;
         let (overlap_until, rotated_at, revoked_at) = (None, None, None);
         let row = KeyRow {
             id,
@@ -116,6 +143,8 @@ impl Tenants<'_> {
             expires_at,
             rpm,
             tpm,
+            max_parallel,
+            priority,
             tags,
             overlap_until,
             rotated_at,
@@ -133,26 +162,45 @@ impl Tenants<'_> {
             .with("expires_at", row.expires_at)
             .with("rpm", row.rpm)
             .with("tpm", row.tpm)
+            .with("max_parallel_requests", row.max_parallel)
+            .with("priority", (row.priority != Priority::Normal).then_some(row.priority.as_str()))
             .with("tags_sha256", check::tags_hash(&row.tags));
         self.commit(change, now, &[entry]).await?;
         Ok((row, shown))
     }
 
-    /// Says other things of a key's calls from now on. A revoked key may still be told apart so.
+    /// Says other things of a key's calls from now on.
     pub async fn tag_key(&self, id: Id<Key>, tags: Tags, actor: &Actor) -> Result<KeyRow, TenantError> {
-        check::tags(&tags)?;
+        self.change_key(id, KeyChange { tags: Some(tags), ..KeyChange::default() }, actor).await
+    }
+
+    /// Changes what is said of a key's calls and how many there may be. A revoked key may still be told apart so.
+    pub async fn change_key(&self, id: Id<Key>, to: KeyChange, actor: &Actor) -> Result<KeyRow, TenantError> {
+        to.tags.as_ref().map_or(Ok(()), check::tags)?;
         let mut change = Change::begin(self.db()).await?;
         let row = rows::lock::<KeyRow>(&mut change.tx, id.to_string()).await?;
-        let mut row = row.ok_or_else(|| TenantError::Unknown(id.to_string()))?;
-        if row.tags == tags {
+        let old = row.ok_or_else(|| TenantError::Unknown(id.to_string()))?;
+        let limits = to.limits.of(old.limits());
+        limits.check()?;
+        let Limits { rpm, tpm, max_parallel } = limits;
+        let (tags, priority) = (to.tags.unwrap_or_else(|| old.tags.clone()), to.priority.unwrap_or(old.priority));
+        let row = KeyRow { tags, rpm, tpm, max_parallel, priority, ..old.clone() };
+        if row == old {
             return Ok(row);
         }
-        let from = check::tags_hash(&std::mem::replace(&mut row.tags, tags));
-        rows::tag_key(&mut change.tx, &row).await?;
-        let entry = Entry::new(Some(row.org), kind::KEY_CHANGED, *actor)
-            .with("key_id", row.id)
-            .with("from_tags_sha256", from)
-            .with("tags_sha256", check::tags_hash(&row.tags));
+        rows::update_key(&mut change.tx, &row).await?;
+        let mut entry = Entry::new(Some(row.org), kind::KEY_CHANGED, *actor).with("key_id", row.id);
+        if row.tags != old.tags {
+            entry = entry
+                .with("from_tags_sha256", check::tags_hash(&old.tags))
+                .with("tags_sha256", check::tags_hash(&row.tags));
+        }
+        if row.limits() != old.limits() {
+            entry = entry.with("from", old.limits()).with("to", row.limits());
+        }
+        if row.priority != old.priority {
+            entry = entry.with("from_priority", old.priority.as_str()).with("priority", row.priority.as_str());
+        }
         self.commit(change, self.now(), &[entry]).await?;
         Ok(row)
     }
@@ -221,6 +269,9 @@ impl Tenants<'_> {
 fn content(new: &NewKey) -> [u8; 32] {
     let who = (&new.name, new.wallet, new.team, new.user);
     let what = (&new.models, new.expires_at.map(Timestamp::micros), new.rpm, new.tpm);
+    if new.max_parallel.is_some() || new.priority != Priority::Normal {
+        return check::content(&(who, what, &new.tags, new.max_parallel, new.priority.as_str()));
+    }
     if new.tags.is_empty() { check::content(&(who, what)) } else { check::content(&(who, what, &new.tags)) }
 }
 
@@ -228,8 +279,7 @@ fn check_new(new: &NewKey) -> Result<(), TenantError> {
     check::name(&new.name)?;
     check::tags(&new.tags)?;
     check::models(new.models.as_deref())?;
-    check::rate("rpm", new.rpm.map(u64::from), check::MOST_REQUESTS_PER_MINUTE)?;
-    check::rate("tpm", new.tpm, check::MOST_TOKENS_PER_MINUTE)
+    new.limits().check()
 }
 
 /// The organisation that a new key belongs to, by its wallet, and the team.

@@ -10,6 +10,7 @@ pub(crate) mod check;
 mod claim;
 mod credential;
 mod key;
+mod limits;
 mod operator;
 pub(crate) mod people;
 mod scope;
@@ -26,9 +27,10 @@ pub(crate) use wallet::words;
 
 pub use change::WalletChange;
 pub use credential::{Credential, CredentialSet, Overlap};
-pub use key::{DEFAULT_OVERLAP, KeyRow, LONGEST_OVERLAP, NewKey, Rotation};
+pub use key::{DEFAULT_OVERLAP, KeyChange, KeyRow, LONGEST_OVERLAP, NewKey, Rotation};
+pub use limits::{LimitChange, Limits, Priority};
 pub use operator::{OperatorCredential, OperatorRow};
-pub use people::{NewOrg, NewTeam, NewUser, OrgRow, TeamRow, UserRow};
+pub use people::{NewOrg, NewTeam, NewUser, OrgRow, TeamChange, TeamRow, UserRow};
 pub use scope::{Coverage, Scope, Tags};
 pub use wallet::{Anchor, Funding, LONGEST_CHAIN, NewWallet, WalletKind, WalletRow, WalletStatus};
 
@@ -69,6 +71,7 @@ impl Ledger {
 pub mod kind {
     pub const ORG_CREATED: &str = "ORG_CREATED";
     pub const TEAM_CREATED: &str = "TEAM_CREATED";
+    pub const TEAM_CHANGED: &str = "TEAM_CHANGED";
     pub const USER_CREATED: &str = "USER_CREATED";
     pub const WALLET_CREATED: &str = "WALLET_CREATED";
     pub const WALLET_CHANGED: &str = "WALLET_CHANGED";

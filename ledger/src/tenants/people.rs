@@ -1,5 +1,6 @@
 //! Organisations, their teams and their people.
 
+use super::limits::{LimitChange, Limits};
 use super::{Mark, Page, TenantError, Tenants, check, kind};
 use crate::audit::{Actor, Entry};
 use crate::clock::Timestamp;
@@ -27,6 +28,8 @@ pub struct NewTeam {
     pub id: Id<Team>,
     pub org: Id<Org>,
     pub name: String,
+    /// Of all its keys together.
+    pub limits: Limits,
 }
 
 /// A team.
@@ -35,7 +38,16 @@ pub struct TeamRow {
     pub id: Id<Team>,
     pub org: Id<Org>,
     pub name: String,
+    /// Of all its keys together.
+    pub limits: Limits,
     pub created_at: Timestamp,
+}
+
+/// What to change of a team; what is none stays as it is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TeamChange {
+    pub name: Option<String>,
+    pub limits: LimitChange,
 }
 
 /// A person to be made.
@@ -110,16 +122,45 @@ impl Tenants<'_> {
     /// Makes a team.
     pub async fn create_team(&self, new: NewTeam, actor: &Actor) -> Result<TeamRow, TenantError> {
         check::name(&new.name)?;
-        let content = check::content(&(new.org, &new.name));
+        new.limits.check()?;
+        // What came later counts only where it says something: a repeat of what an earlier release made is still one.
+        let content = match new.limits.is_none() {
+            true => check::content(&(new.org, &new.name)),
+            false => check::content(&(new.org, &new.name, new.limits)),
+        };
         let mut change = Change::begin(self.db()).await?;
         if let Some((row, made_of)) = rows::find::<TeamRow>(&mut change.tx, new.id.to_string()).await? {
             return check::repeat(row, &new.id, made_of, content);
         }
         check_org(&mut change, new.org).await?;
-        let row = TeamRow { id: new.id, org: new.org, name: new.name, created_at: self.now() };
+        let row = TeamRow { id: new.id, org: new.org, name: new.name, limits: new.limits, created_at: self.now() };
         rows::insert_team(&mut change.tx, &row, content).await?;
-        let entry = Entry::new(Some(row.org), kind::TEAM_CREATED, *actor).with("team_id", row.id);
+        let entry = Entry::new(Some(row.org), kind::TEAM_CREATED, *actor)
+            .with("team_id", row.id)
+            .with("limits", Some(row.limits).filter(|limits| !limits.is_none()));
         self.commit(change, row.created_at, &[entry]).await?;
+        Ok(row)
+    }
+
+    /// Changes a team's name, or how much its keys may do at a time, all together.
+    pub async fn change_team(&self, id: Id<Team>, to: TeamChange, actor: &Actor) -> Result<TeamRow, TenantError> {
+        to.name.as_deref().map_or(Ok(()), check::name)?;
+        let mut change = Change::begin(self.db()).await?;
+        let row = rows::lock::<TeamRow>(&mut change.tx, id.to_string()).await?;
+        let old = row.ok_or_else(|| TenantError::Unknown(id.to_string()))?;
+        let limits = to.limits.of(old.limits);
+        limits.check()?;
+        let row = TeamRow { name: to.name.unwrap_or_else(|| old.name.clone()), limits, ..old.clone() };
+        if row == old {
+            return Ok(row);
+        }
+        rows::update_team(&mut change.tx, &row).await?;
+        let entry = Entry::new(Some(row.org), kind::TEAM_CHANGED, *actor)
+            .with("team_id", row.id)
+            .with("renamed", (old.name != row.name).then_some(true))
+            .with("from", old.limits)
+            .with("to", row.limits);
+        self.commit(change, self.now(), &[entry]).await?;
         Ok(row)
     }
 

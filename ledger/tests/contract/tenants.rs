@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use ledger::{
-    Actor, Id, KeyRow, Ledger, NewKey, NewOrg, NewTeam, NewUser, NewWallet, OperatorCredential, Order, Org, Page,
-    PresentedKey, ReserveError, Reserved, Rotation, ShownKey, Team, TenantError, Wallet, WalletChange, WalletKind,
-    WalletRow, WalletStatus,
+    Actor, Id, KeyChange, KeyRow, Ledger, LimitChange, Limits, NewKey, NewOrg, NewTeam, NewUser, NewWallet,
+    OperatorCredential, Order, Org, Page, PresentedKey, Priority, ReserveError, Reserved, Rotation, ShownKey, Team,
+    TeamChange, TenantError, Wallet, WalletChange, WalletKind, WalletRow, WalletStatus,
 };
 
 use crate::postgres::through_a_network;
@@ -22,6 +22,7 @@ on_both_databases!(
     many_at_once_make_one_thing_and_keep_one_order,
     lists_go_on_where_the_page_before_ended,
     a_claim_is_remembered_for_a_day,
+    limits_of_keys_and_teams_are_known_to_whoever_verifies_callers,
     a_database_that_says_nothing_is_not_waited_for,
 );
 
@@ -33,7 +34,7 @@ async fn org(ledger: &Ledger) -> Id<Org> {
 }
 
 async fn team(ledger: &Ledger, org: Id<Org>) -> Id<Team> {
-    let new = NewTeam { id: ledger.new_id(), org, name: "Search".into() };
+    let new = NewTeam { id: ledger.new_id(), org, name: "Search".into(), limits: Limits::default() };
     ledger.tenants().create_team(new, BY).await.unwrap().id
 }
 
@@ -96,7 +97,7 @@ async fn the_same_id_and_content_again_is_answered_the_same_and_changes_nothing(
     let tenants = ledger.tenants();
     let new_org = NewOrg { id: ledger.new_id(), name: "Acme".into() };
     let org = tenants.create_org(new_org.clone(), BY).await.unwrap();
-    let new_team = NewTeam { id: ledger.new_id(), org: org.id, name: "Search".into() };
+    let new_team = NewTeam { id: ledger.new_id(), org: org.id, name: "Search".into(), limits: Limits::default() };
     let team = tenants.create_team(new_team.clone(), BY).await.unwrap();
     let other_team = self::team(&ledger, org.id).await;
     let new_user = NewUser {
@@ -437,4 +438,45 @@ async fn a_database_that_says_nothing_is_not_waited_for(world: World) {
     let asked = std::time::Instant::now();
     far.close().await;
     assert!(asked.elapsed() < Duration::from_secs(45), "{:?}", asked.elapsed());
+}
+
+async fn limits_of_keys_and_teams_are_known_to_whoever_verifies_callers(World { ledger, .. }: World) {
+    let (tenants, org) = (ledger.tenants(), org(&ledger).await);
+    let purse = wallet(&ledger, new_wallet(&ledger, org)).await.id;
+    let limits = Limits { rpm: Some(60), tpm: None, max_parallel: Some(4) };
+    let new = NewTeam { id: ledger.new_id(), org, name: "Search".into(), limits };
+    let made = tenants.create_team(new.clone(), BY).await.unwrap();
+    assert_eq!(tenants.create_team(new.clone(), BY).await.unwrap(), made, "a repeat");
+    conflicts(tenants.create_team(NewTeam { limits: Limits::default(), ..new }, BY).await);
+    let new =
+        NewKey { team: Some(made.id), max_parallel: Some(2), priority: Priority::High, ..new_key(&ledger, purse) };
+    let (row, _) = tenants.create_key(new.clone(), BY).await.unwrap();
+    conflicts(tenants.create_key(NewKey { priority: Priority::Low, ..new }, BY).await);
+    let known = async || {
+        let set = ledger.tenants().credentials().await.unwrap();
+        let it = set.keys.into_iter().find(|it| it.key == row.id).expect("living");
+        (Limits { rpm: it.rpm, tpm: it.tpm, max_parallel: it.max_parallel }, it.team_limits, it.priority)
+    };
+    let own = Limits { max_parallel: Some(2), ..Limits::default() };
+    assert_eq!(known().await, (own, limits, Priority::High));
+
+    let to = LimitChange { rpm: Some(None), tpm: Some(Some(9)), max_parallel: None };
+    let team = tenants.change_team(made.id, TeamChange { limits: to, ..TeamChange::default() }, BY).await.unwrap();
+    assert_eq!((team.limits, tenants.team(made.id).await.unwrap()), (to.of(limits), team.clone()));
+    let change = KeyChange { limits: to, priority: Some(Priority::Low), ..KeyChange::default() };
+    let changed = tenants.change_key(row.id, change.clone(), BY).await.unwrap();
+    assert_eq!(changed, tenants.key(row.id).await.unwrap());
+    assert_eq!(known().await, (to.of(own), to.of(limits), Priority::Low));
+    let before = revision(&ledger).await;
+    tenants.change_key(row.id, change, BY).await.expect("the same again");
+    assert_eq!(revision(&ledger).await, before, "no change");
+    let nothing = LimitChange { max_parallel: Some(Some(0)), ..LimitChange::default() };
+    names(
+        tenants.change_team(made.id, TeamChange { limits: nothing, ..TeamChange::default() }, BY).await,
+        "max_parallel_requests",
+    );
+    names(
+        tenants.change_key(row.id, KeyChange { limits: nothing, ..KeyChange::default() }, BY).await,
+        "max_parallel_requests",
+    );
 }

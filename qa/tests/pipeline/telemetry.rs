@@ -403,3 +403,19 @@ async fn the_figures_have_the_names_and_labels_of_the_conventions_and_prometheus
     let words = format!("{}{}", String::from_utf8_lossy(&found.stdout), String::from_utf8_lossy(&found.stderr));
     assert!(found.status.success() && words.trim().is_empty(), "promtool: {words}\n{page}");
 }
+
+#[test]
+fn the_rules_to_begin_with_are_sound_and_speak_of_figures_that_are_documented() {
+    let folder = tools::repository().join("docs");
+    let rules = folder.join("observability/prometheus-rules.yaml");
+    tools::must_run(Command::new(tools::cached("promtool")).args(["check", "rules"]).arg(&rules));
+    let read = |path| std::fs::read_to_string(path).expect("a file");
+    let (rules, page) = (read(rules), read(folder.join("observability.md")));
+    let words = rules.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == ':'));
+    let figures: BTreeSet<&str> =
+        words.filter(|word| word.starts_with("alfred_")).map(|word| word.trim_end_matches("_bucket")).collect();
+    assert!(figures.len() > 5, "{figures:?}");
+    for figure in figures {
+        assert!(page.contains(&format!("`{figure}`")), "{figure} is not documented");
+    }
+}

@@ -54,6 +54,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("qdrant-client", &["gateway"]),
     ("reqwest", &["admin-api", "gateway"]),
     ("lettre", &["gateway"]),
+    ("redis", &["gateway"]),
     ("ort", &["gateway", "safety"]),
     ("fail", &["ledger", "gateway"]),
     ("rand", &[]),

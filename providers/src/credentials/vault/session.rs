@@ -121,8 +121,8 @@ impl Session {
         };
         match renewed {
             Ok(()) => Ok(()),
-            // The token lives on while the vault is away.
-            Err(error) if error.is_outage() && alive => {
+            // The token lives on while the vault is away. A vault that answers, if only to fail, is asked for a new one.
+            Err(error @ (VaultError::Unreachable | VaultError::Late)) if alive => {
                 tracing::warn!(%error, "the vault's token could not be renewed and is used further");
                 self.rest(now);
                 Ok(())
@@ -191,7 +191,7 @@ impl Session {
 
     fn rest(&mut self, now: Instant) {
         if let Some(held) = &mut self.held {
-            held.renew_from = Some(now + REST);
+            held.renew_from = Some(held.valid_until.map_or(now + REST, |end| end.min(now + REST)));
         }
     }
 }
