@@ -275,8 +275,6 @@ impl Rusty {
         vault.unseal().await;
         vault.ask("POST", "sys/mounts/kv", json!({"type": "kv"})).await;
         vault.ask("POST", "sys/auth/approle", json!({"type": "approle"})).await;
-        let reader = "path \"kv/*\" { capabilities = [\"read\"] }";
-        vault.ask("POST", "sys/policy/reader", json!({"policy": reader})).await;
         Some(vault)
     }
 

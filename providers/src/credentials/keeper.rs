@@ -298,3 +298,82 @@ impl Book {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::ProviderConfig;
+
+    fn fleet(provider: &str) -> Fleet {
+        let provider: ProviderConfig = serde_yaml_ng::from_str(provider).unwrap();
+        Fleet::build(&[provider], &|_| Some("fixed".to_owned())).unwrap()
+    }
+
+    fn keyed(file: &Path) -> Fleet {
+        fleet(&format!("{{ id: a, kind: openai, api_key: {{ file: {file:?} }} }}"))
+    }
+
+    fn is_open(fleet: &Fleet) -> bool {
+        fleet.provider("a").unwrap().wire.is_open()
+    }
+
+    fn keeper() -> Keeper {
+        Keeper::new(None, &|_| None).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_key_outlives_its_source_by_the_bound_and_no_longer() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("key");
+        std::fs::write(&file, "k-1").unwrap();
+        let (keeper, fleet, now) = (keeper(), keyed(&file), Instant::now());
+        keeper.book().watched = fleet.watched();
+        assert!(keeper.round(now).await.is_empty() && is_open(&fleet));
+        std::fs::remove_file(&file).unwrap();
+        let trouble = keeper.round(now + MAX_STALE).await;
+        assert!(is_open(&fleet) && trouble[0].place == "providers[0].api_key", "{trouble:?}");
+        keeper.round(now + MAX_STALE + Duration::from_millis(1)).await;
+        assert!(!is_open(&fleet));
+        let standing = keeper.standing().swap_remove(0);
+        assert!(!standing.known && standing.trouble.is_some_and(|it| it.contains("cannot be read")));
+        std::fs::write(&file, "k-2").unwrap();
+        keeper.round(now + MAX_STALE * 2).await;
+        assert!(is_open(&fleet));
+    }
+
+    #[tokio::test]
+    async fn a_new_fleet_is_given_what_is_known_although_its_source_is_silent() {
+        let folder = tempfile::tempdir().unwrap();
+        let chain = folder.path().join("id");
+        std::fs::write(&chain, "AKIA").unwrap();
+        let config = format!(
+            "{{ id: a, kind: bedrock, settings: {{ aws_region: eu-west-1 }}, \
+             aws: {{ access_key_id: {{ file: {chain:?} }}, secret_access_key: {{ vault: kv/a#secret }} }} }}"
+        );
+        let (keeper, first, second) = (keeper(), fleet(&config), fleet(&config));
+        assert_eq!(Keeper::lacking(&first).len(), 1);
+        assert_eq!(keeper.adopt(&first).await.len(), 1, "there is no vault");
+        assert!(!is_open(&first), "half a pair signs nothing");
+        let secret = Origin::Vault(VaultPath::parse("kv/a#secret").unwrap());
+        keeper.book().known.entry(secret).or_default().text = Some((Secret::new("s"), Instant::now()));
+        keeper.adopt(&second).await;
+        assert!(is_open(&second));
+        let keys = second.provider("a").unwrap().wire.aws.as_ref().unwrap().get().unwrap();
+        assert_eq!((keys.access_key_id.as_str(), keys.secret_access_key.expose()), ("AKIA", "s"));
+    }
+
+    #[test]
+    fn two_looks_are_a_little_apart_and_a_lease_may_hurry_them() {
+        let keeper = keeper();
+        for _ in 0..100 {
+            let pause = keeper.pause();
+            assert!(pause >= REFRESH.mul_f64(0.79) && pause <= REFRESH.mul_f64(1.21), "{pause:?}");
+        }
+        keeper.book().due = Some(Duration::from_secs(2));
+        assert_eq!(keeper.pause(), Duration::from_secs(2));
+        keeper.book().due = Some(Duration::ZERO);
+        assert_eq!(keeper.pause(), LEAST_PAUSE);
+    }
+}

@@ -6,7 +6,6 @@ use std::time::Duration;
 use qa::check::usd;
 use qa::upstream::{Gate, Step, openai};
 use qa::world::{Plan, Setup, World, hello, hello_stream};
-use serde_json::json;
 
 /// Where Debian puts the library that moves a process's clock (`libfaketime`).
 fn library() -> Option<PathBuf> {

@@ -38,6 +38,12 @@ pub enum Place {
     SelfSigned,
     /// Behind a certificate of an authority that nobody knows.
     UnknownAuthority,
+    /// Behind a certificate of an authority that is believed.
+    Believed,
+    /// The same, for another name.
+    AnotherName,
+    /// The same, years ago.
+    Expired,
     /// Where nobody listens.
     Nowhere,
     /// At a name that does not exist.
@@ -147,6 +153,13 @@ fn connections() -> Vec<Row> {
         row("reset-body", "resets in its body", half_then(Reset), BROKEN, Breaks("provider_error")),
         at(Place::SelfSigned, "tls-self-signed", "a certificate that vouches for itself", AWAY),
         at(Place::UnknownAuthority, "tls-unknown-ca", "a certificate of an unknown authority", AWAY),
+        Row {
+            acts: [json_answer(), stream_answer()].map(|it| vec![Send(it)]),
+            want: [Billed, Billed],
+            ..at(Place::Believed, "tls", "a certificate of its own authority, which is believed: no fault", AWAY)
+        },
+        at(Place::AnotherName, "tls-name", "the same authority's certificate for another name", AWAY),
+        at(Place::Expired, "tls-expired", "the same authority's certificate, long expired", AWAY),
         at(Place::HereByTls, "tls-plain", "plain HTTP on a port for TLS", AWAY),
         at(Place::TlsByPlain, "tls-unasked", "TLS on a port for plain HTTP", BROKEN),
     ]

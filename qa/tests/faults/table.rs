@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use futures_util::{StreamExt, stream};
@@ -83,7 +84,8 @@ async fn for_every_fault_the_client_the_wallet_and_the_audit_are_as_the_table_sa
         .map(|(row, (streamed, helped))| Cell { row, streamed, helped })
         .filter(|cell| !matches!(cell.want(), Want::None))
         .collect();
-    let (world, _servers) = world(&rows, &cells).await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let (world, _servers) = world(&rows, &cells, folder.path()).await;
     let tenant = world.rich().await;
     let seen: Vec<(Seen, String)> =
         stream::iter(cells.iter().map(|cell| one(&world, &tenant, *cell))).buffered(AT_ONCE).collect().await;
@@ -106,11 +108,17 @@ async fn for_every_fault_the_client_the_wallet_and_the_audit_are_as_the_table_sa
 }
 
 /// A house with a provider for each cell, so that none has failed before.
-async fn world(rows: &[Row], cells: &[Cell<'_>]) -> (World, Vec<Faulty>) {
+async fn world(rows: &[Row], cells: &[Cell<'_>], folder: &Path) -> (World, Vec<Faulty>) {
     let faults: Faults = rows.iter().map(|row| (row.name.to_owned(), row.acts.clone())).collect();
     let plain = Faulty::start(faults.clone());
     let own = Faulty::behind(faults.clone(), tls::self_signed("localhost"));
-    let unknown = Faulty::behind(faults, tls::Authority::new().server("localhost"));
+    let unknown = Faulty::behind(faults.clone(), tls::Authority::new().server("localhost"));
+    let authority = tls::Authority::new();
+    let ca = folder.join("authority.pem");
+    std::fs::write(&ca, authority.pem()).expect("a file");
+    let believed = Faulty::behind(faults.clone(), authority.server("localhost"));
+    let misnamed = Faulty::behind(faults.clone(), authority.server("elsewhere.example"));
+    let expired = Faulty::behind(faults, authority.expired_server("localhost"));
     let base = |cell: &Cell| {
         let name = cell.provider();
         let by_name = |server: &Faulty| format!("https://localhost:{}/{name}/v1", server.address().port());
@@ -120,13 +128,22 @@ async fn world(rows: &[Row], cells: &[Cell<'_>]) -> (World, Vec<Faulty>) {
             Place::TlsByPlain => own.base("http", &name),
             Place::SelfSigned => by_name(&own),
             Place::UnknownAuthority => by_name(&unknown),
+            Place::Believed => by_name(&believed),
+            Place::AnotherName => by_name(&misnamed),
+            Place::Expired => by_name(&expired),
             Place::Nowhere => format!("http://127.0.0.1:{}/v1", tools::free_port()),
             Place::Unnamed => "http://nobody.invalid/v1".to_owned(),
         }
     };
     let providers: Vec<Value> = cells
         .iter()
-        .map(|cell| json!({"id": cell.provider(), "kind": "openai", "base_url": base(cell), "api_key": {"env": "FIRST_KEY"}}))
+        .map(|cell| {
+            let mut provider = json!({"id": cell.provider(), "kind": "openai", "base_url": base(cell), "api_key": {"env": "FIRST_KEY"}});
+            if matches!(cell.row.place, Place::Believed | Place::AnotherName | Place::Expired) {
+                provider["tls"] = json!({"ca_file": ca});
+            }
+            provider
+        })
         .collect();
     let price = json!({"input": "1.00", "output": "2.00", "bills_after_cancel": false});
     let setup = Setup::new().on_sqlite().with(|config| {
@@ -142,7 +159,7 @@ async fn world(rows: &[Row], cells: &[Cell<'_>]) -> (World, Vec<Faulty>) {
             config["models"].as_array_mut().expect("models").push(json!({"id": cell.provider(), "targets": targets}));
         }
     });
-    (setup.start().await, vec![plain, own, unknown])
+    (setup.start().await, vec![plain, own, unknown, believed, misnamed, expired])
 }
 
 /// Makes the call with a wallet of its own; what was seen, and more for whoever has to find out why.

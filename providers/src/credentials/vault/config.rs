@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use url::Url;
 
-use crate::config::{Fault, KeySource, required_key_source};
+use crate::config::{Fault, KeySource, key_source, required_key_source};
 
 /// Where the vault is, and who we are there.
 #[derive(Debug, Clone, Deserialize)]
@@ -41,14 +41,35 @@ pub struct VaultConfig {
     pub timeout_ms: u64,
 }
 
-/// Exactly one of the three.
 #[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "lowercase")]
+#[serde(try_from = "Said")]
 pub(super) enum VaultAuth {
-    #[serde(deserialize_with = "required_key_source")]
     Token(KeySource),
     Approle(AppRole),
     Kubernetes(Kubernetes),
+}
+
+/// Exactly one of the three.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Said {
+    #[serde(deserialize_with = "key_source")]
+    token: Option<KeySource>,
+    approle: Option<AppRole>,
+    kubernetes: Option<Kubernetes>,
+}
+
+impl TryFrom<Said> for VaultAuth {
+    type Error = &'static str;
+
+    fn try_from(said: Said) -> Result<VaultAuth, &'static str> {
+        match (said.token, said.approle, said.kubernetes) {
+            (Some(it), None, None) => Ok(VaultAuth::Token(it)),
+            (None, Some(it), None) => Ok(VaultAuth::Approle(it)),
+            (None, None, Some(it)) => Ok(VaultAuth::Kubernetes(it)),
+            _ => Err("give exactly one of token, approle, kubernetes"),
+        }
+    }
 }
 
 #[derive(Debug, Clone, Deserialize)]
