@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use crate::limits::ModelLimits;
 use providers::{After, Fleet, Hedge, Instead, RetryRules, Routing, Strategy, Target};
 use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;

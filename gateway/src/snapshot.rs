@@ -154,6 +154,7 @@ pub fn routes(file: &str, config: &Config, environment: &dyn Fn(&str) -> Option<
             providers: config.providers.len(),
             aliases,
             routing,
+            model_limits,
             retries: config.retries.rules(),
             prices,
             model_limits,
