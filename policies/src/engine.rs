@@ -19,6 +19,8 @@ use crate::{
 
 /// How many times the limit a second evaluation may take.
 const PATIENCE: u32 = 4;
+/// And how many times the limit the very first one may take.
+const FIRST_PATIENCE: u32 = 40;
 
 /// Compiled rules and data. Safe to share; calls decide side by side.
 pub struct PolicySet {
@@ -41,6 +43,8 @@ impl PolicySet {
     pub fn compile(sources: &[Source], data: serde_json::Value, limits: Limits) -> Result<PolicySet, Vec<Fault>> {
         let Bundle { mut engine, revision, reads, .. } = Bundle::read(sources, &data, &limits, false)?;
         engine.set_input(input(&sample()));
+        // The first evaluation also prepares the rules, and a machine that starts has more to do: no call waits for this one.
+        engine.set_execution_timer_config(bundle::timer(limits.time * FIRST_PATIENCE));
         let evaluated = catch_unwind(AssertUnwindSafe(|| engine.eval_rule(DECISION.into()))).map_err(|_| {
             vec![Fault { path: "rules".into(), line: None, message: "the interpreter panicked".into() }]
         })?;
@@ -50,6 +54,7 @@ impl PolicySet {
             return Err(vec![fault]);
         }
         engine.set_input(Value::Undefined);
+        engine.set_execution_timer_config(bundle::timer(limits.time));
         Ok(PolicySet {
             revision,
             paths: sources.iter().map(|source| source.path.clone()).collect(),
