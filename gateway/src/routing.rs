@@ -9,7 +9,6 @@ use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserializer, MapAccess, Visitor};
 
-
 /// A name that apps use, and the targets behind it in order of preference.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
