@@ -25,7 +25,7 @@ use crate::tls::TlsConfig;
 #[derive(Debug, Clone)]
 pub struct Config {
     /// All that was said, file and environment together, as it was written: to tell what another configuration changes.
-    pub tree: serde_json::Value,
+    pub tree: Tree,
     /// Where the one port listens.
     pub listen: SocketAddr,
     /// Where the data of an embedded database lives.
@@ -58,6 +58,24 @@ pub struct Config {
     pub alerts: Vec<SinkConfig>,
     /// Networks whose `x-forwarded-for` is believed.
     pub trusted_proxies: Vec<String>,
+}
+
+/// What was written, word for word, to be compared with what is written later. Not shown: addresses in it may be secrets.
+#[derive(Clone, Default, PartialEq)]
+pub struct Tree(serde_json::Value);
+
+impl std::ops::Deref for Tree {
+    type Target = serde_json::Value;
+
+    fn deref(&self) -> &serde_json::Value {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Tree {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Tree(…)")
+    }
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -363,7 +381,7 @@ pub fn parse(name: &str, text: &str, environment: &[(String, String)]) -> Loaded
     }
     let defaults = Defaults::default();
     let mut config = Config {
-        tree: serde_json::to_value(&tree).unwrap_or_default(),
+        tree: Tree(serde_json::to_value(&tree).unwrap_or_default()),
         listen: reader.section(&tree, "listen").unwrap_or(defaults.listen),
         data_dir: reader.section(&tree, "data_dir").unwrap_or(defaults.data_dir),
         database: reader.section(&tree, "database").unwrap_or_default(),

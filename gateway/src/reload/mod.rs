@@ -15,14 +15,13 @@ use admin_api::configuration::{
 use ledger::{Actor, Entry};
 use metrics::{counter, describe_counter};
 use serde::Deserialize;
-use serde_json::Value;
 use sha2::{Digest, Sha256};
 use tokio_util::sync::CancellationToken;
 
 use crate::alerts::{Messenger, Sink};
 use crate::app::App;
 use crate::commands::{Origin, Plan, environment};
-use crate::config::{self, Config, Fault};
+use crate::config::{self, Config, Fault, Tree};
 use crate::snapshot::Snapshot;
 
 pub use deadlines::LiveDeadlines;
@@ -73,7 +72,7 @@ pub struct Reloader {
     origin: Origin,
     log: LogFilter,
     /// What the house was started with, some of which only another start changes.
-    started: Value,
+    started: Tree,
     /// One reload at a time.
     busy: tokio::sync::Mutex<()>,
     state: Mutex<Present>,
