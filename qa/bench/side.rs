@@ -131,7 +131,7 @@ pub fn side_by_side(runtime: &Runtime, upstream: &Fast, pace: Pace, with_peers: 
     if with_peers {
         println!("Requests/s of Alfred with everything on, as a multiple; the median of the rounds (least to most).\n");
         println!(
-            "| kind | connections | of TensorZero's | of LiteLLM's | of the upstream's alone |\n|---|---|---|---|---|"
+            "| kind | connections | of TensorZero's | of LiteLLM's | of the upstream's alone | CPU of TensorZero's | of LiteLLM's |\n|---|---|---|---|---|---|---|"
         );
         println!("{}\n", ratios.join("\n"));
     }
