@@ -29,7 +29,7 @@ use crate::telemetry::Telemetry;
 use crate::trust::Trust;
 
 /// A view of the keys that nobody has confirmed for so long lets nobody in.
-const STALE: Duration = Duration::from_secs(5);
+pub const STALE: Duration = Duration::from_secs(5);
 /// A reservation that takes longer is refused; the ledger gives it back.
 const RESERVE_DEADLINE: Duration = Duration::from_secs(10);
 
@@ -177,7 +177,7 @@ impl App {
                 false => with_stored(Arc::clone(&old.routes), Arc::new(stored(&self.ledger).await?)).await,
             };
             if !Arc::ptr_eq(&routes, &old.routes) {
-                self.trust.begin(&routes.fleet).await;
+                self.trust.renew(&routes.fleet).await;
                 self.telemetry.meters.knows(routes.known.clone());
             }
             let new = Snapshot::new(set, book, routes, Arc::clone(&old.policies));
@@ -215,7 +215,7 @@ impl App {
             self.trust.keeper.follow(keeper).await;
         }
         // Keys that are kept elsewhere are there when the first call comes.
-        self.trust.begin(&routes.fleet).await;
+        self.trust.renew(&routes.fleet).await;
         told_faults(&routes);
         self.telemetry.meters.knows(routes.known.clone());
         self.snapshot.store(Arc::new(old.under(routes, policies)));

@@ -1,5 +1,5 @@
 //! Who is connected: how many there may be, whose turn it is to go when there are too many, and how long one may sit and say nothing.
-//! A connection with a request on it is never closed from here.
+//! A connection with a request on it is never closed from here, unless its client takes nothing of the answer that is there for it.
 
 use std::collections::HashMap;
 use std::pin::Pin;
@@ -26,7 +26,8 @@ const PART: usize = 16;
 pub struct ConnectionConfig {
     /// How many clients may be connected; by default what the limit of open files allows.
     pub most: Option<usize>,
-    /// A connection on which no whole head of a request comes for so long is closed.
+    /// A connection on which no whole head of a request comes for so long is closed; so is one whose client takes nothing of its
+    /// answers for so long.
     pub idle_ms: u64,
     /// A request's body that stands still for so long is given up.
     pub body_idle_ms: u64,
@@ -95,8 +96,14 @@ pub struct Connections {
 /// One connection.
 pub struct Seat {
     began: Instant,
+    /// For so many milliseconds it may sit still.
+    idle: u64,
     /// Requests whose answers are not over yet.
     busy: AtomicU32,
+    /// Those of them that wait for us: for their answer, or for more of it. The others wait for the client to take what there is.
+    ours: AtomicU32,
+    /// When an answer last gave something, in milliseconds.
+    moved: AtomicU64,
     /// It has had a request.
     served: AtomicBool,
     /// Since when there is none, in milliseconds.
@@ -135,7 +142,10 @@ impl Connections {
         let at = self.next.fetch_add(1, Ordering::Relaxed);
         let seat = Arc::new(Seat {
             began: self.began,
+            idle: millis(self.idle),
             busy: AtomicU32::new(0),
+            ours: AtomicU32::new(0),
+            moved: AtomicU64::new(0),
             served: AtomicBool::new(false),
             idle_since: AtomicU64::new(millis(self.began.elapsed())),
             leave: CancellationToken::new(),
@@ -144,12 +154,10 @@ impl Connections {
         Some(Seated { at, seat, all: Arc::clone(self) })
     }
 
-    /// Asks those to leave who have said nothing for too long.
+    /// Asks those to leave who have said nothing, or taken nothing, for too long.
     pub fn sweep(&self) {
-        let now = millis(self.began.elapsed());
-        let idle = millis(self.idle);
         for seat in self.seats().values() {
-            if !seat.is_busy() && now.saturating_sub(seat.idle_since.load(Ordering::Relaxed)) > idle {
+            if seat.is_silent() || seat.is_stalled() {
                 seat.leave.cancel();
             }
         }
@@ -175,6 +183,23 @@ impl Seat {
         self.busy.load(Ordering::SeqCst) > 0
     }
 
+    fn is_silent(&self) -> bool {
+        !self.is_busy() && self.is_long_ago(&self.idle_since)
+    }
+
+    /// All that it has asked for is there, and it takes none of it: a window that stays shut would keep its seat for ever.
+    fn is_stalled(&self) -> bool {
+        self.is_busy() && self.ours.load(Ordering::SeqCst) == 0 && self.is_long_ago(&self.moved)
+    }
+
+    fn is_long_ago(&self, at: &AtomicU64) -> bool {
+        self.now().saturating_sub(at.load(Ordering::SeqCst)) > self.idle
+    }
+
+    fn now(&self) -> u64 {
+        millis(self.began.elapsed())
+    }
+
     fn patience(&self) -> (bool, u64) {
         (self.served.load(Ordering::Relaxed), self.idle_since.load(Ordering::Relaxed))
     }
@@ -182,15 +207,16 @@ impl Seat {
     /// A request has come; it is over when what is returned is dropped.
     pub fn busy(self: &Arc<Self>) -> Busy {
         self.served.store(true, Ordering::Relaxed);
+        self.ours.fetch_add(1, Ordering::SeqCst);
         self.busy.fetch_add(1, Ordering::SeqCst);
-        Busy(Arc::clone(self))
+        Busy { seat: Arc::clone(self), ours: true }
     }
 
-    /// Returns when the connection is to be closed. It has no request then.
+    /// Returns when the connection is to be closed. It has no request then, or none that its client takes the answer of.
     pub async fn left(&self) {
         self.leave.cancelled().await;
         // One may have come just then: it is answered first.
-        while self.is_busy() {
+        while self.is_busy() && !self.is_stalled() {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     }
@@ -210,24 +236,46 @@ impl Drop for Seated {
 }
 
 /// A request on a connection.
-pub struct Busy(Arc<Seat>);
+pub struct Busy {
+    seat: Arc<Seat>,
+    /// Its next step is ours.
+    ours: bool,
+}
+
+impl Busy {
+    fn is_ours(&mut self) {
+        if !std::mem::replace(&mut self.ours, true) {
+            self.seat.ours.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    fn is_the_clients(&mut self) {
+        self.seat.moved.store(self.seat.now(), Ordering::SeqCst);
+        if std::mem::replace(&mut self.ours, false) {
+            self.seat.ours.fetch_sub(1, Ordering::SeqCst);
+        }
+    }
+}
 
 impl Drop for Busy {
     fn drop(&mut self) {
-        self.0.idle_since.store(millis(self.0.began.elapsed()), Ordering::Relaxed);
-        self.0.busy.fetch_sub(1, Ordering::SeqCst);
+        self.is_the_clients();
+        self.seat.idle_since.store(self.seat.now(), Ordering::Relaxed);
+        self.seat.busy.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
 /// An answer's body, which keeps its connection busy to its end.
 pub struct Answering<B> {
     body: B,
-    _busy: Busy,
+    busy: Busy,
 }
 
 impl<B> Answering<B> {
-    pub fn new(body: B, busy: Busy) -> Answering<B> {
-        Answering { body, _busy: busy }
+    pub fn new(body: B, mut busy: Busy) -> Answering<B> {
+        // Whoever asks for the body has room for it.
+        busy.is_the_clients();
+        Answering { body, busy }
     }
 }
 
@@ -239,7 +287,12 @@ impl<B: Body + Unpin> Body for Answering<B> {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
-        Pin::new(&mut self.body).poll_frame(context)
+        self.busy.is_ours();
+        let polled = Pin::new(&mut self.body).poll_frame(context);
+        if polled.is_ready() {
+            self.busy.is_the_clients();
+        }
+        polled
     }
 
     fn is_end_stream(&self) -> bool {
@@ -307,5 +360,42 @@ mod tests {
         drop(answer);
         drop(silent);
         assert_eq!(all.seats().len(), 1);
+    }
+
+    /// A body that has more at once, or never.
+    struct Has(bool);
+
+    impl Body for Has {
+        type Data = bytes::Bytes;
+        type Error = std::convert::Infallible;
+
+        fn poll_frame(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
+            if self.0 { Poll::Ready(Some(Ok(Frame::data(bytes::Bytes::from_static(b"x"))))) } else { Poll::Pending }
+        }
+    }
+
+    #[test]
+    fn who_takes_nothing_of_an_answer_for_too_long_is_asked_to_leave_and_who_waits_for_more_of_it_is_not() {
+        let config = ConnectionConfig { idle_ms: 1, ..ConnectionConfig::default() };
+        let all = Connections::new(&config, 1_024, 10);
+        let [untouched, stuck, waiting, mixed] = [0, 1, 2, 3].map(|_| all.enter().expect("a seat"));
+        let answer = |seated: &Seated, more: bool| Answering::new(Has(more), seated.seat.busy());
+        let poll = |it: &mut Answering<Has>| {
+            let mut context = Context::from_waker(std::task::Waker::noop());
+            Pin::new(it).poll_frame(&mut context).is_ready()
+        };
+        let never_asked_for = answer(&untouched, true);
+        let (mut begun, mut unfinished) = (answer(&stuck, true), answer(&waiting, false));
+        assert!(poll(&mut begun) && !poll(&mut unfinished));
+        let beside = (answer(&mixed, true), mixed.seat.busy());
+        std::thread::sleep(Duration::from_millis(5));
+        all.sweep();
+        let left = [&untouched, &stuck, &waiting, &mixed].map(|it| it.seat.leave.is_cancelled());
+        assert_eq!(left, [true, true, false, false]);
+        drop((never_asked_for, begun, unfinished, beside));
+        assert!(all.seats().values().all(|seat| !seat.is_busy() && seat.ours.load(Ordering::SeqCst) == 0));
     }
 }

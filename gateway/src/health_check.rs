@@ -55,10 +55,38 @@ async fn look(app: Arc<App>, fleet: Arc<Fleet>, provider: String) -> (String, Ou
     let outcome = match &listed {
         // A server without a list is a server.
         Ok(_) => Outcome::Good,
-        Err(error) => Outcome::from(error),
+        Err(error) => shown(error),
     };
     if let Err(error) = listed {
         tracing::debug!(provider, class = error.class.as_str(), "a provider was looked after and is not well");
     }
     (provider, outcome)
+}
+
+/// What a list that was not told shows. A key may not be allowed to see it, or one of several may be limited, and calls be answered all
+/// the same: they find out for themselves.
+fn shown(error: &ProviderError) -> Outcome {
+    match error.class {
+        Class::Misconfigured | Class::RateLimited => Outcome::Neutral,
+        _ => Outcome::from(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_that_may_not_see_the_list_says_nothing_about_the_targets() {
+        for (class, expected) in [
+            (Class::Misconfigured, Outcome::Neutral),
+            (Class::RateLimited, Outcome::Neutral),
+            (Class::Connect, Outcome::Failed),
+            (Class::Timeout, Outcome::Failed),
+            (Class::Server, Outcome::Failed),
+            (Class::Broken, Outcome::Failed),
+        ] {
+            assert_eq!(shown(&ProviderError::new(class, "x")), expected, "{class:?}");
+        }
+    }
 }

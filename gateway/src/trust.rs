@@ -13,6 +13,8 @@ use crate::tls::TlsDoor;
 const NOTICED: Duration = Duration::from_millis(250);
 /// At the start a vault that does not answer is waited for no longer.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// And later for no longer than this: meanwhile no view of the keys is confirmed, and without one nobody is let in.
+const HASTE: Duration = Duration::from_secs(1);
 
 pub struct Trust {
     pub keeper: Keeper,
@@ -49,7 +51,16 @@ impl Trust {
 
     /// Reads the keys for the first time. What cannot be read is in the log; the house opens all the same, and calls go elsewhere.
     pub async fn begin(&self, fleet: &Fleet) {
-        if tokio::time::timeout(PATIENCE, self.keeper.adopt(fleet)).await.is_err() {
+        self.read(fleet, PATIENCE).await;
+    }
+
+    /// The same for providers that come while calls are served. What is not read in time is read beside them.
+    pub async fn renew(&self, fleet: &Fleet) {
+        self.read(fleet, HASTE).await;
+    }
+
+    async fn read(&self, fleet: &Fleet, patience: Duration) {
+        if tokio::time::timeout(patience, self.keeper.adopt(fleet)).await.is_err() {
             tracing::warn!("provider keys could not all be read in time; they are asked for again");
         }
     }
@@ -94,5 +105,27 @@ async fn keep_keys(app: &App) {
         };
         app.trust.keeper.adopt(&newer).await;
         fleet = newer;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::parse;
+
+    #[tokio::test]
+    async fn a_vault_that_does_not_answer_holds_up_a_change_for_less_than_a_view_of_the_keys_lasts() {
+        let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = silent.local_addr().expect("an address");
+        let text = format!(
+            "{{providers: [{{id: a, kind: openai, api_key: {{vault: 'kv/a#key'}}}}], \
+             vault: {{address: 'http://{address}', auth: {{token: {{env: TOKEN}}}}, timeout_ms: 60000}}}}"
+        );
+        let config = parse("", &text, &[]).config;
+        let variable = |_: &str| Some("a-token".to_owned());
+        let fleet = Fleet::build(&config.providers, &variable).expect("a fleet");
+        let mut faults = Vec::new();
+        let trust = Trust::build("", &config, Some(&fleet), &variable, &mut faults).expect("a keeper");
+        assert!(tokio::time::timeout(crate::app::STALE, trust.renew(&fleet)).await.is_ok());
     }
 }

@@ -358,10 +358,10 @@ fn configure(
                 faults.push(Fault::new(place, gap.to_string()));
             }
             Ok(Err(e)) => {
-                faults.push(Fault::new(format!("{path}.base_url"), format!("{text} is not an address: {e}")));
+                faults.push(Fault::new(format!("{path}.base_url"), format!("is not an address: {e}")));
             }
             Ok(Ok(url)) if !matches!(url.scheme(), "http" | "https") || url.host().is_none() => {
-                faults.push(Fault::new(format!("{path}.base_url"), format!("{text} is not an http address")));
+                faults.push(Fault::new(format!("{path}.base_url"), "is not an http address".to_owned()));
             }
             Ok(Ok(url)) if !url.username().is_empty() || url.password().is_some() => {
                 faults.push(Fault::new(
@@ -651,6 +651,19 @@ mod tests {
                 && fleet.target("gpt-4o").is_none()
         );
         assert_eq!(fleet.models()[0].name, "openai/gpt-4o");
+    }
+
+    #[test]
+    fn a_key_in_an_address_is_not_repeated_whatever_is_wrong_with_it() {
+        for address in
+            ["https://user:canary@up.example/v1", "https://user:canary@up example/v1", "ftp://user:canary@up/v1"]
+        {
+            let yaml = format!("{{ id: up, kind: openai, base_url: '{address}', api_key: {{ env: UP }} }}");
+            let config: ProviderConfig = serde_yaml_ng::from_str(&yaml).unwrap();
+            let faults = Fleet::build(&[config], &|_| Some("fixed".to_owned())).err().unwrap_or_default();
+            assert_eq!(faults.len(), 1, "{address}");
+            assert!(faults[0].path == "providers[0].base_url" && !faults[0].message.contains("canary"), "{faults:?}");
+        }
     }
 
     #[test]

@@ -114,15 +114,17 @@ pub async fn forward(app: &Arc<App>, quote: Quote, hold: &mut Hold, case: &mut C
         };
         case.upstream += from.elapsed();
         let Raced { failed, lost, answered } = raced;
+        let mut over = None;
         for tried in failed {
             let name = Arc::clone(&tried.offer.target);
             let Err(error) = note(app, case, &permit.request, tried) else { continue };
             let more = walk.failed(&name, &error, app.millis(), left(app, case));
             let is_over = error.retry == providers::Retry::Never && !more;
-            last = Some(error);
-            if is_over && answered.is_none() {
-                return Err(refusal(last, case));
-            }
+            *(if is_over { &mut over } else { &mut last }) = Some(error);
+        }
+        // Where one of two says that nobody will answer, the other is on the receipt all the same.
+        if over.is_some() && answered.is_none() {
+            return Err(refusal(over, case));
         }
         if let Some(lost) = lost {
             hedge::note_lost(case, &permit.request, lost);

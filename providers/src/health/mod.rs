@@ -226,8 +226,12 @@ impl Health {
         }
         let mut all = self.targets.write().unwrap_or_else(PoisonError::into_inner);
         if all.len() >= MOST_TARGETS {
-            // Whoever is well and idle can be learnt anew. Should nobody be, all are forgotten rather than kept without bound.
-            all.retain(|_, vitals| vitals.is_worth_keeping(now));
+            // Whoever is well and idle can be learnt anew: first those who were not asked lately, then, since so many names at once are
+            // made up, all of them. Should nobody be, all are forgotten rather than kept without bound.
+            all.retain(|_, vitals| vitals.is_missed(now) || vitals.was_asked_lately(now));
+            if all.len() >= MOST_TARGETS {
+                all.retain(|_, vitals| vitals.is_missed(now));
+            }
             if all.len() >= MOST_TARGETS {
                 all.clear();
             }
@@ -251,12 +255,14 @@ impl Vitals {
         self.signs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn is_worth_keeping(&self, now: u64) -> bool {
+    /// It is at work, or its breaker would be forgotten.
+    fn is_missed(&self, now: u64) -> bool {
+        self.in_flight.load(Ordering::Relaxed) > 0 || self.signs().breaker.state(now) != BreakerState::Closed
+    }
+
+    fn was_asked_lately(&self, now: u64) -> bool {
         const LATELY_MS: u64 = 60_000;
-        let signs = self.signs();
-        self.in_flight.load(Ordering::Relaxed) > 0
-            || signs.breaker.state(now) != BreakerState::Closed
-            || now.saturating_sub(signs.asked_at) < LATELY_MS
+        now.saturating_sub(self.signs().asked_at) < LATELY_MS
     }
 }
 
@@ -380,6 +386,21 @@ mod tests {
         for (target, open) in [("a/x", true), ("a/y", true), ("ab/x", false), ("a/z", false)] {
             assert_eq!(state(target, 6_000) != BreakerState::Closed, open, "{target}");
         }
+    }
+
+    #[test]
+    fn names_that_callers_make_up_in_a_moment_make_nobody_forget_who_is_ill_or_busy() {
+        let health = Health::new();
+        (0..5).for_each(|_| health.outcome("ill/x", Failed, 0));
+        let busy = health.enter("busy/x", FIRST, false, 0);
+        for n in 0..3 * MOST_TARGETS {
+            drop(health.enter(&format!("a/{n}"), FIRST, false, 1));
+        }
+        let report = health.report(1);
+        assert!(report.len() <= MOST_TARGETS, "{}", report.len());
+        assert!(!health.view(1).healthy("ill/x"));
+        assert!(report.iter().any(|it| it.target == "busy/x" && it.in_flight == 1));
+        drop(busy);
     }
 
     #[test]

@@ -251,6 +251,24 @@ async fn a_slow_first_target_gets_company_and_the_one_that_lost_is_cost_but_no_p
 }
 
 #[tokio::test]
+async fn of_two_that_fail_beside_each_other_both_are_on_the_receipt() {
+    let hedged = json!({"id": "hedged", "targets": ["first/test-chat", "second/test-chat"],
+        "hedge": {"after_ms": 50, "most_percent": 100}});
+    let world = model(Setup::new(), hedged).start().await;
+    let tenant = world.rich().await;
+    world.first.next(Script::error(400, "invalid_value").after(Duration::from_millis(250)));
+    world.second.next(Script::error(503, "overloaded").after(Duration::from_millis(500)));
+    let answer = world.chat(&tenant.key, &hello("hedged")).await.expect(400);
+    let receipt = world.receipt(answer.must("x-request-id")).await;
+    let asked: Vec<String> = attempts(&receipt).into_iter().map(|(target, _)| target).collect();
+    assert_eq!(
+        (asked, answer.must("x-alfred-attempts")),
+        (vec!["first/test-chat".into(), "second/test-chat".into()], "2")
+    );
+    nothing_is_held(&world, &tenant).await;
+}
+
+#[tokio::test]
 async fn no_more_calls_are_hedged_than_may_be() {
     let hedged = json!({"id": "hedged", "targets": ["first/test-chat", "second/test-chat"],
         "hedge": {"after_ms": 1, "most_percent": 10}});
