@@ -119,6 +119,8 @@ pub struct Case {
     pub at: Timestamp,
     pub address: IpAddr,
     pub started: Instant,
+    /// How long it may take in all, whatever a reload says meanwhile: its hold was made for so long.
+    pub total: Duration,
     pub caller: Option<Caller>,
     pub model: String,
     pub stream: bool,
@@ -165,7 +167,7 @@ pub struct Case {
 }
 
 impl Case {
-    pub fn open(call: &Call, place: OwnedSemaphorePermit) -> Case {
+    pub fn open(call: &Call, place: OwnedSemaphorePermit, total: Duration) -> Case {
         Case {
             id: call.id,
             kind: call.kind,
@@ -173,6 +175,7 @@ impl Case {
             at: call.presented.at,
             address: call.presented.address,
             started: call.started,
+            total,
             caller: None,
             model: String::new(),
             stream: false,

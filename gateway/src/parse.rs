@@ -33,7 +33,7 @@ pub async fn body(app: &Arc<App>, call: &mut Call, case: &mut Case) -> Result<By
     let idle = app.connections.body_idle();
     let whole = receive(body, call.content_length, app.limits.max_body_bytes(), &app.bodies, idle);
     // A byte now and then would hold a place for hours.
-    let in_time = tokio::time::timeout(app.connections.body().min(app.deadlines.total()), whole).await;
+    let in_time = tokio::time::timeout(app.connections.body().min(case.total), whole).await;
     let (bytes, room) = in_time.map_err(|_| Refusal::BodyStalled)??;
     case.room = Some(room);
     Ok(bytes)

@@ -24,7 +24,7 @@ const GLANCE: Duration = Duration::from_millis(200);
 
 /// Sets money aside; waits for it if the house is set up so, and nothing else is in the way.
 pub async fn reserve(app: &App, order: Order, gone: &CancellationToken, case: &mut Case) -> Result<Reserved, Refusal> {
-    let wait = app.patience.wait.min(app.deadlines.total().saturating_sub(case.started.elapsed()));
+    let wait = app.patience.wait.min(case.total.saturating_sub(case.started.elapsed()));
     if wait.is_zero() {
         return app.reserve(order).await;
     }

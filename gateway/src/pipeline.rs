@@ -83,7 +83,7 @@ async fn admit(app: &Arc<App>, call: &mut Call, case: &mut Case) -> Result<Admit
         patient: false,
         downgraded: case.downgraded,
         extra: quote.permit.extra.clone(),
-        expires_at: case.at.after(app.deadlines.total() + ORPHAN_GRACE),
+        expires_at: case.at.after(case.total + ORPHAN_GRACE),
         claim: case.claim,
         record: case.record(Ending::Running, None),
     };

@@ -135,7 +135,7 @@ async fn relay(
     upstream.meter.calibrated(app.calibration.ratio(&upstream.target.name));
     let mut told = (client.is_some() && !growth.is_whole()).then(|| Told::of(&upstream.request));
     let mut passed = 0;
-    let left = app.deadlines.total().saturating_sub(case.started.elapsed());
+    let left = case.total.saturating_sub(case.started.elapsed());
     let deadline = tokio::time::sleep(left);
     tokio::pin!(deadline);
     let mut kept = keeping.then(|| Kept::up_to(MOST_KEPT));

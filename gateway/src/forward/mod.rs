@@ -104,7 +104,7 @@ pub async fn forward(app: &Arc<App>, quote: Quote, hold: &mut Hold, case: &mut C
             }
         };
         let from = Instant::now();
-        let (held, left_now) = (hold.amount(), left(app, case));
+        let (held, left_now) = (hold.amount(), left(case));
         let first = Attempt::new(app, case, (offer, cover, flight), held, left_now);
         let raced = match hedge {
             None => Raced::of(ask(app, first, &permit.request).await),
@@ -118,7 +118,7 @@ pub async fn forward(app: &Arc<App>, quote: Quote, hold: &mut Hold, case: &mut C
         for tried in failed {
             let name = Arc::clone(&tried.offer.target);
             let Err(error) = note(app, case, &permit.request, tried) else { continue };
-            let more = walk.failed(&name, &error, app.millis(), left(app, case));
+            let more = walk.failed(&name, &error, app.millis(), left(case));
             let is_over = error.retry == providers::Retry::Never && !more;
             *(if is_over { &mut over } else { &mut last }) = Some(error);
         }
@@ -136,7 +136,7 @@ pub async fn forward(app: &Arc<App>, quote: Quote, hold: &mut Hold, case: &mut C
             upstream.keep = place(&permit, case);
             return Ok(upstream);
         }
-        if left(app, case).is_zero() {
+        if left(case).is_zero() {
             break;
         }
     }
@@ -151,8 +151,8 @@ pub async fn forward(app: &Arc<App>, quote: Quote, hold: &mut Hold, case: &mut C
 }
 
 /// What is left of the call's own time.
-fn left(app: &App, case: &Case) -> Duration {
-    app.deadlines.total().saturating_sub(case.started.elapsed())
+fn left(case: &Case) -> Duration {
+    case.total.saturating_sub(case.started.elapsed())
 }
 
 /// Waits for a target that may be well again soon. The walk never asks for more than the call has left.

@@ -140,7 +140,7 @@ where
         body,
         gone,
     };
-    let case = Case::open(&call, place);
+    let case = Case::open(&call, place, app.deadlines.total());
     // Boxed: what a call needs on its way is kilobytes, and would be moved several times until it runs.
     let answered = app.tasks.spawn(Box::pin(work(Arc::clone(&app), call, case))).await;
     match answered {

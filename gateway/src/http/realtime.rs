@@ -57,7 +57,7 @@ pub async fn connect(State(app): State<Arc<App>>, peer: ConnectInfo<SocketAddr>,
     let id = call.id;
     let upgrade = WebSocketUpgrade::from_request_parts(&mut head, &app).await;
     let told = refusal(&head.uri, &head.headers, upgrade.is_ok());
-    let case = Case::open(&call, place);
+    let case = Case::open(&call, place, app.deadlines.total());
     let (answer, answered) = oneshot::channel();
     let (socket, waits) = oneshot::channel();
     app.tasks.spawn(run(Arc::clone(&app), call, case, told, answer, waits));

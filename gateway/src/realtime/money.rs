@@ -209,7 +209,7 @@ impl Session {
             estimate: Some(Estimate { amount: cover.amount(output).ok_or_else(too_much)?, elastic }),
             patient: false,
             downgraded: false,
-            expires_at: self.case.at.after(app.deadlines.total() * 2 + GRACE),
+            expires_at: self.case.at.after(self.case.total * 2 + GRACE),
             claim: None,
             record: self.case.record(Ending::Running, None),
         };

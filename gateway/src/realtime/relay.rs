@@ -226,7 +226,7 @@ impl Relay {
         if self.closing.is_some() {
             return;
         }
-        let total = self.app.deadlines.total();
+        let total = self.session.case.total;
         let idle = self.app.deadlines.idle();
         if self.client_at.elapsed() > SILENCE {
             return self.left().await;

@@ -54,7 +54,7 @@ fn case(target: &Arc<Target>) -> Case {
         gone: CancellationToken::new(),
     };
     let place = Arc::new(Semaphore::new(1)).try_acquire_owned().expect("a place");
-    let mut case = Case::open(&call, place);
+    let mut case = Case::open(&call, place, std::time::Duration::from_secs(900));
     case.model = "model".to_owned();
     case.policy = "sha256-0123456789".to_owned();
     case.target = Some(Arc::clone(target));
