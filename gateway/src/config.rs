@@ -564,6 +564,18 @@ impl Reader {
         if config.limits.max_in_flight == 0 || config.limits.max_body_bytes == 0 {
             self.fault("limits", "max_in_flight and max_body_bytes must be above 0".into());
         }
+        let deadlines = &config.deadlines;
+        for (name, millis) in [
+            ("connect_ms", deadlines.connect_ms),
+            ("first_byte_ms", deadlines.first_byte_ms),
+            ("whole_ms", deadlines.whole_ms),
+            ("idle_ms", deadlines.idle_ms),
+            ("total_ms", deadlines.total_ms),
+        ] {
+            if millis == 0 {
+                self.fault(&format!("deadlines.{name}"), "must be above 0: no call could be answered in time".into());
+            }
+        }
         if let Some((path, message)) = config.connections.fault() {
             self.fault(path, message.into());
         }
@@ -740,7 +752,7 @@ mod tests {
 
     #[test]
     fn every_fault_is_reported_with_line_and_path() {
-        let text = "listen: here\nmodels:\n  - id: a\n    targets: [nowhere/x]\n  - id: a\n    targetz: []\nprices:\n  sim/echo: { input: \"1e3\", output: \"1\" }\ncolour: red\nholds:\n  patience_ms: 60001\n";
+        let text = "listen: here\nmodels:\n  - id: a\n    targets: [nowhere/x]\n  - id: a\n    targetz: []\nprices:\n  sim/echo: { input: \"1e3\", output: \"1\" }\ncolour: red\nholds:\n  patience_ms: 60001\ndeadlines:\n  total_ms: 0\n";
         let found = faults(text);
         let has = |start: &str| assert!(found.iter().any(|f| f.starts_with(start)), "{start} in {found:#?}");
         has("alfred.yaml:1: listen: ");
@@ -749,6 +761,7 @@ mod tests {
         has("alfred.yaml:8: prices.sim/echo.input: not a decimal");
         has("alfred.yaml:9: colour: unknown setting");
         has("alfred.yaml:11: holds.patience_ms: must be at most 60000");
+        has("alfred.yaml:13: deadlines.total_ms: must be above 0");
     }
 
     #[test]

@@ -180,9 +180,14 @@ fn screen(definition: &Value) -> Vec<Fault> {
     let Value::Object(members) = definition else { return vec![fault("", "must be an object")] };
     let mut faults = Vec::new();
     look(members, "", &mut faults);
+    let address = members.get("base_url").and_then(Value::as_str).unwrap_or_default();
+    if address.contains(['?', '#', '@']) {
+        let why = "what is stored must hold no secret: an address without a name, a password or a query";
+        faults.push(fault("base_url", why));
+    }
     for name in OPEN {
-        for member in members.get(name).and_then(Value::as_object).into_iter().flat_map(Map::keys) {
-            if is_secret(member) {
+        for (member, value) in members.get(name).and_then(Value::as_object).into_iter().flatten() {
+            if is_secret(member) || value.as_str().is_some_and(is_key) {
                 let path = format!("{name}.{member}");
                 faults.push(fault(&path, "what is stored must hold no secret: the key belongs into api_key"));
             }
@@ -221,6 +226,16 @@ fn source(value: &Value) -> Option<&'static str> {
     }
     // Whoever may add a provider says where its key is sent: the house's own secrets are not for that.
     variable.starts_with("ALFRED_").then_some("must not be a variable of the house itself (ALFRED_…)")
+}
+
+/// Whether a text has the looks of a key: a well-known beginning, or a long run of letters and digits mixed.
+fn is_key(text: &str) -> bool {
+    let begins = ["sk-", "sk_", "Bearer ", "Basic ", "AIza", "AKIA", "ghp_", "xox", "eyJ"];
+    let is_mixed = |run: &str| {
+        run.len() >= 24 && run.bytes().any(|b| b.is_ascii_digit()) && run.bytes().any(|b| b.is_ascii_alphabetic())
+    };
+    begins.iter().any(|begin| text.trim_start().starts_with(begin))
+        || text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').any(is_mixed)
 }
 
 fn is_secret(member: &str) -> bool {
@@ -262,6 +277,14 @@ mod tests {
         check(headers("Authorization"), &["headers.Authorization"]);
         check(headers("x-api-key"), &["headers.x-api-key"]);
         check(headers("openai-organization"), &[]);
+        let said = |value: &str| json!({"id": "up", "kind": "openai", "headers": {"x-team": value}});
+        check(said("sk-canary1"), &["headers.x-team"]);
+        check(said("team=c4n4ryc4n4ryc4n4ryc4n4ry;canary"), &["headers.x-team"]);
+        check(said("prompt-caching-2024-07-31,a-long-list-of-names-2025"), &[]);
+        let at = |address: &str| json!({"id": "up", "kind": "openai", "api_key": {"env": "K"}, "base_url": address});
+        check(at("https://up.example/v1?key=canary"), &["base_url"]);
+        check(at("https://me:canary@up.example/v1"), &["base_url"]);
+        check(at("https://up.example/v1"), &[]);
         check(json!({"id": "a", "kind": "azure", "entra": {"client_secret": "canary"}}), &["entra.client_secret"]);
     }
 

@@ -198,7 +198,11 @@ pub fn compose(
     let listed = fleet.models().iter().filter_map(|it| Some((it.name.clone(), pricing::catalogued(it)?)));
     let mut prices = ListPrices { configured: HashMap::new(), catalogue: listed.collect() };
     for (name, price) in &config.prices {
-        if fleet.target(name).is_none() {
+        if name.contains('*') {
+            let message =
+                "is a pattern: those are stored by the admin API (POST /admin/v1/prices); here each model is named";
+            faults.push(fault(format!("prices.{name}"), message.to_owned()));
+        } else if fleet.target(name).is_none() {
             // A misspelt name would leave the catalogue's price in force without a word.
             let message = format!("'{name}' is not 'provider/model' of a configured provider");
             faults.push(fault(format!("prices.{name}"), message));

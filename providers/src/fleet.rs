@@ -334,7 +334,8 @@ fn configure(
 ) -> Result<Configured, Vec<Fault>> {
     let (mut faults, mut sources) = (Vec::new(), Sources::new(env));
     let id = &config.id;
-    if id.is_empty() || !id.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b)) {
+    // A path of the admin API ends in it: dots alone would lead elsewhere.
+    if id.bytes().all(|b| b == b'.') || !id.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b)) {
         faults.push(Fault::new(format!("{path}.id"), format!("{id:?} is no name: letters, digits, '-', '_', '.'")));
     }
     let built_in = entry.dialect == DialectName::Sim;
@@ -598,6 +599,7 @@ mod tests {
         check(&["{ id: openai, kind: openai, api_key: { env: UNSET } }"], &["providers[0].api_key.env"]);
         check(&[OPENAI, OPENAI], &["providers[1].id"]);
         check(&["{ id: a, kind: azure, api_key: { env: K } }"], &["providers[0].base_url"]);
+        check(&["{ id: .., kind: vllm, base_url: \"http://x\" }"], &["providers[0].id"]);
         check(&["{ id: \"a/b\", kind: vllm, base_url: \"ftp://x\" }"], &["providers[0].id", "providers[0].base_url"]);
         check(&["{ id: a, kind: vllm, base_url: \"http://u:p@x/\" }"], &["providers[0].base_url"]);
         let bedrock = |more: &str| format!("{{ id: a, kind: bedrock, {more} }}");

@@ -23,6 +23,8 @@ use hedge::Raced;
 
 /// What a refusal says of when to come again, where nobody has said it.
 const USUAL_WAIT: Duration = Duration::from_secs(5);
+/// And never longer than a breaker stays open.
+const LONGEST_WAIT: Duration = Duration::from_secs(120);
 
 /// A provider that has begun to answer.
 pub struct Upstream {
@@ -224,5 +226,7 @@ pub fn refusal(last: Option<ProviderError>, case: &Case) -> Refusal {
         Class::Connect | Class::RateLimited => Exhausted::Unavailable,
         Class::Server | Class::Misconfigured | Class::Broken | Class::TooLarge => Exhausted::Error,
     };
-    Refusal::Exhausted { kind, attempts, retry_after: error.retry_after }
+    // As long as the target rests here: a provider that says a day is asked again sooner.
+    let retry_after = error.retry_after.map(|it| it.min(LONGEST_WAIT));
+    Refusal::Exhausted { kind, attempts, retry_after }
 }

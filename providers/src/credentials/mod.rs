@@ -195,6 +195,11 @@ fn begin(
 ) -> Result<(Whence, Option<Secret>), Fault> {
     let empty = || Fault::new(path, format!("provider {provider}: the key is empty"));
     match (&source.env, &source.file, &source.vault) {
+        // The usual slip is the key itself in this place: it must not be repeated.
+        (Some(name), None, None) if !name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') => {
+            let message = format!("provider {provider}: this is no name of an environment variable");
+            Err(Fault::new(format!("{path}.env"), message))
+        }
         (Some(name), None, None) => {
             let text = env(name).map(Zeroizing::new).ok_or_else(|| {
                 let message = format!("provider {provider} needs the environment variable {name}, which is not set");
@@ -251,6 +256,10 @@ mod tests {
     fn a_key_is_read_from_exactly_one_place() {
         check(&source(Some("SET"), None, None), Ok("sk-1"));
         check(&source(Some("UNSET"), None, None), Err("provider openai needs the environment variable UNSET"));
+        check(
+            &source(Some("sk-canary"), None, None),
+            Err("provider openai: this is no name of an environment variable"),
+        );
         check(&source(Some("EMPTY"), None, None), Err("the key is empty"));
         check(&source(Some("TORN"), None, None), Err("no header can carry"));
         check(&source(None, Some("/nowhere/key"), None), Err("key file /nowhere/key cannot be read"));
