@@ -100,8 +100,10 @@ pub(super) async fn race<'a>(
 
 /// The one that was let go is a line of the receipt. Its prompt was read and is billed, whatever its provider makes of being let go:
 /// that is the platform's cost, and no part of the price.
-pub(super) fn note_lost(case: &mut Case, request: &ModelRequest, lost: Lost<'_>) {
+pub(super) fn note_lost(app: &App, case: &mut Case, request: &ModelRequest, lost: Lost<'_>) {
     let Lost { offer, from, took } = lost;
+    let slow = offer.target.slow.is_some_and(|slow| took > slow);
+    app.health.outpaced(&offer.target.name, request.stream(), took, slow, app.millis());
     case.attempted(&offer.target, (from, took), "outpaced", None);
     let usage = ledger::Usage { input: offer.target.count_input(request), estimated: true, ..ledger::Usage::default() };
     let spent = offer.rates.exact(&usage);

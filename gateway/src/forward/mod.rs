@@ -129,7 +129,7 @@ pub async fn forward(app: &Arc<App>, quote: Quote, hold: &mut Hold, case: &mut C
             return Err(refusal(over, case));
         }
         if let Some(lost) = lost {
-            hedge::note_lost(case, &permit.request, lost);
+            hedge::note_lost(app, case, &permit.request, lost);
         }
         if let Some(tried) = answered
             && let Ok(mut upstream) = note(app, case, &permit.request, tried)

@@ -150,6 +150,17 @@ impl Health {
         }
     }
 
+    /// A request was let go after this time, because another answered first: it took at least so long. `slow`: longer than its provider
+    /// is to take. Whoever always loses would else keep the good name of its first days.
+    pub fn outpaced(&self, target: &str, stream: bool, took: Duration, slow: bool, now: u64) {
+        let vitals = self.vitals(target, now);
+        let mut signs = vitals.signs();
+        signs.load.measured(stream, took, now);
+        if slow {
+            signs.breaker.record(Outcome::Slow, Pass::Free, now);
+        }
+    }
+
     /// Takes in what a look at a provider has shown, for all of its targets that were asked so far. It closes what is half open, and
     /// counts as a failure of those that are thought well; a pause is left to pass.
     pub fn looked_after(&self, provider: &str, outcome: Outcome, now: u64) {
@@ -354,6 +365,16 @@ mod tests {
         let mut probe = health.enter("a/x", FIRST, true, 5_003).unwrap();
         probe.ended(Good, 5_004);
         assert!(health.view(5_005).healthy("a/x"));
+    }
+
+    #[test]
+    fn a_target_that_is_always_outpaced_is_known_as_slow() {
+        let health = Health::new();
+        let waited = Duration::from_millis(900);
+        (0..30).for_each(|_| health.outpaced("a/x", true, waited, false, 1));
+        assert!(health.report(1)[0].first_content_p95 >= Some(waited) && health.view(1).healthy("a/x"));
+        (0..30).for_each(|_| health.outpaced("a/x", true, waited, true, 2));
+        assert!(!health.view(3).healthy("a/x"), "what is slower than its provider may be is left alone");
     }
 
     #[test]
