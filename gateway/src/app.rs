@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use ledger::{Clock, Confirmed, Hold, Ledger, Money, Order, OverLimit, ReserveError, Reserved, StoreError, Timestamp};
-use policies::PolicySet;
+use policies::{PolicySet, Rulebook, Scope};
 use providers::{Calibration, Health, Keeper, Outbound};
 use safety::{Action, Actions, Kind, Scanner};
 use tokio::sync::{Semaphore, watch};
@@ -94,7 +94,7 @@ impl App {
         let book = Arc::new(ledger.prices().book().await?);
         let stored = Arc::new(stored(&ledger).await?);
         let routes = with_stored(Arc::new(routes), stored).await;
-        let snapshot = Snapshot::new(set, book, routes, Arc::new(policies));
+        let snapshot = Snapshot::new(set, book, routes, Arc::new(Rulebook::new(Arc::new(policies))));
         let deadlines = LiveDeadlines::new(config.deadlines.clone());
         let bodies = usize::try_from(config.limits.max_bodies_bytes.max(config.limits.max_body_bytes) / 4_096 + 1);
         let limits = Door::new(config, &ledger.new_id::<ledger::Instance>().to_string());
@@ -218,6 +218,7 @@ impl App {
         self.trust.renew(&routes.fleet).await;
         told_faults(&routes);
         self.telemetry.meters.knows(routes.known.clone());
+        let policies = Arc::new(old.policies.with(Scope::House, Some(policies)));
         self.snapshot.store(Arc::new(old.under(routes, policies)));
         Ok(())
     }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use ledger::{AttemptRecord, CallRecord, Claim, Credential, Exact, FindingRecord, Id, SoftWarning, Timestamp};
+use policies::{Decided, Facts};
 use providers::{Outside, Shape, Target};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
@@ -43,6 +44,12 @@ pub struct Call {
 #[derive(Clone)]
 pub struct Caller {
     pub credential: Arc<Credential>,
+}
+
+/// One question to the rules, and its answer.
+pub struct Judged {
+    pub facts: Facts,
+    pub decided: Decided,
 }
 
 /// How a call ended.
@@ -129,6 +136,8 @@ pub struct Case {
     /// The prompt's length by the first candidate's tokenizer.
     pub input_tokens: u64,
     pub policy: String,
+    /// What the rules were asked and answered, the last that counts.
+    pub judged: Vec<Judged>,
     pub routing: String,
     pub cache: CacheState,
     pub warnings: Vec<SoftWarning>,
@@ -183,6 +192,7 @@ impl Case {
             findings: Vec::new(),
             input_tokens: 0,
             policy: String::new(),
+            judged: Vec::new(),
             routing: String::new(),
             cache: CacheState::Bypass,
             warnings: Vec::new(),

@@ -14,6 +14,7 @@ use serde_yaml_ng::{Mapping, Value};
 use crate::alerts::SinkConfig;
 use crate::connections::ConnectionConfig;
 use crate::limits::{ModelLimits, SharedConfig};
+use crate::policy::PolicyConfig;
 use crate::pricing::{self, PriceFault};
 use crate::reload::ReloadConfig;
 pub use crate::routing::ModelConfig;
@@ -149,15 +150,6 @@ impl PriceConfig {
         let (hidden_output, bills_after_cancel) = (self.hidden_output, self.bills_after_cancel);
         Ok(ledger::Rates { hidden_output, bills_after_cancel, ..rates })
     }
-}
-
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct PolicyConfig {
-    /// Modules added to the shipped ones.
-    pub dir: Option<PathBuf>,
-    /// What the rules read as `data.alfred`.
-    pub data: serde_json::Map<String, serde_json::Value>,
 }
 
 #[derive(Debug, Clone, Deserialize)]

@@ -32,6 +32,7 @@ mod parse;
 mod patience;
 mod permit;
 mod pipeline;
+mod policy;
 pub mod prices_command;
 mod pricing;
 pub mod providers_command;

@@ -1,13 +1,16 @@
 //! May it go, where, and under which duties: facts in, the policy's decision out, applied to the request.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use ledger::{FindingRecord, Id, Tags, Wallet};
-use policies::{BudgetFacts, CallerFacts, Candidate, Decision, Facts, Obligations, RequestFacts, TimeFacts};
+use policies::{
+    AttributeFacts, BudgetFacts, CallerFacts, Candidate, Decision, Facts, Obligations, RequestFacts, TimeFacts,
+};
 use providers::{HealthView, Instead, ModelRequest, Target};
 use safety::{Action, Actions, Kind};
 
-use crate::case::{Caller, Case};
+use crate::case::{Caller, Case, Judged};
 use crate::pricing::Buyer;
 use crate::refusal::Refusal;
 use crate::routing::{ModelRouting, is_untouched};
@@ -49,9 +52,13 @@ pub fn permit(
     // Only a name of ours is kept: `provider/anything` is the client's own words.
     case.model = if snapshot.knows(asked.model()) { asked.model() } else { "other" }.to_owned();
     case.input_tokens = choices.first().map_or(0, |choice| choice.target.count_input(asked));
-    case.policy = snapshot.policies.revision().to_owned();
-    let decide = |model: &str, choices: &[Choice], case: &Case| {
-        snapshot.policies.decide(&facts(snapshot, caller, (asked, model), found, case, health, choices))
+    case.policy = revision(snapshot, caller);
+    let decide = |model: &str, choices: &[Choice], case: &mut Case| {
+        let facts = facts(snapshot, caller, (asked, model), found, case, health, choices);
+        let decided = snapshot.policies.decide(&facts);
+        let decision = decided.decision.clone();
+        case.judged.push(Judged { facts, decided });
+        decision
     };
     let mut decision = decide(asked.model(), &choices, case);
     if let Decision::Allow(obligations) = &decision
@@ -83,6 +90,11 @@ pub fn permit(
         }
     }
     Ok(permitted(snapshot, caller, asked.model(), &choices, obligations, case))
+}
+
+fn revision(snapshot: &Snapshot, caller: &Caller) -> String {
+    let (org, team) = (caller.credential.org.to_string(), caller.credential.team.map(|id| id.to_string()));
+    snapshot.policies.revision_for(&org, team.as_deref())
 }
 
 /// The priced targets behind a cheaper model's name. What it costs has to be known for it to be cheaper.
@@ -209,6 +221,8 @@ fn facts(
             wallet: Some(credential.wallet.to_string()),
             models: credential.models.clone(),
             tags: credential.tags.clone(),
+            groups: Vec::new(),
+            attributes: AttributeFacts::default(),
         },
         request: RequestFacts {
             kind: case.kind.to_owned(),
@@ -218,12 +232,18 @@ fn facts(
             input_tokens: candidates.iter().map(|choice| choice.target.input_bound(asked)).max().unwrap_or(0),
             tools: features.tools,
             images: features.images,
+            tool_names: Vec::new(),
+            mcp_servers: Vec::new(),
+            intent: String::new(),
+            intent_confidence: 0,
+            tier: 1,
             claims: case.claims.clone(),
         },
         candidates: candidates.iter().map(|choice| candidate(snapshot, &buyer, health, choice)).collect(),
         findings: found.counts.clone(),
         time: TimeFacts::at(seconds),
-        budget: BudgetFacts { downgrade: case.downgraded },
+        budget: BudgetFacts { downgrade: case.downgraded, left_usd: None, left_percent: None },
+        hops: BTreeMap::new(),
     }
 }
 
@@ -239,6 +259,7 @@ fn candidate(snapshot: &Snapshot, buyer: &Buyer, health: &HealthView, choice: &C
         alias: choice.alias,
         price_input: rates.as_ref().map(|rates| rates.input.to_string()),
         price_output: rates.as_ref().map(|rates| rates.output.to_string()),
+        context_tokens: None,
         healthy: health.healthy(&target.name),
     }
 }

@@ -220,7 +220,8 @@ mod tests {
             policies::PolicySet::compile(&policies::shipped(), serde_json::json!({}), policies::Limits::default());
         let policies = policies.unwrap_or_else(|faults| panic!("{faults:?}"));
         let book = Arc::new(PriceBook::new(prices, markups, terms));
-        Snapshot::new(CredentialSet::default(), book, Arc::new(routes), Arc::new(policies))
+        let policies = Arc::new(policies::Rulebook::new(Arc::new(policies)));
+        Snapshot::new(CredentialSet::default(), book, Arc::new(routes), policies)
     }
 
     fn row(n: u8, org: Option<u8>, target: &str) -> PriceRow {

@@ -7,7 +7,7 @@ use ledger::prices::PriceBook;
 use ledger::{
     Credential, CredentialSet, Id, Key, Markup, OperatorCredential, PresentedKey, Scope, Tags, Timestamp, Wallet,
 };
-use policies::PolicySet;
+use policies::Rulebook;
 use providers::{Fleet, RetryRules, Target};
 
 use crate::case::Caller;
@@ -52,7 +52,7 @@ pub struct Snapshot {
     /// Wallets beside the chains.
     scopes: Vec<Scope>,
     pub routes: Arc<Routes>,
-    pub policies: Arc<PolicySet>,
+    pub policies: Arc<Rulebook>,
 }
 
 /// What a model name stands for.
@@ -64,14 +64,14 @@ pub struct Resolved {
 
 impl Snapshot {
     /// Builds the view from what the ledger says now.
-    pub fn new(set: CredentialSet, book: Arc<PriceBook>, routes: Arc<Routes>, policies: Arc<PolicySet>) -> Snapshot {
+    pub fn new(set: CredentialSet, book: Arc<PriceBook>, routes: Arc<Routes>, policies: Arc<Rulebook>) -> Snapshot {
         let keys = set.keys.into_iter().map(|credential| (credential.key, Arc::new(credential))).collect();
         let operators = set.operators.into();
         Snapshot { revision: set.revision, keys, operators, scopes: set.scopes, book, routes, policies }
     }
 
     /// The same keys and prices under other routes and rules.
-    pub fn under(&self, routes: Arc<Routes>, policies: Arc<PolicySet>) -> Snapshot {
+    pub fn under(&self, routes: Arc<Routes>, policies: Arc<Rulebook>) -> Snapshot {
         Snapshot {
             revision: self.revision,
             keys: self.keys.clone(),

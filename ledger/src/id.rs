@@ -53,6 +53,12 @@ kinds! {
     PricingTerms = "trm_";
     /// A version of a provider or model that operators manage.
     Definition = "def_";
+    /// A version of a layer's rules.
+    Policy = "pol_";
+    /// One decision by rules.
+    Decision = "dec_";
+    /// What somebody has to approve, and their word on it.
+    Approval = "apr_";
     /// Work that a provider does at leisure.
     Batch = "batch_";
     /// A file of such work, there or back.

@@ -50,8 +50,8 @@ pub use error::{FundError, OverLimit, RefundError, ReserveError, StoreError, Unr
 pub use failpoint::failpoint;
 pub use hold::{Hold, Owner, SoftWarning};
 pub use id::{
-    Alert, Batch, BatchFile, Call, Definition, Id, IdError, Instance, JournalRow, Key, Kind, MarkupRule, Operator, Org,
-    Price, Team, User, Wallet,
+    Alert, Approval, Batch, BatchFile, Call, Decision, Definition, Id, IdError, Instance, JournalRow, Key, Kind,
+    MarkupRule, Operator, Org, Policy, Price, Team, User, Wallet,
 };
 pub use key::{PresentedKey, ShownKey};
 pub use ledger::{Confirmed, Gauges, Ledger, Options};

@@ -24,11 +24,33 @@ pub const ACTIONS: [&str; 3] = ["allow", "redact", "block"];
 
 /// What the gateway must do with an allowed call.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
 pub struct Obligations {
     /// Where it may go, in this order: never empty, each one of the candidates.
     pub targets: Vec<String>,
+    /// How often which of the targets comes first, where a rule says so: the others follow in their order.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub weights: BTreeMap<String, u64>,
+    /// The name of the model that the call should become, decided again under every rule.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reroute: Option<String>,
     /// The most output tokens that may be asked of a provider.
     pub max_output_tokens: Option<u64>,
+    /// The most that may be held for the call, in USD as a decimal string.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_cost_usd: Option<String>,
+    /// What somebody has to approve before the call may go, by name.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub approvals: Vec<Approval>,
+    /// Tools that are taken out of the request, by name.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub remove_tools: Vec<String>,
+    /// How much the decision log keeps.
+    #[serde(skip_serializing_if = "is_usual")]
+    pub log: LogLevel,
+    /// What rules in log-only mode would have denied. Without effect.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub observed: Vec<Observed>,
     /// What to do about each kind of finding: `allow`, `redact` or `block`.
     /// Every kind is here, found or not.
     pub actions: BTreeMap<String, String>,
@@ -49,6 +71,54 @@ pub struct Obligations {
 pub struct CacheRule {
     /// How long an answer stays fresh.
     pub ttl_seconds: u64,
+    /// What the cache may be used for.
+    #[serde(default)]
+    pub mode: CacheMode,
+}
+
+/// What the cache may be used for, strictest first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum CacheMode {
+    /// To answer from; nothing is stored.
+    Read,
+    /// To answer from and to store in.
+    #[default]
+    ReadWrite,
+}
+
+/// What somebody has to approve.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+pub struct Approval {
+    /// What grants go by: `frontier_models`.
+    pub name: String,
+    /// What the caller and the approver are told.
+    pub reason: String,
+}
+
+/// How much the decision log keeps of a call, strictest first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum LogLevel {
+    /// The result, and the hash of the facts.
+    Result,
+    /// The facts too, with the client's claims masked.
+    #[default]
+    Facts,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it so")]
+fn is_usual(level: &LogLevel) -> bool {
+    *level == LogLevel::default()
+}
+
+/// What a rule in log-only mode would have denied.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+pub struct Observed {
+    /// The rule's package.
+    pub package: String,
+    /// What it would have said.
+    pub reason: Reason,
 }
 
 /// One reason of a refusal.

@@ -11,10 +11,12 @@ use regorus::{Engine, LimitError, Value};
 
 use crate::bundle::{self, Bundle, DECISION};
 use crate::input::input;
-use crate::memory::Memory;
 use crate::reads::Reads;
+use crate::rulebook::Scope;
+use crate::verdict::Said;
 use crate::{
-    BudgetFacts, CallerFacts, Candidate, Decision, Facts, Fault, Limits, RequestFacts, Source, TimeFacts, verdict,
+    AttributeFacts, BudgetFacts, CallerFacts, Candidate, Decision, Facts, Fault, Limits, RequestFacts, Source,
+    TimeFacts, verdict,
 };
 
 /// How many times the limit a second evaluation may take.
@@ -33,9 +35,8 @@ pub struct PolicySet {
     /// Engines that wait for a call. A lock is held to take or return one, never while it evaluates.
     idle: Mutex<Vec<Engine>>,
     most_idle: usize,
-    /// Which facts a decision may depend on, and what was decided on them.
+    /// Which facts a decision may depend on.
     reads: Reads,
-    memory: Memory,
 }
 
 impl PolicySet {
@@ -63,28 +64,17 @@ impl PolicySet {
             idle: Mutex::new(Vec::new()),
             most_idle: limits.engines,
             reads,
-            memory: Memory::new(),
         })
     }
 
-    /// May this call happen? What cannot be decided is denied. What was decided on the same facts is not decided again.
+    /// May this call happen, by these rules alone? What cannot be decided is denied.
     pub fn decide(&self, facts: &Facts) -> Decision {
-        let print = self.reads.fingerprint(facts);
-        if let Some(decision) = self.memory.find(&print) {
-            return decision;
-        }
-        match self.judge(facts) {
-            Ok(decision) => {
-                self.memory.keep(print, &decision);
-                decision
-            }
-            // Not remembered: a busy machine's fault may be over at the next call.
-            Err(message) => Decision::fault(message),
-        }
+        let decided = self.contributions(&Scope::House, facts).and_then(|said| verdict::decision(&said, facts));
+        decided.unwrap_or_else(Decision::fault)
     }
 
-    /// The same, evaluated whatever was decided before; an error says in words for operators why that failed.
-    pub(crate) fn judge(&self, facts: &Facts) -> Result<Decision, String> {
+    /// What the rules contribute as a layer of that scope; an error says in words for operators why that failed.
+    pub(crate) fn contributions(&self, scope: &Scope, facts: &Facts) -> Result<Vec<Said>, String> {
         let input = input(facts);
         let value = match self.evaluate(self.take(), input.clone()) {
             // The clock runs on while a busy machine lets the thread wait. A rule that really runs away is stopped
@@ -96,8 +86,8 @@ impl PolicySet {
             }
             outcome => outcome,
         };
-        match value.map(|value| verdict::decision(&value, facts)) {
-            Ok(verdict) => verdict,
+        match value.map(|value| verdict::said(&value, scope)) {
+            Ok(said) => said,
             Err(Failure::Faulty(message)) => Err(message),
             Err(Failure::Late) => Err(format!("evaluation took longer than {:?}", self.time)),
         }
@@ -119,7 +109,7 @@ impl PolicySet {
         }
     }
 
-    #[cfg(test)]
+    /// Which facts a decision may depend on.
     pub(crate) fn reads(&self) -> Reads {
         self.reads
     }
@@ -182,6 +172,8 @@ pub(crate) fn sample() -> Facts {
             wallet: some("wal_0"),
             models: Some(vec!["sample".into()]),
             tags: BTreeMap::from([("team".into(), "sample".into())]),
+            groups: vec!["sample".into()],
+            attributes: AttributeFacts::default(),
         },
         request: RequestFacts {
             kind: "chat.completions".into(),
@@ -191,6 +183,11 @@ pub(crate) fn sample() -> Facts {
             input_tokens: 1_000,
             tools: true,
             images: false,
+            tool_names: vec!["sample".into()],
+            mcp_servers: Vec::new(),
+            intent: "chat".into(),
+            intent_confidence: 50,
+            tier: 1,
             claims: BTreeMap::from([("feature".into(), "sample".into())]),
         },
         candidates: vec![Candidate {
@@ -202,10 +199,12 @@ pub(crate) fn sample() -> Facts {
             alias: true,
             price_input: some("1"),
             price_output: some("1"),
+            context_tokens: Some(8_192),
             healthy: true,
         }],
         findings: BTreeMap::from([("email".into(), 1)]),
         time: TimeFacts::at(0),
-        budget: BudgetFacts { downgrade: true },
+        budget: BudgetFacts { downgrade: true, left_usd: some("10"), left_percent: Some(50) },
+        hops: BTreeMap::new(),
     }
 }

@@ -26,6 +26,10 @@ pub struct Facts {
     /// How the caller's money stands.
     #[serde(default)]
     pub budget: BudgetFacts,
+    /// Where else a call's content may come to rest, by the hop's name (`cache`, `telemetry`, …): the hop's region, empty when it
+    /// was not said.
+    #[serde(default)]
+    pub hops: BTreeMap<String, String>,
 }
 
 /// The caller, as the key that was shown establishes it.
@@ -51,6 +55,24 @@ pub struct CallerFacts {
     /// What admins say of the key's calls. The client's own word is `request.claims`.
     #[serde(default)]
     pub tags: BTreeMap<String, String>,
+    /// The user's groups, as the directory or an admin says. Empty for a key that is nobody's.
+    #[serde(default)]
+    pub groups: Vec<String>,
+    /// What admins say of the organisation, the team and the user.
+    #[serde(default)]
+    pub attributes: AttributeFacts,
+}
+
+/// What admins or the directory say of those a call belongs to.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct AttributeFacts {
+    /// Of the organisation.
+    pub org: BTreeMap<String, String>,
+    /// Of the team; empty without one.
+    pub team: BTreeMap<String, String>,
+    /// Of the user; empty without one.
+    pub user: BTreeMap<String, String>,
 }
 
 /// The request, without its text.
@@ -72,6 +94,21 @@ pub struct RequestFacts {
     pub tools: bool,
     /// Whether images are sent.
     pub images: bool,
+    /// The names of the tools that are offered.
+    #[serde(default)]
+    pub tool_names: Vec<String>,
+    /// The labels or addresses of the MCP servers that the provider is to call.
+    #[serde(default)]
+    pub mcp_servers: Vec<String>,
+    /// What kind of work it seems to be: `code`, `extraction`, … (`intent::Intent`). A guess, never proof.
+    #[serde(default)]
+    pub intent: String,
+    /// How sure the guess is, in percent.
+    #[serde(default)]
+    pub intent_confidence: u8,
+    /// How demanding it seems: 1 (trivial) … 4 (hard).
+    #[serde(default)]
+    pub tier: u8,
     /// The client's own claims (user, tags, metadata). Never proof of anything.
     pub claims: BTreeMap<String, String>,
 }
@@ -98,16 +135,26 @@ pub struct Candidate {
     /// USD per million output tokens, a decimal string.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub price_output: Option<String>,
+    /// The most tokens of prompt and answer together, where the catalogue knows.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub context_tokens: Option<u64>,
     /// Whether its breaker is closed.
     pub healthy: bool,
 }
 
-/// The caller's money, without amounts.
+/// How the caller's money stands, as of at most a second ago: for advice, while the limits themselves hold exactly.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct BudgetFacts {
     /// A wallet is past a soft limit that wants a cheaper plan: the second time that a call is decided.
     pub downgrade: bool,
+    /// What the tightest wallet of the chain has free, in USD as a decimal string. Left out when no wallet has a limit, or no rule
+    /// asks.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub left_usd: Option<String>,
+    /// The same as a share of that wallet's limit, in whole percent, rounded down.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub left_percent: Option<u8>,
 }
 
 /// When the call came, in UTC. The only clock that rules have.

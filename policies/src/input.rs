@@ -5,31 +5,45 @@ use std::collections::BTreeMap;
 
 use regorus::Value;
 
-use crate::{BudgetFacts, CallerFacts, Candidate, Facts, RequestFacts, TimeFacts};
+use crate::{AttributeFacts, BudgetFacts, CallerFacts, Candidate, Facts, RequestFacts, TimeFacts};
 
 type Members = Vec<(&'static str, Value)>;
 
 /// The input document of one call.
 pub(crate) fn input(facts: &Facts) -> Value {
-    let Facts { caller, request, candidates, findings, time, budget } = facts;
-    let BudgetFacts { downgrade } = budget;
+    let Facts { caller, request, candidates, findings, time, budget, hops } = facts;
     object(vec![
         ("caller", caller_value(caller)),
         ("request", request_value(request)),
         ("candidates", candidates.iter().map(candidate_value).collect::<Vec<_>>().into()),
         ("findings", map(findings, |count| Value::from(*count))),
         ("time", time_value(time)),
-        ("budget", object(vec![("downgrade", Value::from(*downgrade))])),
+        ("budget", budget_value(budget)),
+        ("hops", map(hops, text)),
     ])
 }
 
+fn budget_value(facts: &BudgetFacts) -> Value {
+    let BudgetFacts { downgrade, left_usd, left_percent } = facts;
+    let mut members = vec![("downgrade", Value::from(*downgrade))];
+    optional(&mut members, "left_usd", left_usd, text);
+    optional(&mut members, "left_percent", left_percent, |percent| Value::from(u64::from(*percent)));
+    object(members)
+}
+
 fn caller_value(facts: &CallerFacts) -> Value {
-    let CallerFacts { org, team, user, key, wallet, models, tags } = facts;
+    let CallerFacts { org, team, user, key, wallet, models, tags, groups, attributes } = facts;
+    let AttributeFacts { org: of_org, team: of_team, user: of_user } = attributes;
     let mut members = vec![
         ("org", text(org)),
         ("key", text(key)),
         ("tags", map(tags, text)),
-        ("models", models.as_ref().map_or(Value::Null, |models| models.iter().map(text).collect::<Vec<_>>().into())),
+        ("groups", texts(groups)),
+        (
+            "attributes",
+            object(vec![("org", map(of_org, text)), ("team", map(of_team, text)), ("user", map(of_user, text))]),
+        ),
+        ("models", models.as_ref().map_or(Value::Null, |models| texts(models))),
     ];
     optional(&mut members, "team", team, text);
     optional(&mut members, "user", user, text);
@@ -38,7 +52,8 @@ fn caller_value(facts: &CallerFacts) -> Value {
 }
 
 fn request_value(facts: &RequestFacts) -> Value {
-    let RequestFacts { kind, model, stream, max_output_tokens, input_tokens, tools, images, claims } = facts;
+    let RequestFacts { kind, model, stream, max_output_tokens, input_tokens, tools, images, claims, .. } = facts;
+    let RequestFacts { tool_names, mcp_servers, intent, intent_confidence, tier, .. } = facts;
     let mut members = vec![
         ("kind", text(kind)),
         ("model", text(model)),
@@ -46,6 +61,11 @@ fn request_value(facts: &RequestFacts) -> Value {
         ("input_tokens", Value::from(*input_tokens)),
         ("tools", Value::from(*tools)),
         ("images", Value::from(*images)),
+        ("tool_names", texts(tool_names)),
+        ("mcp_servers", texts(mcp_servers)),
+        ("intent", text(intent)),
+        ("intent_confidence", Value::from(u64::from(*intent_confidence))),
+        ("tier", Value::from(u64::from(*tier))),
         ("claims", map(claims, text)),
     ];
     optional(&mut members, "max_output_tokens", max_output_tokens, |cap| Value::from(*cap));
@@ -53,7 +73,8 @@ fn request_value(facts: &RequestFacts) -> Value {
 }
 
 fn candidate_value(facts: &Candidate) -> Value {
-    let Candidate { target, name, provider, model, region, alias, price_input, price_output, healthy } = facts;
+    let Candidate { target, name, provider, model, region, alias, price_input, price_output, context_tokens, healthy } =
+        facts;
     let mut members = vec![
         ("target", text(target)),
         ("name", text(name)),
@@ -65,6 +86,7 @@ fn candidate_value(facts: &Candidate) -> Value {
     ];
     optional(&mut members, "price_input", price_input, text);
     optional(&mut members, "price_output", price_output, text);
+    optional(&mut members, "context_tokens", context_tokens, |tokens| Value::from(*tokens));
     object(members)
 }
 
@@ -75,6 +97,10 @@ fn time_value(facts: &TimeFacts) -> Value {
         ("weekday", text(weekday)),
         ("hour", Value::from(u64::from(*hour))),
     ])
+}
+
+fn texts(all: &[String]) -> Value {
+    all.iter().map(text).collect::<Vec<_>>().into()
 }
 
 fn text<T: AsRef<str>>(text: &T) -> Value {

@@ -10,15 +10,21 @@ mod decision;
 mod engine;
 mod facts;
 mod input;
+pub mod intent;
 mod memory;
 mod outline;
 mod reads;
+mod rulebook;
 mod source;
 mod testing;
 mod verdict;
 
-pub use decision::{ACTIONS, CacheRule, Code, Decision, KINDS, Obligations, Reason};
+pub use decision::{
+    ACTIONS, Approval, CacheMode, CacheRule, Code, Decision, KINDS, LogLevel, Obligations, Observed, Reason,
+};
 pub use engine::PolicySet;
-pub use facts::{BudgetFacts, CallerFacts, Candidate, Facts, RequestFacts, TimeFacts};
+pub use facts::{AttributeFacts, BudgetFacts, CallerFacts, Candidate, Facts, RequestFacts, TimeFacts};
+pub use intent::{Asked, Classified, Intent};
+pub use rulebook::{Decided, Rulebook, Scope};
 pub use source::{Fault, Limits, Source, read_dir, shipped};
 pub use testing::{TestReport, TestResult, eval, test};

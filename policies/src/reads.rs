@@ -6,13 +6,13 @@ use std::collections::BTreeSet;
 
 use sha2::{Digest, Sha256};
 
-use crate::{BudgetFacts, CallerFacts, Candidate, Facts, RequestFacts, TimeFacts};
+use crate::{AttributeFacts, BudgetFacts, CallerFacts, Candidate, Facts, RequestFacts, TimeFacts};
 
 /// What a decision is known by: the facts that it may depend on, hashed, so that none of them is kept.
 pub(crate) type Fingerprint = [u8; 32];
 
 /// The facts that differ from call to call, and whether any rule may read them. All others count always.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Reads {
     user: bool,
     key: bool,
@@ -24,6 +24,11 @@ pub(crate) struct Reads {
     unix_seconds: bool,
     weekday: bool,
     hour: bool,
+    intent: bool,
+    intent_confidence: bool,
+    tier: bool,
+    left_usd: bool,
+    left_percent: bool,
 }
 
 impl Reads {
@@ -41,16 +46,49 @@ impl Reads {
             unix_seconds: read(["time", "unix_seconds"]),
             weekday: read(["time", "weekday"]),
             hour: read(["time", "hour"]),
+            intent: read(["request", "intent"]),
+            intent_confidence: read(["request", "intent_confidence"]),
+            tier: read(["request", "tier"]),
+            left_usd: read(["budget", "left_usd"]),
+            left_percent: read(["budget", "left_percent"]),
         }
+    }
+
+    /// What either of two sets of rules may read.
+    pub fn or(self, other: Reads) -> Reads {
+        Reads {
+            user: self.user || other.user,
+            key: self.key || other.key,
+            wallet: self.wallet || other.wallet,
+            max_output_tokens: self.max_output_tokens || other.max_output_tokens,
+            input_tokens: self.input_tokens || other.input_tokens,
+            claims: self.claims || other.claims,
+            findings: self.findings || other.findings,
+            unix_seconds: self.unix_seconds || other.unix_seconds,
+            weekday: self.weekday || other.weekday,
+            hour: self.hour || other.hour,
+            intent: self.intent || other.intent,
+            intent_confidence: self.intent_confidence || other.intent_confidence,
+            tier: self.tier || other.tier,
+            left_usd: self.left_usd || other.left_usd,
+            left_percent: self.left_percent || other.left_percent,
+        }
+    }
+
+    /// Whether any rule asks what the caller's wallets have left.
+    pub fn headroom(&self) -> bool {
+        self.left_usd || self.left_percent
     }
 
     /// Equal for two calls only if every fact that counts is.
     pub fn fingerprint(&self, facts: &Facts) -> Fingerprint {
-        let Facts { caller, request, candidates, findings, time, budget } = facts;
-        let CallerFacts { org, team, user, key, wallet, models, tags } = caller;
-        let RequestFacts { kind, model, stream, max_output_tokens, input_tokens, tools, images, claims } = request;
+        let Facts { caller, request, candidates, findings, time, budget, hops } = facts;
+        let CallerFacts { org, team, user, key, wallet, models, tags, groups, attributes } = caller;
+        let AttributeFacts { org: of_org, team: of_team, user: of_user } = attributes;
+        let RequestFacts { kind, model, stream, max_output_tokens, input_tokens, tools, images, claims, .. } = request;
+        let RequestFacts { tool_names, mcp_servers, intent, intent_confidence, tier, .. } = request;
         let TimeFacts { unix_seconds, weekday, hour } = time;
-        let BudgetFacts { downgrade } = budget;
+        let BudgetFacts { downgrade, left_usd, left_percent } = budget;
         let mut print = Print(Vec::with_capacity(512));
         print.text(org);
         print.option(team.as_deref());
@@ -59,7 +97,12 @@ impl Reads {
         print.option(wallet.as_deref().filter(|_| self.wallet));
         print.flag(models.is_some());
         print.list(models.as_deref().unwrap_or_default(), |print, model| print.text(model));
-        print.map(tags, |print, value| print.text(value));
+        for map in [tags, of_org, of_team, of_user, hops] {
+            print.map(map, |print, value| print.text(value));
+        }
+        for list in [groups, tool_names, mcp_servers] {
+            print.list(list, |print, it| print.text(it));
+        }
         print.text(kind);
         print.text(model);
         [stream, tools, images, downgrade].into_iter().for_each(|fact| print.flag(*fact));
@@ -76,17 +119,25 @@ impl Reads {
         print.number(if self.unix_seconds { unix_seconds.cast_unsigned() } else { 0 });
         print.text(if self.weekday { weekday } else { "" });
         print.number(if self.hour { u64::from(*hour) } else { 0 });
+        print.text(if self.intent { intent } else { "" });
+        print.number(if self.intent_confidence { u64::from(*intent_confidence) } else { 0 });
+        print.number(if self.tier { u64::from(*tier) } else { 0 });
+        print.option(left_usd.as_deref().filter(|_| self.left_usd));
+        print.number(left_percent.filter(|_| self.left_percent).map_or(0, |percent| u64::from(percent) + 1));
         Sha256::digest(&print.0).into()
     }
 }
 
 fn candidate(print: &mut Print, facts: &Candidate) {
-    let Candidate { target, name, provider, model, region, alias, price_input, price_output, healthy } = facts;
+    let Candidate { target, name, provider, model, region, alias, price_input, price_output, context_tokens, healthy } =
+        facts;
     [target, name, provider, model, region].into_iter().for_each(|fact| print.text(fact));
     print.flag(*alias);
     print.flag(*healthy);
     print.option(price_input.as_deref());
     print.option(price_output.as_deref());
+    print.flag(context_tokens.is_some());
+    print.number(context_tokens.unwrap_or(0));
 }
 
 /// Every piece says how long it is, so that no two sequences look alike.
@@ -133,7 +184,7 @@ mod tests {
     /// One fact changed, and its name.
     type Change = (&'static str, fn(&mut Facts));
 
-    const CHANGES: [Change; 10] = [
+    const CHANGES: [Change; 15] = [
         ("user", |it| it.caller.user = None),
         ("key", |it| it.caller.key = "key_1".into()),
         ("wallet", |it| it.caller.wallet = Some("wal_1".into())),
@@ -144,6 +195,11 @@ mod tests {
         ("unix_seconds", |it| it.time.unix_seconds += 1),
         ("weekday", |it| it.time.weekday = "monday".into()),
         ("hour", |it| it.time.hour += 1),
+        ("intent", |it| it.request.intent = "code".into()),
+        ("intent_confidence", |it| it.request.intent_confidence += 1),
+        ("tier", |it| it.request.tier += 1),
+        ("left_usd", |it| it.budget.left_usd = Some("7".into())),
+        ("left_percent", |it| it.budget.left_percent = None),
     ];
 
     fn compiled(rule: &str) -> PolicySet {
@@ -181,7 +237,7 @@ mod tests {
             (r#"object.get(input.caller, "user", "") == "x""#, &["user"]),
             (
                 r#"object.get(input.request, ["claims", "user"], "") == "x""#,
-                &["max_output_tokens", "input_tokens", "claims"],
+                &["max_output_tokens", "input_tokens", "claims", "intent", "intent_confidence", "tier"],
             ),
             ("name := \"user\"\n\tinput.caller[name] == \"x\"", &["user", "key", "wallet"]),
             ("part := \"caller\"\n\tinput[part].key == \"x\"", &all),
@@ -219,6 +275,7 @@ tags contains {"who": who} if {
 	who := object.get(input.caller, "user", "nobody")
 }"#,
         );
+        let book = crate::Rulebook::new(std::sync::Arc::new(set));
         let mut seed = 7_u64;
         let mut next = |below: u64| {
             seed ^= seed << 13;
@@ -238,8 +295,8 @@ tags contains {"who": who} if {
             facts.request.stream = next(2) == 0;
             facts.time.hour = next(4) as u8;
             facts.candidates[0].region = ["sim", "eu"][next(2) as usize].into();
-            let decision = set.decide(&facts);
-            assert_eq!(Ok(&decision), set.judge(&facts).as_ref(), "{facts:?}");
+            let decision = book.decide(&facts).decision;
+            assert_eq!(Ok(&decision), book.judge(&facts).as_ref(), "{facts:?}");
             *(if matches!(decision, crate::Decision::Deny(_)) { &mut denied } else { &mut allowed }) += 1;
         }
         assert!(denied > 100 && allowed > 100, "{denied} denied, {allowed} allowed");

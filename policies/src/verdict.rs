@@ -7,7 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use regorus::Value;
 
 use crate::check::CONTRIBUTIONS;
-use crate::{ACTIONS, CacheRule, Code, Decision, Facts, KINDS, Obligations, Reason};
+use crate::rulebook::Scope;
+use crate::{ACTIONS, CacheMode, CacheRule, Code, Decision, Facts, KINDS, Obligations, Reason};
 
 const MOST_REASONS: usize = 16;
 const LONGEST_MESSAGE: usize = 500;
@@ -18,16 +19,47 @@ type Unusable = String;
 /// What each package contributed to one member: the package's name and the values.
 type Contributed<'a> = Vec<(&'a str, Vec<&'a Value>)>;
 
-/// The decision that the contributions amount to.
-pub(crate) fn decision(value: &Value, facts: &Facts) -> Result<Decision, Unusable> {
+/// What one package contributes to one member of a decision. A package that has rules for `allow` is there even when it admits
+/// nothing.
+#[derive(Clone, Debug)]
+pub(crate) struct Said {
+    #[expect(dead_code, reason = "the order of targets goes by it")]
+    /// Whose rules: layers come in this order, and the first that orders targets or names a model is heard.
+    pub layer: Scope,
+    /// The package's last name, as complaints give it; in other layers than the house's with the scope before it.
+    pub package: String,
+    /// Which of `check::CONTRIBUTIONS`.
+    pub member: &'static str,
+    pub values: Vec<Value>,
+    /// It is told what it would have done, and has no effect.
+    pub log_only: bool,
+}
+
+/// What an evaluated decision document says.
+pub(crate) fn said(value: &Value, scope: &Scope) -> Result<Vec<Said>, Unusable> {
     let Ok(members) = value.as_object() else {
         return Err("the decision is undefined".into());
     };
     if members.len() != CONTRIBUTIONS.len() {
         return Err("the decision has unknown members".into());
     }
-    let member = |name: &'static str| {
-        members.get(&Value::from(name)).ok_or_else(|| format!("the decision lacks {name}")).and_then(contributed)
+    let mut all = Vec::new();
+    for member in CONTRIBUTIONS {
+        let packages = members.get(&Value::from(member)).ok_or_else(|| format!("the decision lacks {member}"))?;
+        for (package, values) in contributed(packages)? {
+            let package = if *scope == Scope::House { package.to_owned() } else { format!("{scope}:{package}") };
+            let values = values.into_iter().cloned().collect();
+            all.push(Said { layer: scope.clone(), package, member, values, log_only: false });
+        }
+    }
+    Ok(all)
+}
+
+/// The decision that the contributions amount to.
+pub(crate) fn decision(said: &[Said], facts: &Facts) -> Result<Decision, Unusable> {
+    let member = |name: &'static str| -> Result<Contributed<'_>, Unusable> {
+        let of_member = said.iter().filter(|it| it.member == name && !it.log_only);
+        Ok(of_member.map(|it| (it.package.as_str(), it.values.iter().collect())).collect())
     };
 
     let reasons = reasons(&member("deny")?)?;
@@ -66,6 +98,7 @@ pub(crate) fn decision(value: &Value, facts: &Facts) -> Result<Decision, Unusabl
         downgrade,
         tags,
         routing: routing.join("; "),
+        ..Obligations::default()
     }))
 }
 
@@ -155,7 +188,7 @@ fn cache(rules: &Contributed<'_>) -> Result<Option<CacheRule>, Unusable> {
             shortest = Some(shortest.map_or(seconds, |shortest| shortest.min(seconds)));
         }
     }
-    Ok(shortest.filter(|seconds| *seconds > 0).map(|ttl_seconds| CacheRule { ttl_seconds }))
+    Ok(shortest.filter(|seconds| *seconds > 0).map(|ttl_seconds| CacheRule { ttl_seconds, mode: CacheMode::default() }))
 }
 
 /// The first name of those that are given, when a cheaper model is wanted and not otherwise.

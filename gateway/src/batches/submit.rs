@@ -244,7 +244,8 @@ fn still_good(
         let reason = "The file was checked for another key. Upload it with this one.".to_owned();
         return Err(Refusal::Denied { code: "policy_denied", reasons: vec![reason] });
     }
-    if terms.policy != snapshot.policies.revision() {
+    let (org, team) = (caller.credential.org.to_string(), caller.credential.team.map(|it| it.to_string()));
+    if terms.policy != snapshot.policies.revision_for(&org, team.as_deref()) {
         return again("The rules of this gateway have changed");
     }
     let buyer = Buyer::new(caller, case.at);

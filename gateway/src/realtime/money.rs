@@ -362,6 +362,7 @@ fn successor(case: &Case, app: &App) -> Case {
         model: case.model.clone(),
         claims: case.claims.clone(),
         policy: case.policy.clone(),
+        judged: Vec::new(),
         routing: case.routing.clone(),
         target: case.target.clone(),
         findings: Vec::new(),

@@ -19,6 +19,7 @@ use serde_json::Value;
 /// Three candidates behind one alias, an e-mail address and a phone number found.
 pub fn facts() -> Facts {
     let candidate = |target: &str, region: &str| Candidate {
+        context_tokens: None,
         target: target.into(),
         name: "gpt-4o".into(),
         provider: target.split('/').next().unwrap().into(),
@@ -30,6 +31,7 @@ pub fn facts() -> Facts {
         healthy: true,
     };
     Facts {
+        hops: Default::default(),
         caller: CallerFacts {
             org: "org_1".into(),
             team: Some("team_1".into()),
@@ -37,9 +39,16 @@ pub fn facts() -> Facts {
             key: "key_1".into(),
             wallet: Some("wal_1".into()),
             models: None,
+            groups: Vec::new(),
+            attributes: Default::default(),
             tags: BTreeMap::from([("team".into(), "ads".into())]),
         },
         request: RequestFacts {
+            tool_names: Vec::new(),
+            mcp_servers: Vec::new(),
+            intent: "chat".into(),
+            intent_confidence: 50,
+            tier: 1,
             kind: "chat.completions".into(),
             model: "gpt-4o".into(),
             stream: true,

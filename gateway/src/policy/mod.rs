@@ -1,0 +1,5 @@
+//! Where rules come from, and what is kept of what they decided. What they decide is `permit.rs`.
+
+mod config;
+
+pub use config::PolicyConfig;

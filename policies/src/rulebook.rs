@@ -1,0 +1,185 @@
+//! The layers of rules that hold for a call: the house's own, the platform's, its organisation's, its team's. Each is compiled and
+//! replaced by itself; their contributions are composed together, so that a lower layer can only make a decision stricter.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use sha2::{Digest, Sha256};
+
+use crate::memory::Memory;
+use crate::reads::{Fingerprint, Reads};
+use crate::{Decision, Facts, PolicySet, verdict};
+
+/// Whose rules a layer holds, first those that come first.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Scope {
+    /// Shipped with the program and named by its configuration. Always there.
+    House,
+    /// Uploaded for everyone.
+    Platform,
+    /// Uploaded for an organisation: `org_…`.
+    Org(String),
+    /// Uploaded for a team: `team_…`.
+    Team(String),
+}
+
+/// Every layer in force. Immutable: a change makes another one.
+pub struct Rulebook {
+    layers: HashMap<Scope, Arc<PolicySet>>,
+    house: Arc<PolicySet>,
+    revision: String,
+    reads: Reads,
+    memory: Memory,
+}
+
+/// A decision, and what it was made by.
+#[derive(Clone, Debug)]
+pub struct Decided {
+    /// What was decided.
+    pub decision: Decision,
+    /// The rules that decided: a short hash of the layers that hold for the call.
+    pub revision: String,
+    /// The facts that it may depend on, hashed.
+    pub facts_hash: Fingerprint,
+    /// It was made before, on the same facts.
+    pub remembered: bool,
+}
+
+impl Rulebook {
+    /// Only the house's rules.
+    pub fn new(house: Arc<PolicySet>) -> Rulebook {
+        Rulebook::of(HashMap::from([(Scope::House, house)]))
+            .unwrap_or_else(|| unreachable!("the house was just put in"))
+    }
+
+    /// The same with one layer replaced or, other than the house's, taken away.
+    #[must_use]
+    pub fn with(&self, scope: Scope, set: Option<Arc<PolicySet>>) -> Rulebook {
+        let mut layers = self.layers.clone();
+        match set {
+            Some(set) => drop(layers.insert(scope, set)),
+            None if scope == Scope::House => {}
+            None => drop(layers.remove(&scope)),
+        }
+        Rulebook::of(layers).unwrap_or_else(|| unreachable!("the house is never taken away"))
+    }
+
+    fn of(layers: HashMap<Scope, Arc<PolicySet>>) -> Option<Rulebook> {
+        let house = Arc::clone(layers.get(&Scope::House)?);
+        let reads = layers.values().fold(Reads::default(), |reads, set| reads.or(set.reads()));
+        let mut scopes: Vec<&Scope> = layers.keys().collect();
+        scopes.sort();
+        let revision = joined(scopes.iter().map(|scope| (*scope, layers[*scope].revision())));
+        Some(Rulebook { layers, house, revision, reads, memory: Memory::new() })
+    }
+
+    /// May this call happen? What cannot be decided is denied. What was decided on the same facts is not decided again.
+    pub fn decide(&self, facts: &Facts) -> Decided {
+        let facts_hash = self.reads.fingerprint(facts);
+        let revision = self.revision_for(&facts.caller.org, facts.caller.team.as_deref());
+        if let Some(decision) = self.memory.find(&facts_hash) {
+            return Decided { decision, revision, facts_hash, remembered: true };
+        }
+        let decision = match self.judge(facts) {
+            Ok(decision) => {
+                self.memory.keep(facts_hash, &decision);
+                decision
+            }
+            // Not remembered: a busy machine's fault may be over at the next call.
+            Err(message) => Decision::fault(message),
+        };
+        Decided { decision, revision, facts_hash, remembered: false }
+    }
+
+    /// The same, evaluated whatever was decided before; an error says in words for operators why that failed.
+    ///
+    /// # Errors
+    /// What could not be evaluated or composed.
+    pub fn judge(&self, facts: &Facts) -> Result<Decision, String> {
+        let mut said = Vec::new();
+        for (scope, set) in self.layers_for(&facts.caller.org, facts.caller.team.as_deref()) {
+            said.extend(set.contributions(&scope, facts)?);
+        }
+        verdict::decision(&said, facts)
+    }
+
+    /// The layers that hold for such a caller, in order.
+    pub fn layers_for(&self, org: &str, team: Option<&str>) -> Vec<(Scope, &Arc<PolicySet>)> {
+        let scopes = [Scope::House, Scope::Platform, Scope::Org(org.to_owned())];
+        let scopes = scopes.into_iter().chain(team.map(|team| Scope::Team(team.to_owned())));
+        scopes.filter_map(|scope| self.layers.get(&scope).map(|set| (scope, set))).collect()
+    }
+
+    /// The revision of the layers that hold for such a caller.
+    pub fn revision_for(&self, org: &str, team: Option<&str>) -> String {
+        if self.layers.len() == 1 {
+            return self.revision.clone();
+        }
+        let layers = self.layers_for(org, team);
+        joined(layers.iter().map(|(scope, set)| (scope, set.revision())))
+    }
+
+    /// A short hash of every layer.
+    pub fn revision(&self) -> &str {
+        &self.revision
+    }
+
+    /// The house's own rules.
+    pub fn house(&self) -> &Arc<PolicySet> {
+        &self.house
+    }
+
+    /// Every layer in force.
+    pub fn layers(&self) -> impl Iterator<Item = (&Scope, &Arc<PolicySet>)> {
+        self.layers.iter()
+    }
+
+    /// Whether any rule asks what the caller's wallets have left.
+    pub fn asks_headroom(&self) -> bool {
+        self.reads.headroom()
+    }
+}
+
+/// One layer's revision stands as it is.
+fn joined<'a>(layers: impl Iterator<Item = (&'a Scope, &'a str)>) -> String {
+    let layers: Vec<(String, &str)> = layers.map(|(scope, revision)| (scope.to_string(), revision)).collect();
+    match layers.as_slice() {
+        [(_, only)] => (*only).to_owned(),
+        layers => {
+            let text: String = layers.iter().map(|(scope, revision)| format!("{scope}={revision}\n")).collect();
+            hex::encode(&Sha256::digest(text.as_bytes())[..6])
+        }
+    }
+}
+
+impl fmt::Display for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Scope::House => "house",
+            Scope::Platform => "platform",
+            Scope::Org(id) | Scope::Team(id) => id,
+        })
+    }
+}
+
+impl FromStr for Scope {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Scope, String> {
+        match text {
+            "house" => Ok(Scope::House),
+            "platform" => Ok(Scope::Platform),
+            org if org.starts_with("org_") => Ok(Scope::Org(org.to_owned())),
+            team if team.starts_with("team_") => Ok(Scope::Team(team.to_owned())),
+            _ => Err("a scope is platform, org_… or team_…".to_owned()),
+        }
+    }
+}
+
+impl fmt::Debug for Rulebook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Rulebook").field("revision", &self.revision).finish_non_exhaustive()
+    }
+}
