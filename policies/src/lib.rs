@@ -8,7 +8,9 @@ mod check;
 mod data;
 mod decision;
 mod engine;
+mod explain;
 mod facts;
+mod index;
 mod input;
 pub mod intent;
 mod memory;
@@ -18,11 +20,13 @@ mod rulebook;
 mod source;
 mod testing;
 mod verdict;
+mod workers;
 
 pub use decision::{
     ACTIONS, Approval, CacheMode, CacheRule, Code, Decision, KINDS, LogLevel, Obligations, Observed, Reason,
 };
 pub use engine::PolicySet;
+pub use explain::{Explanation, LayerExplained, Outcome, RuleExplained};
 pub use facts::{AttributeFacts, BudgetFacts, CallerFacts, Candidate, Facts, RequestFacts, TimeFacts};
 pub use intent::{Asked, Classified, Intent};
 pub use rulebook::{Decided, Rulebook, Scope};

@@ -6,7 +6,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use regorus::Value;
 
-use crate::check::CONTRIBUTIONS;
 use crate::rulebook::Scope;
 use crate::{ACTIONS, CacheMode, CacheRule, Code, Decision, Facts, KINDS, Obligations, Reason};
 
@@ -33,26 +32,6 @@ pub(crate) struct Said {
     pub values: Vec<Value>,
     /// It is told what it would have done, and has no effect.
     pub log_only: bool,
-}
-
-/// What an evaluated decision document says.
-pub(crate) fn said(value: &Value, scope: &Scope) -> Result<Vec<Said>, Unusable> {
-    let Ok(members) = value.as_object() else {
-        return Err("the decision is undefined".into());
-    };
-    if members.len() != CONTRIBUTIONS.len() {
-        return Err("the decision has unknown members".into());
-    }
-    let mut all = Vec::new();
-    for member in CONTRIBUTIONS {
-        let packages = members.get(&Value::from(member)).ok_or_else(|| format!("the decision lacks {member}"))?;
-        for (package, values) in contributed(packages)? {
-            let package = if *scope == Scope::House { package.to_owned() } else { format!("{scope}:{package}") };
-            let values = values.into_iter().cloned().collect();
-            all.push(Said { layer: scope.clone(), package, member, values, log_only: false });
-        }
-    }
-    Ok(all)
 }
 
 /// The decision that the contributions amount to.
@@ -100,17 +79,6 @@ pub(crate) fn decision(said: &[Said], facts: &Facts) -> Result<Decision, Unusabl
         routing: routing.join("; "),
         ..Obligations::default()
     }))
-}
-
-fn contributed(value: &Value) -> Result<Contributed<'_>, Unusable> {
-    let packages = value.as_object().map_err(|_| "a member of the decision is no object".to_owned())?;
-    packages
-        .iter_sorted()
-        .map(|(name, values)| match (name, values) {
-            (Value::String(name), Value::Set(values)) => Ok((name.as_ref(), values.iter_sorted().collect())),
-            (name, _) => Err(format!("a contribution of {name} is no set")),
-        })
-        .collect()
 }
 
 fn reasons(denies: &Contributed<'_>) -> Result<Vec<Reason>, Unusable> {
