@@ -36,7 +36,7 @@ pub(crate) struct Said {
 }
 
 /// What an evaluated decision document says.
-pub(crate) fn said(value: &Value, scope: &Scope) -> Result<Vec<Said>, Unusable> {
+pub(crate) fn said(value: &Value, scope: &Scope, log_only: &BTreeSet<String>) -> Result<Vec<Said>, Unusable> {
     let Ok(members) = value.as_object() else {
         return Err("the decision is undefined".into());
     };
@@ -47,9 +47,10 @@ pub(crate) fn said(value: &Value, scope: &Scope) -> Result<Vec<Said>, Unusable> 
     for member in CONTRIBUTIONS {
         let packages = members.get(&Value::from(member)).ok_or_else(|| format!("the decision lacks {member}"))?;
         for (package, values) in contributed(packages)? {
+            let log_only = log_only.contains(package);
             let package = if *scope == Scope::House { package.to_owned() } else { format!("{scope}:{package}") };
             let values = values.into_iter().cloned().collect();
-            all.push(Said { layer: scope.clone(), package, member, values, log_only: false });
+            all.push(Said { layer: scope.clone(), package, member, values, log_only });
         }
     }
     Ok(all)
