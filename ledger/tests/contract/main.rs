@@ -11,6 +11,7 @@ mod money;
 mod orphans;
 mod outbox;
 mod pace;
+mod policies;
 mod postgres;
 mod prices;
 mod tenants;
