@@ -13,6 +13,7 @@ mod input;
 pub mod intent;
 mod memory;
 mod outline;
+pub mod pack;
 mod reads;
 mod rulebook;
 mod source;
@@ -25,6 +26,7 @@ pub use decision::{
 pub use engine::PolicySet;
 pub use facts::{AttributeFacts, BudgetFacts, CallerFacts, Candidate, Facts, RequestFacts, TimeFacts};
 pub use intent::{Asked, Classified, Intent};
+pub use pack::{Manifest, Pack, PackLimits};
 pub use rulebook::{Decided, Rulebook, Scope};
 pub use source::{Fault, Limits, Source, read_dir, shipped};
 pub use testing::{TestReport, TestResult, eval, test};

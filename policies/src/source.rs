@@ -35,6 +35,11 @@ pub struct Fault {
     pub message: String,
 }
 
+/// A fault of a whole file.
+pub(crate) fn fault(path: &str, message: impl Into<String>) -> Fault {
+    Fault { path: path.to_owned(), line: None, message: message.into() }
+}
+
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.line {
