@@ -12,6 +12,7 @@ mod money;
 mod orphans;
 mod outbox;
 mod pace;
+mod policies;
 mod postgres;
 mod prices;
 mod tenants;
