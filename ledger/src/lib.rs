@@ -8,6 +8,7 @@ mod batches;
 pub mod book;
 mod charge;
 mod clock;
+mod decisions;
 pub mod definitions;
 mod entropy;
 mod error;
@@ -42,6 +43,9 @@ pub use audit::{Actor, Entry};
 pub use batches::{BatchFileRow, BatchRow, BatchState, BatchTerms, BatchTold, FileKind};
 pub use charge::{ChargeError, ConfirmError, CorrectError, Correction, NewCharge};
 pub use clock::{Clock, Timestamp, TimestampError};
+pub use decisions::{
+    DecisionFilter, DecisionResult, DecisionRow, Decisions, Frame, Lost, Priced, Reader, Replayable, ShadowWord,
+};
 pub use definitions::{
     After, DefinitionError, DefinitionKind, DefinitionRow, Definitions, NewDefinition, kind as definition_kind,
 };
