@@ -18,7 +18,7 @@ use crate::verdict::Said;
 use crate::workers::{Worker, Workers, Wrong};
 use crate::{
     AttributeFacts, BudgetFacts, CallerFacts, Candidate, Decision, Facts, Fault, Limits, RequestFacts, Source,
-    TimeFacts, verdict,
+    TimeFacts, data, verdict,
 };
 
 /// How many times the limit a second evaluation may take.
@@ -34,7 +34,7 @@ pub struct PolicySet {
     time: Duration,
     index: Arc<Index>,
     workers: Workers,
-    /// Packages without effect.
+    /// Packages that are tried without effect.
     log_only: BTreeSet<String>,
     /// Which facts a decision may depend on.
     reads: Reads,
@@ -47,7 +47,7 @@ impl PolicySet {
         let fault = |message: &str| {
             let mut fault = bundle::fault_of(&message, sources, "rules");
             fault.message = format!("a sample call cannot be decided: {}", fault.message);
-            vec![fault]
+            vec![fault.quoting(sources)]
         };
         let panicked = |_| fault("error: the interpreter panicked");
         catch_unwind(AssertUnwindSafe(|| bundle::prepare(&mut engine)))
@@ -59,6 +59,7 @@ impl PolicySet {
         let wrong = |wrong: Failure| match wrong {
             Failure::Late => fault("error: evaluation takes too long"),
             Failure::Wrong(message) => fault(&message),
+            Failure::Panicked => fault("error: the interpreter panicked"),
         };
         let patience = limits.time * FIRST_PATIENCE;
         let once = index.once();
@@ -74,7 +75,7 @@ impl PolicySet {
             revision,
             paths: sources.iter().map(|source| source.path.clone()).collect(),
             time: limits.time,
-            log_only: log_only(&data),
+            log_only: data::log_only(&data),
             workers: Workers::new(first, Recipe::new(sources, data, limits), Arc::clone(&index), &limits),
             index,
             reads,
@@ -145,6 +146,7 @@ impl PolicySet {
         outcome.map_err(|failure| match failure {
             Failure::Late => format!("evaluation took longer than {:?}", self.time),
             Failure::Wrong(message) => self.complaint(&message),
+            Failure::Panicked => "the interpreter panicked".into(),
         })
     }
 
@@ -190,7 +192,7 @@ impl PolicySet {
     /// Where an evaluation failed. Not how: the interpreter quotes values.
     fn complaint(&self, text: &str) -> String {
         match bundle::place(text, |path| self.paths.iter().any(|known| known == path)) {
-            Some((path, line)) => format!("evaluation failed at {path}:{line}"),
+            Some(place) => format!("evaluation failed at {}:{}", place.path, place.line),
             None => "evaluation failed".into(),
         }
     }
@@ -202,6 +204,7 @@ enum Failure {
     Late,
     /// Anything else, in the interpreter's words.
     Wrong(String),
+    Panicked,
 }
 
 /// The values of some entries, all within one limit.
@@ -231,14 +234,7 @@ fn evaluated(
             Wrong { message, .. } => Failure::Wrong(message),
         })
     };
-    catch_unwind(AssertUnwindSafe(|| entries.iter().map(each).collect()))
-        .unwrap_or_else(|_panic| Err(Failure::Wrong("the interpreter panicked".into())))
-}
-
-/// `data.alfred.log_only`
-fn log_only(data: &serde_json::Value) -> BTreeSet<String> {
-    let names = data["alfred"]["log_only"].as_array().into_iter().flatten();
-    names.filter_map(|name| name.as_str().map(str::to_owned)).collect()
+    catch_unwind(AssertUnwindSafe(|| entries.iter().map(each).collect())).unwrap_or(Err(Failure::Panicked))
 }
 
 impl fmt::Debug for PolicySet {
@@ -293,5 +289,33 @@ pub(crate) fn sample() -> Facts {
         time: TimeFacts::at(0),
         budget: BudgetFacts { downgrade: true, left_usd: some("10"), left_percent: Some(50) },
         hops: BTreeMap::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Wherever in an evaluation the time is up, it is told as that, and the set goes on.
+    #[test]
+    fn an_evaluation_that_is_late_is_told_as_late() {
+        let slow = "package alfred.rules.slow\nimport rego.v1\n\ndeny contains {\"code\": \"policy_denied\", \"message\": message} if {\n\tsome c in input.candidates\n\tall := [x | some n in numbers.range(1, 300); x := double(n)]\n\tevery x in all { x > 0 }\n\tcount({x: y | some x in all; y := sprintf(\"%d %s\", [x, c.target])}) == 1\n\tmessage := object.get(input.caller, \"team\", lower(c.name))\n}\n\ndouble(n) := twice if {\n\tn < 500\n\ttwice := n * 2\n}\n";
+        let sources: Vec<Source> = crate::shipped().into_iter().chain([Source::new("slow.rego", slow)]).collect();
+        let limits = Limits { time: Duration::from_secs(60), ..Limits::default() };
+        let mut set = PolicySet::compile(&sources, serde_json::json!({}), limits).unwrap();
+        let mut late = 0;
+        for micros in (1..400).map(|at| at * 3) {
+            set.time = Duration::from_micros(micros);
+            match set.contributions(&Scope::House, &sample()) {
+                Ok(_) => {}
+                Err(message) => {
+                    late += 1;
+                    assert_eq!(message, format!("evaluation took longer than {:?}", set.time));
+                }
+            }
+        }
+        assert!(late > 20, "{late}");
+        set.time = Duration::from_secs(60);
+        set.contributions(&Scope::House, &sample()).unwrap();
     }
 }

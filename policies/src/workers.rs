@@ -60,8 +60,11 @@ impl Worker {
     pub fn contributes(&mut self, entry: usize, section: &Section) -> Result<Vec<Value>, Box<Wrong>> {
         let (module, rule) = &self.rules[entry];
         let data = self.engine.eval_rule_in_module(module, rule, false).map_err(|error| {
-            let late = matches!(error.downcast_ref(), Some(regorus::LimitError::TimeLimitExceeded { .. }));
-            Box::new(Wrong { late, message: format!("{error:#}") })
+            let message = format!("{error:#}");
+            // Some places of the interpreter pass the limit's error on as a text.
+            let late = matches!(error.downcast_ref(), Some(regorus::LimitError::TimeLimitExceeded { .. }))
+                || message.contains("execution exceeded time limit");
+            Box::new(Wrong { late, message })
         })?;
         match section.keys.iter().fold(&data, |value, key| &value[key]) {
             Value::Set(values) => Ok(values.iter_sorted().cloned().collect()),

@@ -127,7 +127,7 @@ pub(crate) fn compared(a: &Value, order: &BoolOp, b: &Value) -> bool {
 pub(crate) fn nothing_in(value: &Value) -> bool {
     match value {
         Value::Undefined => true,
-        Value::Array(items) => items.len() == 0,
+        Value::Array(items) => items.is_empty(),
         Value::Set(items) => items.is_empty(),
         Value::Object(members) => members.is_empty(),
         _ => false,

@@ -22,7 +22,7 @@ impl Chance {
         these[self.below(these.len())]
     }
 
-    fn some<'t>(&mut self, these: &[&'t str]) -> Vec<String> {
+    fn some(&mut self, these: &[&str]) -> Vec<String> {
         (0..self.below(3)).map(|_| self.of(these).to_owned()).collect()
     }
 }
@@ -103,7 +103,7 @@ const STATEMENTS: [&str; 66] = [
     "input.time.hour < data.acme.hours",
     "$ := input.caller.team\n\t$ == \"@\"",
     "count([$ | some $ in input.caller.groups; $ == \"@\"]) > 0",
-    "[1 | some who in [{\"team\": \"@\"}]; who.team == \"@\"] != []",
+    "count({$ | some $ in input.caller.groups; $ == who.team}) > 0",
 ];
 const HELPERS: [&str; 7] =
     ["first", "not first", "second", "not second", "data.acme_lib.third", "either", "listed[\"@\"]"];
@@ -214,13 +214,13 @@ fn check(set: &PolicySet, facts: &Facts, sources: &[Source]) -> usize {
 fn what_is_left_out_would_have_contributed_nothing() {
     let mut chance = Chance(0x5eed);
     let (mut sets, mut skipped, mut fired, mut idle) = (0, 0, 0, 0);
-    for _ in 0..200 {
+    while sets < 50 {
         let sources = sources(&mut chance);
         let limits = Limits { time: std::time::Duration::from_secs(30), ..Limits::default() };
         // The interpreter takes some rules with several loops for unsafe, and refuses them.
         let Ok(set) = PolicySet::compile(&sources, data(), limits) else { continue };
         sets += 1;
-        for _ in 0..40 {
+        for _ in 0..20 {
             let facts = facts(&mut chance);
             skipped += check(&set, &facts, &sources);
         }
@@ -232,10 +232,7 @@ fn what_is_left_out_would_have_contributed_nothing() {
             }
         }
     }
-    assert!(
-        sets > 100 && skipped > 10_000 && fired > 300 && idle > 50,
-        "{sets} sets: {skipped} skipped, {fired} fired, {idle} idle"
-    );
+    assert!(skipped > 8_000 && fired > 250 && idle > 50, "{sets} sets: {skipped} skipped, {fired} fired, {idle} idle");
 }
 
 /// A rule that never contributes is not evaluated even when everything is: so these are compared with what the interpreter says.
@@ -301,9 +298,7 @@ fn the_shipped_rules_say_the_same_either_way() {
 fn an_explanation_names_every_rule_and_what_became_of_it() {
     let finance = "package alfred.rules.finance\nimport rego.v1\n\ndeny contains {\"code\": \"policy_denied\", \"message\": \"no\"} if {\n\tinput.caller.team in {\"a\", \"b\"}\n\tinput.request.images\n}\n\ntags contains {\"unit\": \"finance\"}\n\ndeny contains {\"code\": \"policy_denied\", \"message\": \"late\"} if input.time.hour > data.acme.closing\n\nmax_output_tokens contains 5 if input.request.input_tokens * 2 < 1\n";
     let sources: Vec<Source> = shipped().into_iter().chain([Source::new("finance.rego", finance)]).collect();
-    let set = PolicySet::compile(&sources, json!({"alfred": {"log_only": []}}), Limits::default());
-    // Until the settings know `log_only`.
-    let set = set.or_else(|_| PolicySet::compile(&sources, json!({}), Limits::default())).unwrap();
+    let set = PolicySet::compile(&sources, json!({"alfred": {"log_only": ["other"]}}), Limits::default()).unwrap();
     let book = Rulebook::new(std::sync::Arc::new(set));
     let explained = |facts: &Facts| {
         let explanation = book.explain(facts);
