@@ -11,6 +11,7 @@ mod engine;
 mod facts;
 mod input;
 pub mod intent;
+pub mod lint;
 mod memory;
 mod outline;
 pub mod pack;
