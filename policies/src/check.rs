@@ -12,8 +12,24 @@ use crate::Fault;
 use crate::outline::{Outline, RuleOutline};
 
 /// What a package `alfred.rules.<name>` may contribute to a decision.
-pub(crate) const CONTRIBUTIONS: [&str; 9] =
-    ["allow", "deny", "actions", "max_output_tokens", "regions", "cache", "routing", "downgrade", "tags"];
+pub(crate) const CONTRIBUTIONS: [&str; 16] = [
+    "allow",
+    "deny",
+    "actions",
+    "max_output_tokens",
+    "regions",
+    "cache",
+    "routing",
+    "downgrade",
+    "tags",
+    "order",
+    "weights",
+    "reroute",
+    "max_cost_usd",
+    "approvals",
+    "remove_tools",
+    "log",
+];
 
 /// Rules that depend on one another in a longer chain than this would go too deep for a thread's stack.
 const LONGEST_CHAIN: usize = 48;
