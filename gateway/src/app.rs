@@ -180,7 +180,8 @@ impl App {
                 self.trust.renew(&routes.fleet).await;
                 self.telemetry.meters.knows(routes.known.clone());
             }
-            let new = Snapshot::new(set, book, routes, Arc::clone(&old.policies));
+            let mut new = Snapshot::new(set, book, routes, Arc::clone(&old.policies));
+            new.shadow.clone_from(&old.shadow);
             self.snapshot.store(Arc::new(new));
         }
         self.confirmed_at.fetch_max(now.micros(), Ordering::Relaxed);
@@ -393,7 +394,7 @@ mod tests {
         let url = format!("sqlite://{}", folder.path().join("ledger.db").display());
         let ledger = Ledger::open(ledger::Options::new(url)).await.expect("a ledger");
         let tenants = ledger.tenants();
-        let org = NewOrg { id: ledger.new_id(), name: "org".into() };
+        let org = NewOrg { id: ledger.new_id(), name: "org".into(), attributes: ledger::Attributes::new() };
         let org = tenants.create_org(org, &Actor::System).await.expect("an org").id;
         let wallet = NewWallet::new(ledger.new_id(), org, "wallet", WalletKind::Org);
         let wallet = tenants.create_wallet(wallet, &Actor::System).await.expect("a wallet").id;

@@ -7,12 +7,14 @@ mod bundle;
 mod check;
 mod data;
 mod decision;
+mod difference;
 mod engine;
 mod facts;
 mod input;
 pub mod intent;
 mod memory;
 mod outline;
+pub mod pack;
 mod reads;
 mod rulebook;
 mod source;
@@ -22,9 +24,11 @@ mod verdict;
 pub use decision::{
     ACTIONS, Approval, CacheMode, CacheRule, Code, Decision, KINDS, LogLevel, Obligations, Observed, Reason,
 };
+pub use difference::{Difference, How};
 pub use engine::PolicySet;
 pub use facts::{AttributeFacts, BudgetFacts, CallerFacts, Candidate, Facts, RequestFacts, TimeFacts};
 pub use intent::{Asked, Classified, Intent};
+pub use pack::{Manifest, Pack, PackLimits};
 pub use rulebook::{Decided, Rulebook, Scope};
-pub use source::{Fault, Limits, Source, read_dir, shipped};
+pub use source::{Fault, Limits, Source, read_dir, shipped, shipped_for};
 pub use testing::{TestReport, TestResult, eval, test};

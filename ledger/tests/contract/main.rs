@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "unwrap belongs to tests")]
 
+mod attributes;
 mod batches;
 mod books;
 mod charges;
@@ -11,6 +12,7 @@ mod money;
 mod orphans;
 mod outbox;
 mod pace;
+mod policies;
 mod postgres;
 mod prices;
 mod tenants;

@@ -65,7 +65,7 @@ fn rows() -> impl Iterator<Item = Row> {
 
 /// Everything wrong with the data that can be seen without rules.
 pub(crate) fn faults(data: &Value) -> Vec<Fault> {
-    let fault = |path: String, message: String| Fault { path, line: None, message };
+    let fault = |path: String, message: String| Fault { path, message, ..Fault::default() };
     let Some(data) = data.as_object() else {
         return vec![fault("data".into(), "the data must be an object".into())];
     };
