@@ -22,6 +22,7 @@ mod life;
 mod money;
 mod order;
 pub mod pace;
+pub mod policies;
 mod price;
 pub mod prices;
 mod queue;
@@ -54,13 +55,17 @@ pub use error::{FundError, OverLimit, RefundError, ReserveError, StoreError, Unr
 pub use failpoint::failpoint;
 pub use hold::{Hold, Owner, SoftWarning};
 pub use id::{
-    Alert, Approval, Batch, BatchFile, Call, Decision, Definition, Id, IdError, Instance, JournalRow, Key, Kind,
-    MarkupRule, Operator, Org, Policy, Price, Team, User, Wallet,
+    Activation, Alert, Approval, Batch, BatchFile, Call, Decision, Definition, Id, IdError, Instance, JournalRow, Key,
+    Kind, MarkupRule, Operator, Org, Policy, Price, Team, User, Wallet,
 };
 pub use key::{PresentedKey, ShownKey};
 pub use ledger::{Confirmed, Gauges, Ledger, Options};
 pub use money::{Money, MoneyError, NANOS_PER_USD};
 pub use order::{Charge, Claim, Estimate, Fund, Order, Receipt, Refund, RefusedCall, Release, Reserved};
+pub use policies::{
+    ActivationRow, NewActivation, NewPolicy, Policies, PolicyDiff, PolicyError, PolicyInForce, PolicyRow, PolicyScope,
+    PolicySource, ShadowRow, kind as policy_kind,
+};
 pub use price::{
     Classes, Discount, Exact, LongContext, MOST_TIERS, Markup, MarkupError, Pieces, Rates, RatesError, Usage,
 };

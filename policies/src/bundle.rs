@@ -236,7 +236,7 @@ fn revision(sources: &[Source], data: &serde_json::Value) -> String {
 }
 
 /// The same data with its members in order of name.
-fn canonical(data: &serde_json::Value) -> serde_json::Value {
+pub(crate) fn canonical(data: &serde_json::Value) -> serde_json::Value {
     match data {
         serde_json::Value::Object(members) => {
             let mut names: Vec<&String> = members.keys().collect();

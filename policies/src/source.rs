@@ -4,6 +4,8 @@ use std::fmt;
 use std::path::Path;
 use std::time::Duration;
 
+use crate::rulebook::Scope;
+
 /// One Rego module.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Source {
@@ -33,6 +35,11 @@ pub struct Fault {
     pub line: Option<u32>,
     /// What is wrong.
     pub message: String,
+}
+
+/// A fault of a whole file.
+pub(crate) fn fault(path: &str, message: impl Into<String>) -> Fault {
+    Fault { path: path.to_owned(), line: None, message: message.into() }
 }
 
 impl fmt::Display for Fault {
@@ -86,6 +93,20 @@ const SHIPPED: [(&str, &str); 14] = rules!["cache", "caps", "downgrade", "models
 /// The rules that every installation starts with, and their tests.
 pub fn shipped() -> Vec<Source> {
     SHIPPED.into_iter().map(|(path, text)| Source::new(path, text)).collect()
+}
+
+/// Shipped rules that decide for everybody: what a call needs to go anywhere, and what is done about findings.
+const BASE: [&str; 3] = ["alfred/models", "alfred/safety", "alfred/routing"];
+
+/// The shipped rules that a layer of this scope is compiled with. What is uploaded has those that go by its own settings; the base
+/// of all is the house's alone.
+pub fn shipped_for(scope: &Scope) -> Vec<Source> {
+    let mut shipped = shipped();
+    if *scope != Scope::House {
+        let is_base = |path: &str| BASE.iter().any(|base| path.starts_with(base));
+        shipped.retain(|source| !source.is_test() && !is_base(&source.path));
+    }
+    shipped
 }
 
 /// Every `.rego` file below a directory, in order of path. What is hidden is left out, and linked folders are not

@@ -10,6 +10,7 @@ mod memory;
 pub(crate) mod outbox;
 pub(crate) mod pace;
 mod places;
+pub(crate) mod policies;
 mod postgres;
 pub(crate) mod prices;
 pub(crate) mod receipts;

@@ -5,12 +5,14 @@
 mod batches;
 mod books;
 mod charges;
+mod decisions;
 mod definitions;
 mod idempotency;
 mod money;
 mod orphans;
 mod outbox;
 mod pace;
+mod policies;
 mod postgres;
 mod prices;
 mod tenants;

@@ -4,6 +4,7 @@
 
 mod compose;
 mod faults;
+mod pack;
 mod refused;
 mod schema;
 mod shipped;
