@@ -398,7 +398,7 @@ mod tests {
         let url = format!("sqlite://{}", folder.path().join("ledger.db").display());
         let ledger = Ledger::open(ledger::Options::new(url)).await.expect("a ledger");
         let tenants = ledger.tenants();
-        let org = NewOrg { id: ledger.new_id(), name: "org".into() };
+        let org = NewOrg { id: ledger.new_id(), name: "org".into(), attributes: ledger::Attributes::new() };
         let org = tenants.create_org(org, &Actor::System).await.expect("an org").id;
         let wallet = NewWallet::new(ledger.new_id(), org, "wallet", WalletKind::Org);
         let wallet = tenants.create_wallet(wallet, &Actor::System).await.expect("a wallet").id;

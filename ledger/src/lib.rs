@@ -81,9 +81,10 @@ pub use store::receipts::{ReceiptFilter, Receipts};
 pub use store::trail::{Export, Head, Trail, TrailFilter, TrailLine};
 pub use store::usage::{Place as UsagePlace, Used};
 pub use tenants::{
-    Anchor, Coverage, Credential, CredentialSet, DEFAULT_OVERLAP, Funding, KeyChange, KeyRow, LONGEST_CHAIN,
-    LONGEST_OVERLAP, LimitChange, Limits, Mark, NewKey, NewOrg, NewTeam, NewUser, NewWallet, OperatorCredential,
-    OperatorRow, OrgRow, Overlap, Page, Priority, Rotation, Scope, Tags, TeamChange, TeamRow, TenantError, Tenants,
-    UserRow, WalletChange, WalletKind, WalletRow, WalletStatus, kind as tenant_kind,
+    Anchor, Attributes, Coverage, Credential, CredentialAttributes, CredentialSet, DEFAULT_OVERLAP, Funding, KeyChange,
+    KeyRow, LONGEST_CHAIN, LONGEST_OVERLAP, LimitChange, Limits, Mark, NewKey, NewOrg, NewTeam, NewUser, NewWallet,
+    OperatorCredential, OperatorRow, OrgChange, OrgRow, Overlap, Page, Priority, Rotation, Scope, Tags, TeamChange,
+    TeamRow, TenantError, Tenants, UserChange, UserRow, WalletChange, WalletKind, WalletRow, WalletStatus,
+    kind as tenant_kind,
 };
 pub use window::{Calendar, Period, Window, WindowError, Zone, ZoneError};

@@ -93,12 +93,17 @@ async fn example(world: &World, operation: &str, org: &str) -> Option<&'static s
     let once = format!("example of {operation}");
     let (method, path, body, kind) = match operation {
         "create_org" => ("POST", "/orgs".into(), json!({"name": "Acme"}), "ORG_CREATED"),
+        "change_org" => ("PATCH", format!("/orgs/{org}"), json!({"attributes": {"class": "bank"}}), "ORG_CHANGED"),
         "create_team" => ("POST", "/teams".into(), json!({"org_id": org, "name": "Search"}), "TEAM_CREATED"),
         "change_team" => {
             let team = world.post("/teams", json!({"org_id": org, "name": "Search"})).await.id();
             ("PATCH", format!("/teams/{team}"), json!({"rpm": 60}), "TEAM_CHANGED")
         }
         "create_user" => ("POST", "/users".into(), json!({"org_id": org, "name": "Ada"}), "USER_CREATED"),
+        "change_user" => {
+            let user = world.post("/users", json!({"org_id": org, "name": "Ada"})).await.id();
+            ("PATCH", format!("/users/{user}"), json!({"groups": ["staff"]}), "USER_CHANGED")
+        }
         "create_wallet" => {
             ("POST", "/wallets".into(), json!({"org_id": org, "name": "Purse", "kind": "org"}), "WALLET_CREATED")
         }

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "unwrap belongs to tests")]
 
+mod attributes;
 mod batches;
 mod books;
 mod charges;
