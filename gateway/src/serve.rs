@@ -19,7 +19,7 @@ use crate::listen::listen;
 use crate::reload::{LogFilter, Reloader};
 use crate::telemetry::Telemetry;
 use crate::trust;
-use crate::{back_door, demo, health_check, housekeeper, http};
+use crate::{back_door, demo, health_check, housekeeper, http, policy};
 
 const BOOTSTRAP_KEY: &str = "ALFRED_BOOTSTRAP_ADMIN_KEY";
 /// Calls that were told to end may take so long to settle.
@@ -88,6 +88,7 @@ async fn rooms(
     if let Some(exporter) = exporter {
         app.tasks.spawn(exporter.run(app.stop_now.clone(), app.tasks.clone()));
     }
+    app.tasks.spawn(policy::keep_log(Arc::clone(&app)));
     let housekeeper = app.tasks.spawn(housekeeper::keep(Arc::clone(&app)));
     let signalled = Arc::clone(&app);
     app.tasks.spawn(async move {
