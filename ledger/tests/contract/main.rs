@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "unwrap belongs to tests")]
 
+mod approvals;
 mod attributes;
 mod batches;
 mod books;
@@ -9,6 +10,7 @@ mod charges;
 mod definitions;
 mod idempotency;
 mod money;
+mod operators;
 mod orphans;
 mod outbox;
 mod pace;
