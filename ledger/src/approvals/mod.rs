@@ -260,7 +260,7 @@ impl Approvals<'_> {
         rows::list(self.db(), filter, page, self.now()).await
     }
 
-    /// What was used of a grant, oldest first, at most so many.
+    /// What was used of a grant, newest first, at most so many.
     pub async fn uses(&self, id: Id<Approval>, limit: u32) -> Result<Vec<ApprovalUse>, StoreError> {
         rows::uses(self.db(), id, limit).await
     }

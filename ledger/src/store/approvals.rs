@@ -163,7 +163,7 @@ pub(crate) async fn uses(db: &Database, id: Id<Approval>, limit: u32) -> Result<
     let rows = db
         .rows(
             "SELECT call_id, kind, uses, amount, at FROM approval_uses WHERE approval_id = $1
-             ORDER BY at, call_id, kind DESC LIMIT $2",
+             ORDER BY at DESC, call_id, kind LIMIT $2",
             values![id, i64::from(limit)],
         )
         .await?;
