@@ -180,7 +180,8 @@ impl App {
                 self.trust.renew(&routes.fleet).await;
                 self.telemetry.meters.knows(routes.known.clone());
             }
-            let new = Snapshot::new(set, book, routes, Arc::clone(&old.policies));
+            let mut new = Snapshot::new(set, book, routes, Arc::clone(&old.policies));
+            new.shadow.clone_from(&old.shadow);
             self.snapshot.store(Arc::new(new));
         }
         self.confirmed_at.fetch_max(now.micros(), Ordering::Relaxed);

@@ -9,6 +9,7 @@ mod batches;
 pub mod book;
 mod charge;
 mod clock;
+mod decisions;
 pub mod definitions;
 mod entropy;
 mod error;
@@ -22,6 +23,7 @@ mod life;
 mod money;
 mod order;
 pub mod pace;
+pub mod policies;
 mod price;
 pub mod prices;
 mod queue;
@@ -46,6 +48,9 @@ pub use audit::{Actor, Entry};
 pub use batches::{BatchFileRow, BatchRow, BatchState, BatchTerms, BatchTold, FileKind};
 pub use charge::{ChargeError, ConfirmError, CorrectError, Correction, NewCharge};
 pub use clock::{Clock, Timestamp, TimestampError};
+pub use decisions::{
+    DecisionFilter, DecisionResult, DecisionRow, Decisions, Frame, Lost, Priced, Reader, Replayable, ShadowWord,
+};
 pub use definitions::{
     After, DefinitionError, DefinitionKind, DefinitionRow, Definitions, NewDefinition, kind as definition_kind,
 };
@@ -55,13 +60,17 @@ pub use error::{FundError, OverLimit, RefundError, ReserveError, StoreError, Unr
 pub use failpoint::failpoint;
 pub use hold::{Hold, Owner, SoftWarning};
 pub use id::{
-    Alert, Approval, Batch, BatchFile, Call, Decision, Definition, Id, IdError, Instance, JournalRow, Key, Kind,
-    MarkupRule, Operator, Org, Policy, Price, Team, User, Wallet,
+    Activation, Alert, Approval, Batch, BatchFile, Call, Decision, Definition, Id, IdError, Instance, JournalRow, Key,
+    Kind, MarkupRule, Operator, Org, Policy, Price, Team, User, Wallet,
 };
 pub use key::{PresentedKey, ShownKey};
 pub use ledger::{Confirmed, Gauges, Ledger, Options};
 pub use money::{Money, MoneyError, NANOS_PER_USD};
 pub use order::{Charge, Claim, Estimate, Fund, Order, Receipt, Refund, RefusedCall, Release, Reserved};
+pub use policies::{
+    ActivationRow, NewActivation, NewPolicy, Policies, PolicyDiff, PolicyError, PolicyInForce, PolicyRow, PolicyScope,
+    PolicySource, ShadowRow, kind as policy_kind,
+};
 pub use price::{
     Classes, Discount, Exact, LongContext, MOST_TIERS, Markup, MarkupError, Pieces, Rates, RatesError, Usage,
 };

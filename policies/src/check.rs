@@ -7,8 +7,24 @@ use crate::Fault;
 use crate::outline::{Argument, CallOutline, Outline, RuleOutline, is_builtin};
 
 /// What a package `alfred.rules.<name>` may contribute to a decision.
-pub(crate) const CONTRIBUTIONS: [&str; 9] =
-    ["allow", "deny", "actions", "max_output_tokens", "regions", "cache", "routing", "downgrade", "tags"];
+pub(crate) const CONTRIBUTIONS: [&str; 16] = [
+    "allow",
+    "deny",
+    "actions",
+    "max_output_tokens",
+    "regions",
+    "cache",
+    "routing",
+    "downgrade",
+    "tags",
+    "order",
+    "weights",
+    "reroute",
+    "max_cost_usd",
+    "approvals",
+    "remove_tools",
+    "log",
+];
 
 /// Rules that depend on one another in a longer chain than this would go too deep for a thread's stack.
 const LONGEST_CHAIN: usize = 48;
@@ -75,8 +91,8 @@ pub(crate) fn faults(modules: &[Checked<'_>]) -> Vec<Fault> {
     if count > MOST_RULES {
         return vec![Fault {
             path: "rules".into(),
-            line: None,
             message: format!("{count} rules, at most {MOST_RULES}"),
+            ..Fault::default()
         }];
     }
     let graph = Graph::of(modules);
@@ -98,7 +114,7 @@ pub(crate) fn faults(modules: &[Checked<'_>]) -> Vec<Fault> {
 
 impl Checked<'_> {
     fn fault(&self, line: u32, message: impl Into<String>) -> Fault {
-        Fault { path: self.path.to_owned(), line: Some(line), message: message.into() }
+        Fault { path: self.path.to_owned(), line: Some(line), message: message.into(), ..Fault::default() }
     }
 }
 

@@ -4,9 +4,11 @@
 
 mod compose;
 mod faults;
+mod pack;
 mod refused;
 mod schema;
 mod shipped;
+mod signed;
 
 use std::collections::BTreeMap;
 
