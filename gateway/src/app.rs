@@ -21,6 +21,7 @@ use crate::estimator::Estimates;
 use crate::limits::Door;
 use crate::managed::{State, Stored};
 use crate::patience::Patience;
+use crate::policy::{DECISION_PLACES, DecisionLog};
 use crate::recall::Replays;
 use crate::refusal::Refusal;
 use crate::reload::{LiveDeadlines, Unadopted, Unrecorded};
@@ -49,6 +50,8 @@ pub struct App {
     /// Calls that wait for money that others hold.
     pub patience: Patience,
     pub telemetry: Telemetry,
+    /// What rules decided, on its way to the ledger.
+    pub decisions: DecisionLog,
     /// Provider keys and certificates, kept as their sources have them.
     pub trust: Trust,
     /// Calls in flight and their streams: shutdown waits for them.
@@ -111,6 +114,7 @@ impl App {
             estimates: Estimates::default(),
             patience: Patience::new(config.holds.patience(), config.limits.max_in_flight),
             telemetry,
+            decisions: DecisionLog::new(DECISION_PLACES),
             trust,
             tasks: TaskTracker::new(),
             stopping: CancellationToken::new(),

@@ -15,6 +15,7 @@ mod index;
 mod input;
 pub mod intent;
 mod kept;
+pub mod lint;
 mod memory;
 mod outline;
 pub mod pack;
