@@ -18,6 +18,7 @@ use crate::cache::Cache;
 use crate::config::{Config, Fault};
 use crate::connections::ConnectionConfig;
 use crate::estimator::Estimates;
+use crate::headroom::Headroom;
 use crate::limits::Door;
 use crate::managed::{State, Stored};
 use crate::patience::Patience;
@@ -48,6 +49,8 @@ pub struct App {
     pub estimates: Estimates,
     /// Calls that wait for money that others hold.
     pub patience: Patience,
+    /// What wallets have left, for rules that ask.
+    pub headroom: Headroom,
     pub telemetry: Telemetry,
     /// Provider keys and certificates, kept as their sources have them.
     pub trust: Trust,
@@ -109,6 +112,7 @@ impl App {
             health: Health::new(),
             calibration: Calibration::new(),
             estimates: Estimates::default(),
+            headroom: Headroom::new(),
             patience: Patience::new(config.holds.patience(), config.limits.max_in_flight),
             telemetry,
             trust,

@@ -7,13 +7,15 @@ use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use ledger::{AttemptRecord, CallRecord, Claim, Credential, Exact, FindingRecord, Id, SoftWarning, Timestamp};
-use policies::{Decided, Facts};
-use providers::{Outside, Shape, Target};
+use policies::{Decided, Facts, LogLevel};
+use providers::{Shape, Target};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
 
 use crate::admission::Seat;
 use crate::authenticate::Presented;
+use crate::headroom::Left;
+use crate::hops::Outside;
 use crate::limits::{RateState, Ticket};
 use crate::telemetry::{Marks, Parent, Step};
 
@@ -32,7 +34,7 @@ pub struct Call {
     /// The body is compressed, or says so.
     pub compressed: bool,
     /// What the address and the head say of the request.
-    pub outside: Outside,
+    pub outside: providers::Outside,
     /// The client's trace that it belongs to.
     pub parent: Option<Parent>,
     pub body: Body,
@@ -50,6 +52,8 @@ pub struct Caller {
 pub struct Judged {
     pub facts: Facts,
     pub decided: Decided,
+    /// How much of it the decision log may keep.
+    pub log: LogLevel,
 }
 
 /// How a call ended.
@@ -138,6 +142,10 @@ pub struct Case {
     pub policy: String,
     /// What the rules were asked and answered, the last that counts.
     pub judged: Vec<Judged>,
+    /// What its wallets have left, where a rule asks.
+    pub left: Option<Left>,
+    /// The places beside its targets that nothing of it must reach.
+    pub outside: Outside,
     pub routing: String,
     pub cache: CacheState,
     pub warnings: Vec<SoftWarning>,
@@ -193,6 +201,8 @@ impl Case {
             input_tokens: 0,
             policy: String::new(),
             judged: Vec::new(),
+            left: None,
+            outside: Outside::default(),
             routing: String::new(),
             cache: CacheState::Bypass,
             warnings: Vec::new(),

@@ -60,6 +60,7 @@ async fn admit(app: &Arc<App>, call: &mut Call, case: &mut Case) -> Result<Admit
     let asked = parse(app, call, case).await?; //                             what
     case.enter(Step::Safety);
     let found = scan(&app.scanner, &asked); //                                what is in it
+    case.left = app.headroom.left(app, &snapshot, &caller).await; //           what is left, if a rule asks
     let (health, large) = (app.health.view(app.millis()), asked.body().len());
     let plan = |case: &mut Case| {
         on_this_thread_if_small(large, || {

@@ -96,7 +96,8 @@ fn one(
         }
     }
     let found = scan(&app.scanner, &asked);
-    let permit = permit(snapshot, caller, &asked, &found, health, case)?.apply(&asked, &found, case)?;
+    let permit = permit(snapshot, caller, &asked, &found, health, case)?.needs_no_approval()?;
+    let permit = permit.apply(&asked, &found, case)?;
     let extra = permit.extra.clone();
     let input_tokens = case.input_tokens;
     let quote = quote(app, snapshot, health, caller, permit, None, case)?;
