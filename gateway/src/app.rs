@@ -22,6 +22,7 @@ use crate::headroom::Headroom;
 use crate::limits::Door;
 use crate::managed::{State, Stored};
 use crate::patience::Patience;
+use crate::policy::{DECISION_PLACES, DecisionLog};
 use crate::recall::Replays;
 use crate::refusal::Refusal;
 use crate::reload::{LiveDeadlines, Unadopted, Unrecorded};
@@ -52,6 +53,8 @@ pub struct App {
     /// What wallets have left, for rules that ask.
     pub headroom: Headroom,
     pub telemetry: Telemetry,
+    /// What rules decided, on its way to the ledger.
+    pub decisions: DecisionLog,
     /// Provider keys and certificates, kept as their sources have them.
     pub trust: Trust,
     /// Calls in flight and their streams: shutdown waits for them.
@@ -115,6 +118,7 @@ impl App {
             headroom: Headroom::new(),
             patience: Patience::new(config.holds.patience(), config.limits.max_in_flight),
             telemetry,
+            decisions: DecisionLog::new(DECISION_PLACES),
             trust,
             tasks: TaskTracker::new(),
             stopping: CancellationToken::new(),

@@ -54,6 +54,8 @@ pub struct Judged {
     pub decided: Decided,
     /// How much of it the decision log may keep.
     pub log: LogLevel,
+    /// How long the rules took.
+    pub took: Duration,
 }
 
 /// How a call ended.
@@ -146,6 +148,8 @@ pub struct Case {
     pub left: Option<Left>,
     /// The places beside its targets that nothing of it must reach.
     pub outside: Outside,
+    /// A decision of this call is with the log already.
+    pub decided: bool,
     pub routing: String,
     pub cache: CacheState,
     pub warnings: Vec<SoftWarning>,
@@ -203,6 +207,7 @@ impl Case {
             judged: Vec::new(),
             left: None,
             outside: Outside::default(),
+            decided: false,
             routing: String::new(),
             cache: CacheState::Bypass,
             warnings: Vec::new(),

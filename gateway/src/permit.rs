@@ -87,8 +87,8 @@ pub fn permit(
                 obligations = Obligations { routing, ..instead };
                 (choices, model) = (others, name);
             }
-            // The one before it is the one that counts.
-            Decision::Deny(_) => last_stands(case),
+            // It goes on as it was.
+            Decision::Deny(_) => {}
         }
     }
     if let Some(seems) = question.seems.filter(|_| snapshot.policies.asks_intent()) {
@@ -104,24 +104,19 @@ pub fn permit(
     Ok(permitted(snapshot, caller, &model, &choices, obligations, case))
 }
 
-/// One question to the rules; the last that is kept is the one that counts.
+/// One question to the rules, kept with its answer in the order of asking.
 fn decide(question: &Question<'_>, model: &str, choices: &[Choice], case: &mut Case) -> Decision {
     let facts = question.facts(model, choices, case);
+    let began = std::time::Instant::now();
     let decided = question.snapshot.policies.decide(&facts);
+    let took = began.elapsed();
     let decision = decided.decision.clone();
     let log = log_level(&decision, question.snapshot);
     if case.judged.len() == MOST_JUDGED {
         case.judged.remove(0);
     }
-    case.judged.push(Judged { facts, decided, log });
+    case.judged.push(Judged { facts, decided, log, took });
     decision
-}
-
-/// The question before the last one is the one that counts.
-fn last_stands(case: &mut Case) {
-    if let [.., counts, denied] = &mut case.judged[..] {
-        std::mem::swap(counts, denied);
-    }
 }
 
 /// How much the decision log may keep of it: where a database that lies outside of the bound keeps it, the result alone.

@@ -84,6 +84,7 @@ impl Session {
             permit.needs_no_approval()?.apply(&event, &found, case)
         });
         case.input_tokens = input;
+        self.app.decisions.take(case, &self.app.ledger);
         cleared.map(|it| it.request)
     }
 

@@ -183,8 +183,9 @@ impl Session {
         app.limits.look(&caller, &mut self.case)?;
         let health = app.health.view(app.millis());
         self.case.left = app.headroom.left(&app, &snapshot, &caller).await;
-        let permit =
-            permit(&snapshot, &caller, &self.asked, &Found::default(), &health, &mut self.case)?.needs_no_approval()?;
+        let permit = permit(&snapshot, &caller, &self.asked, &Found::default(), &health, &mut self.case);
+        app.decisions.take(&mut self.case, &app.ledger);
+        let permit = permit?.needs_no_approval()?;
         if !permit.targets.iter().any(|target| target.name == self.target.name) {
             let reasons = vec!["The model of this conversation may not be used any more.".to_owned()];
             return Err(Refusal::Denied { code: "policy_denied", reasons });
@@ -367,6 +368,7 @@ fn successor(case: &Case, app: &App) -> Case {
         claims: case.claims.clone(),
         policy: case.policy.clone(),
         judged: Vec::new(),
+        decided: false,
         routing: case.routing.clone(),
         target: case.target.clone(),
         findings: Vec::new(),
