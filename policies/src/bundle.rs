@@ -42,6 +42,16 @@ impl Bundle {
         limits: &Limits,
         with_tests: bool,
     ) -> Result<Bundle, Vec<Fault>> {
+        let quoting = |faults: Vec<Fault>| faults.into_iter().map(|fault| fault.quoting(sources)).collect();
+        Bundle::checked(sources, data, limits, with_tests).map_err(quoting)
+    }
+
+    fn checked(
+        sources: &[Source],
+        data: &serde_json::Value,
+        limits: &Limits,
+        with_tests: bool,
+    ) -> Result<Bundle, Vec<Fault>> {
         sized(sources, data, limits)?;
         let mut faults = data::faults(data);
         let mut parsed = engine(limits);
@@ -113,7 +123,7 @@ fn load(
 
 fn sized(sources: &[Source], data: &serde_json::Value, limits: &Limits) -> Result<(), Vec<Fault>> {
     let mut faults = Vec::new();
-    let mut fault = |path: &str, message: String| faults.push(Fault { path: path.to_owned(), line: None, message });
+    let mut fault = |path: &str, message: String| faults.push(crate::source::fault(path, message));
     if sources.len() > limits.sources {
         fault("sources", format!("{} modules, at most {}", sources.len(), limits.sources));
     }
@@ -181,6 +191,7 @@ fn intruders(sources: &[Source], modules: &[Checked<'_>]) -> Vec<Fault> {
             path: module.path.to_owned(),
             line: Some(module.outline.line),
             message: format!("package {} is shipped: use a name of your own", module.outline.package.join(".")),
+            ..Fault::default()
         })
         .collect()
 }
@@ -199,6 +210,7 @@ fn overlaid(modules: &[Checked<'_>], data: &serde_json::Value) -> Vec<Fault> {
                         path: module.path.to_owned(),
                         line: Some(rule.line),
                         message: format!("there is also data at {}", rule.path[..=depth].join(".")),
+                        ..Fault::default()
                     });
                     break;
                 }
@@ -251,18 +263,27 @@ pub(crate) fn canonical(data: &serde_json::Value) -> serde_json::Value {
 /// What the interpreter complains of, and where, without the excerpts that it quotes.
 pub(crate) fn fault_of(error: &impl Display, sources: &[Source], path: &str) -> Fault {
     let text = format!("{error:#}");
-    let (path, line) = place(&text, |path| sources.iter().any(|source| source.path == path))
-        .map_or((path.to_owned(), None), |(path, line)| (path, Some(line)));
+    let found = place(&text, |path| sources.iter().any(|source| source.path == path));
+    let (path, line, column) =
+        found.map_or((path.to_owned(), None, None), |place| (place.path, Some(place.line), Some(place.column)));
     let message = text.split_once("error: ").map_or(text.as_str(), |(_, message)| message);
     let message = message.lines().next().unwrap_or_default().trim();
-    Fault { path, line, message: if message.is_empty() { "cannot be read".into() } else { message.into() } }
+    let message = if message.is_empty() { "cannot be read".into() } else { message.into() };
+    Fault { path, line, column, message, ..Fault::default() }.quoting(sources)
+}
+
+/// Where something is.
+pub(crate) struct Place {
+    pub path: String,
+    pub line: u32,
+    pub column: u32,
 }
 
 /// The first place that a complaint of the interpreter names: `--> path:line:column`.
-pub(crate) fn place(complaint: &str, is_known: impl Fn(&str) -> bool) -> Option<(String, u32)> {
+pub(crate) fn place(complaint: &str, is_known: impl Fn(&str) -> bool) -> Option<Place> {
     complaint.lines().filter_map(|line| line.strip_prefix("--> ")).find_map(|place| {
         let mut parts = place.rsplitn(3, ':');
-        let (_column, line, path) = (parts.next()?, parts.next()?, parts.next()?);
-        is_known(path).then_some((path.to_owned(), line.parse().ok()?))
+        let (column, line, path) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?, parts.next()?);
+        is_known(path).then(|| Place { path: path.to_owned(), line, column })
     })
 }

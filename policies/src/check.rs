@@ -75,8 +75,8 @@ pub(crate) fn faults(modules: &[Checked<'_>]) -> Vec<Fault> {
     if count > MOST_RULES {
         return vec![Fault {
             path: "rules".into(),
-            line: None,
             message: format!("{count} rules, at most {MOST_RULES}"),
+            ..Fault::default()
         }];
     }
     let graph = Graph::of(modules);
@@ -98,7 +98,7 @@ pub(crate) fn faults(modules: &[Checked<'_>]) -> Vec<Fault> {
 
 impl Checked<'_> {
     fn fault(&self, line: u32, message: impl Into<String>) -> Fault {
-        Fault { path: self.path.to_owned(), line: Some(line), message: message.into() }
+        Fault { path: self.path.to_owned(), line: Some(line), message: message.into(), ..Fault::default() }
     }
 }
 

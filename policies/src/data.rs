@@ -132,7 +132,7 @@ struct Kept {
 
 /// Everything wrong with the data that can be seen without rules.
 pub(crate) fn faults(data: &serde_json::Value) -> Vec<Fault> {
-    let fault = |path: String, message: String| vec![Fault { path, line: None, message }];
+    let fault = |path: String, message: String| vec![Fault { path, message, ..Fault::default() }];
     let Some(data) = data.as_object() else {
         return fault("data".into(), "the data must be an object".into());
     };

@@ -4,14 +4,19 @@
 //! `PolicySet::compile` to say. Nothing of an archive is ever written to a disk.
 
 mod archive;
+mod canonical;
+mod keys;
 mod manifest;
+mod sign;
 mod tree;
 
 use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
+pub use keys::{Algorithm, Keys, SigningKey};
 pub use manifest::Manifest;
+pub use sign::{Verified, sign};
 
 use crate::source::fault;
 use crate::{Fault, Source};

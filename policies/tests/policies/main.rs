@@ -8,6 +8,7 @@ mod pack;
 mod refused;
 mod schema;
 mod shipped;
+mod signed;
 
 use std::collections::BTreeMap;
 

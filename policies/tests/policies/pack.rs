@@ -14,7 +14,7 @@ fn small() -> PackLimits {
     PackLimits { packed_bytes: 100_000, unpacked_bytes: 200_000, files: 20, path_bytes: 120 }
 }
 
-fn gzip(bytes: &[u8]) -> Vec<u8> {
+pub fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), flate2::Compression::fast());
     encoder.write_all(bytes).unwrap();
     encoder.finish().unwrap()
@@ -30,7 +30,7 @@ fn entry(builder: &mut Builder<Vec<u8>>, kind: EntryType, path: &[u8], bytes: &[
     builder.append(&header, bytes).unwrap();
 }
 
-fn tar(files: &[(&str, &[u8])]) -> Vec<u8> {
+pub fn tar(files: &[(&str, &[u8])]) -> Vec<u8> {
     let mut builder = Builder::new(Vec::new());
     files.iter().for_each(|(path, bytes)| entry(&mut builder, EntryType::Regular, path.as_bytes(), bytes));
     builder.into_inner().unwrap()
