@@ -5,6 +5,7 @@
 //! documents for whatever no route takes.
 
 mod alerts;
+mod approvals;
 mod audit;
 mod body;
 mod charges;
@@ -18,6 +19,7 @@ mod layers;
 mod models;
 mod once;
 mod operator;
+mod operators;
 mod orgs;
 mod page;
 mod policies;
@@ -113,12 +115,12 @@ fn public() -> OpenApiRouter<AdminState> {
 fn guarded() -> OpenApiRouter<AdminState> {
     OpenApiRouter::with_openapi(document::frame())
         .routes(routes!(orgs::create, orgs::list))
-        .routes(routes!(orgs::get))
+        .routes(routes!(orgs::get, orgs::change))
         .routes(routes!(prices::terms, prices::set_terms))
         .routes(routes!(teams::create, teams::list))
         .routes(routes!(teams::get, teams::change))
         .routes(routes!(users::create, users::list))
-        .routes(routes!(users::get))
+        .routes(routes!(users::get, users::change))
         .routes(routes!(wallets::create, wallets::list))
         .routes(routes!(wallets::get, wallets::change))
         .routes(routes!(wallets::fund))
@@ -161,6 +163,11 @@ fn guarded() -> OpenApiRouter<AdminState> {
         .routes(routes!(config::status))
         .routes(routes!(alerts::list))
         .routes(routes!(alerts::redeliver))
+        .routes(routes!(approvals::list))
+        .routes(routes!(approvals::get))
+        .routes(routes!(approvals::decide))
+        .routes(routes!(operators::create, operators::list))
+        .routes(routes!(operators::revoke))
         .routes(routes!(audit::list))
         .routes(routes!(audit::export))
 }

@@ -1,7 +1,7 @@
 //! The interpreter, compiled once and limited. Never regorus's virtual machine: it answers some rules wrongly, without
 //! an error and sometimes open, where the interpreter does not.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Mutex, PoisonError};
@@ -16,7 +16,7 @@ use crate::rulebook::Scope;
 use crate::verdict::Said;
 use crate::{
     AttributeFacts, BudgetFacts, CallerFacts, Candidate, Decision, Facts, Fault, Limits, RequestFacts, Source,
-    TimeFacts, verdict,
+    TimeFacts, data, verdict,
 };
 
 /// How many times the limit a second evaluation may take.
@@ -37,6 +37,8 @@ pub struct PolicySet {
     most_idle: usize,
     /// Which facts a decision may depend on.
     reads: Reads,
+    /// Packages that are tried without effect.
+    log_only: BTreeSet<String>,
 }
 
 impl PolicySet {
@@ -64,6 +66,7 @@ impl PolicySet {
             idle: Mutex::new(Vec::new()),
             most_idle: limits.engines,
             reads,
+            log_only: data::log_only(&data),
         })
     }
 
@@ -86,7 +89,7 @@ impl PolicySet {
             }
             outcome => outcome,
         };
-        match value.map(|value| verdict::said(&value, scope)) {
+        match value.map(|value| verdict::said(&value, scope, &self.log_only)) {
             Ok(said) => said,
             Err(Failure::Faulty(message)) => Err(message),
             Err(Failure::Late) => Err(format!("evaluation took longer than {:?}", self.time)),

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
+use super::DecisionLogConfig;
 use super::source::{BundleConfig, KeyConfig};
 
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -19,4 +20,6 @@ pub struct PolicyConfig {
     pub require_signature: Option<bool>,
     /// What the rules read as `data.alfred`.
     pub data: serde_json::Map<String, serde_json::Value>,
+    /// What is kept of decisions.
+    pub log: DecisionLogConfig,
 }

@@ -190,9 +190,15 @@ async fn one_revision_at_a_time_is_rehearsed(world: World) {
 
 async fn what_belongs_to_a_tenant_is_in_its_chain_and_tells_no_rule(world: World) {
     let tenants = world.ledger.tenants();
-    let org = NewOrg { id: world.ledger.new_id(), name: "Acme".into() };
+    let org = NewOrg { id: world.ledger.new_id(), name: "Acme".into(), attributes: Default::default() };
     let org = tenants.create_org(org, &Actor::System).await.unwrap().id;
-    let team = NewTeam { id: world.ledger.new_id(), org, name: "Search".into(), limits: Default::default() };
+    let team = NewTeam {
+        id: world.ledger.new_id(),
+        org,
+        name: "Search".into(),
+        limits: Default::default(),
+        attributes: Default::default(),
+    };
     let team = tenants.create_team(team, &Actor::System).await.unwrap().id;
     for scope in [PolicyScope::Org(org), PolicyScope::Team(team)] {
         let made = create(&world, scope, "CANARY").await;
