@@ -15,17 +15,20 @@ mod definitions;
 mod document;
 mod effect;
 mod keys;
+mod layers;
 mod models;
 mod once;
 mod operator;
 mod operators;
 mod orgs;
 mod page;
+mod policies;
 mod prices;
 mod problem;
 mod providers;
 mod reconcile;
 mod requests;
+pub mod rules;
 mod teams;
 mod users;
 mod wallets;
@@ -147,6 +150,15 @@ fn guarded() -> OpenApiRouter<AdminState> {
         .routes(routes!(models::get, models::change, models::delete))
         .routes(routes!(models::versions))
         .routes(routes!(models::roll_back))
+        .routes(routes!(policies::create, policies::list))
+        .routes(routes!(policies::get))
+        .routes(routes!(policies::diff))
+        .routes(routes!(policies::activate))
+        .routes(routes!(layers::list))
+        .routes(routes!(layers::remove))
+        .routes(routes!(layers::roll_back))
+        .routes(routes!(layers::activations))
+        .routes(routes!(layers::shadow, layers::set_shadow, layers::clear_shadow))
         .routes(routes!(config::reload))
         .routes(routes!(config::status))
         .routes(routes!(alerts::list))
