@@ -10,6 +10,7 @@ mod body;
 mod charges;
 mod config;
 pub mod configuration;
+mod decisions;
 mod definitions;
 mod document;
 mod effect;
@@ -23,6 +24,7 @@ mod prices;
 mod problem;
 mod providers;
 mod reconcile;
+pub mod rehearsal;
 mod requests;
 mod teams;
 mod users;
@@ -69,6 +71,11 @@ pub trait Refresh: Send + Sync {
 
     /// What else a target is called: by the kind of its provider, whatever the configuration calls that.
     fn goes_by(&self, _target: &str) -> Option<String> {
+        None
+    }
+
+    /// The rules in force in this process; none where there are none.
+    fn rulebook(&self) -> Option<Arc<policies::Rulebook>> {
         None
     }
 
@@ -145,6 +152,10 @@ fn guarded() -> OpenApiRouter<AdminState> {
         .routes(routes!(models::get, models::change, models::delete))
         .routes(routes!(models::versions))
         .routes(routes!(models::roll_back))
+        .routes(routes!(decisions::list))
+        .routes(routes!(decisions::get))
+        .routes(routes!(decisions::explain))
+        .routes(routes!(decisions::replay))
         .routes(routes!(config::reload))
         .routes(routes!(config::status))
         .routes(routes!(alerts::list))

@@ -5,6 +5,7 @@ pub(crate) mod alerts;
 pub(crate) mod audit;
 pub(crate) mod breakers;
 pub(crate) mod charges;
+pub(crate) mod decisions;
 pub(crate) mod definitions;
 pub(crate) mod keys;
 pub(crate) mod people;
