@@ -5,6 +5,7 @@
 //! documents for whatever no route takes.
 
 mod alerts;
+mod approvals;
 mod audit;
 mod body;
 mod charges;
@@ -18,6 +19,7 @@ mod keys;
 mod models;
 mod once;
 mod operator;
+mod operators;
 mod orgs;
 mod page;
 mod prices;
@@ -160,6 +162,11 @@ fn guarded() -> OpenApiRouter<AdminState> {
         .routes(routes!(config::status))
         .routes(routes!(alerts::list))
         .routes(routes!(alerts::redeliver))
+        .routes(routes!(approvals::list))
+        .routes(routes!(approvals::get))
+        .routes(routes!(approvals::decide))
+        .routes(routes!(operators::create, operators::list))
+        .routes(routes!(operators::revoke))
         .routes(routes!(audit::list))
         .routes(routes!(audit::export))
 }

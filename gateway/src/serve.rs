@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ledger::{Ledger, ShownKey};
+use ledger::{Ledger, NewOperator, Role, ShownKey};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -140,7 +140,10 @@ async fn admin_key(ledger: &Ledger, demo: bool) -> Result<Option<String>, Box<dy
         return Ok(None);
     }
     let shown: Option<ShownKey> = match ledger.tenants().first_operator().await? {
-        None if demo => Some(ledger.tenants().mint_operator("demo", &ledger::Actor::System).await?.1),
+        None if demo => {
+            let new = NewOperator { id: ledger.new_id(), name: "demo".to_owned(), role: Role::Admin, org: None };
+            Some(ledger.tenants().create_operator(new, &ledger::Actor::System).await?.1)
+        }
         shown => shown,
     };
     Ok(shown.map(|key| key.expose().to_owned()))

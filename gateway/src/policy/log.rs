@@ -339,7 +339,10 @@ mod tests {
         let url = format!("sqlite://{}/alfred.db", folder.display());
         let ledger = Ledger::open(ledger::Options::new(url)).await.expect("a ledger");
         let (org, wallet, tenants) = (ledger.new_id(), ledger.new_id(), ledger.tenants());
-        tenants.create_org(NewOrg { id: org, name: "org".into() }, &Actor::System).await.expect("an org");
+        tenants
+            .create_org(NewOrg { id: org, name: "org".into(), attributes: Default::default() }, &Actor::System)
+            .await
+            .expect("an org");
         let new = NewWallet::new(wallet, org, "wallet", WalletKind::Org);
         tenants.create_wallet(new, &Actor::System).await.expect("a wallet");
         tenants.create_key(NewKey::new(ledger.new_id(), "key", wallet), &Actor::System).await.expect("a key");

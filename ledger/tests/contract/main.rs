@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "unwrap belongs to tests")]
 
+mod approvals;
 mod attributes;
 mod batches;
 mod books;
@@ -10,6 +11,7 @@ mod decisions;
 mod definitions;
 mod idempotency;
 mod money;
+mod operators;
 mod orphans;
 mod outbox;
 mod pace;
