@@ -349,6 +349,11 @@ impl<Request> Permit<Request> {
     pub fn cache_ttl(&self) -> Option<std::time::Duration> {
         self.obligations.cache.as_ref().map(|rule| std::time::Duration::from_secs(rule.ttl_seconds))
     }
+
+    /// What somebody has to approve first.
+    pub fn approvals(&self) -> &[policies::Approval] {
+        &self.obligations.approvals
+    }
 }
 
 /// A kind that policy does not mention is redacted: a guard that was not told otherwise is closed.

@@ -11,6 +11,7 @@ use providers::{Formats, Target, Task, Usage};
 
 use super::{Lasting, Session};
 use crate::app::App;
+use crate::approvals::none_needed;
 use crate::case::{Caller, Case, Ending, millis};
 use crate::close::in_time;
 use crate::cover::Cover;
@@ -183,6 +184,7 @@ impl Session {
         app.limits.look(&caller, &mut self.case)?;
         let health = app.health.view(app.millis());
         let permit = permit(&snapshot, &caller, &self.asked, &Found::default(), &health, &mut self.case)?;
+        none_needed(&permit, "a conversation")?;
         if !permit.targets.iter().any(|target| target.name == self.target.name) {
             let reasons = vec!["The model of this conversation may not be used any more.".to_owned()];
             return Err(Refusal::Denied { code: "policy_denied", reasons });
@@ -384,6 +386,7 @@ fn successor(case: &Case, app: &App) -> Case {
         tried: 1,
         downgraded: false,
         marks: Marks::within(case.marks.parent.clone()),
+        grants: Vec::new(),
         ..*case
     }
 }
