@@ -4,6 +4,7 @@
 mod admission;
 mod alerts;
 pub mod app;
+mod approvals;
 mod authenticate;
 mod back_door;
 mod batches;
