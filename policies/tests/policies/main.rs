@@ -4,6 +4,7 @@
 
 mod compose;
 mod faults;
+mod intent;
 mod refused;
 mod schema;
 mod shipped;
