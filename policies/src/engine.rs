@@ -23,8 +23,8 @@ use crate::{
 
 /// How many times the limit a second evaluation may take.
 const PATIENCE: u32 = 4;
-/// And how many times the limit the very first one may take.
-const FIRST_PATIENCE: u32 = 40;
+/// And how many times the limit the very first one may take, of all rules together.
+const FIRST_PATIENCE: u32 = 20;
 
 /// Compiled rules and data. Safe to share; calls decide side by side.
 pub struct PolicySet {
@@ -317,5 +317,27 @@ mod tests {
         assert!(late > 20, "{late}");
         set.time = Duration::from_secs(60);
         set.contributions(&Scope::House, &sample()).unwrap();
+    }
+
+    /// How far texts grow that are joined with themselves again and again until the time is up: a figure for decision 017.
+    #[test]
+    #[ignore = "takes gigabytes"]
+    fn what_a_module_that_doubles_a_text_takes() {
+        let doubling: Vec<String> =
+            (1..22).map(|at| format!("\tx{at} := concat(\"\", [x{0}, x{0}])", at - 1)).collect();
+        let module = format!(
+            "package alfred.rules.bad\nimport rego.v1\n\nrouting contains y if {{\n\tinput.caller.org == \"org_1\"\n\tx0 := sprintf(\"%900d\", [1])\n{}\n\ty := count(x21)\n}}\n",
+            doubling.join("\n")
+        );
+        let sources: Vec<Source> = crate::shipped().into_iter().chain([Source::new("bad.rego", module)]).collect();
+        let set = PolicySet::compile(&sources, serde_json::json!({}), Limits::default()).unwrap();
+        let mut facts = sample();
+        facts.caller.org = "org_1".into();
+        let started = Instant::now();
+        let outcome = set.contributions(&Scope::House, &facts).map(|said| said.len());
+        let status = std::fs::read_to_string("/proc/self/status").unwrap();
+        let peak = status.lines().find(|line| line.starts_with("VmHWM")).unwrap();
+        assert_eq!(outcome, Err("evaluation took longer than 50ms".into()));
+        println!("stopped after {:?}, {peak}", started.elapsed());
     }
 }
