@@ -228,3 +228,83 @@ impl fmt::Debug for Workers {
         f.debug_struct("Workers").field("places", &self.shared.places.len()).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{PolicySet, Rulebook, Scope, engine, shipped};
+
+    /// Every place has an engine of its own, whoever found it taken has a clone, and a failed one is replaced.
+    #[test]
+    fn calls_that_meet_find_an_engine_each() {
+        let sources = [crate::Source::new(
+            "one.rego",
+            "package alfred.rules.one\nallow contains t if some t in [input.caller.org]",
+        )];
+        let bundle = bundle::Bundle::read(&sources, &serde_json::json!({}), &Limits::default(), false).unwrap();
+        let (index, mut engine) = (Arc::new(bundle.index), bundle.engine);
+        bundle::prepare(&mut engine).unwrap();
+        let recipe = Recipe::new(&sources, serde_json::json!({}), Limits::default());
+        let limits = Limits { engines: 2, ..Limits::default() };
+        let workers = Workers::new(Worker::new(engine, &index), recipe, Arc::clone(&index), &limits);
+        workers.warm();
+        let places = workers.shared.places.len();
+        let mut taken: Vec<Worker> = (0..places + 2).map(|_| workers.take()).collect();
+        let mut at: Vec<Option<usize>> = taken.iter().map(Worker::place).collect();
+        at.sort();
+        let expected: Vec<Option<usize>> = [None, None].into_iter().chain((0..places).map(Some)).collect();
+        assert_eq!(at, expected);
+        for worker in &mut taken {
+            worker.limit(Duration::from_secs(30));
+            worker.ask(crate::input::input(&engine::sample()));
+            let Ok(values) = worker.contributes(0, &index.sections[0]) else { panic!("it has a value") };
+            assert_eq!(values, [Value::from("org_0")]);
+        }
+        // Engines that were compiled by themselves share nothing; clones share all.
+        let tree = |worker: &Worker| worker.rules.as_ptr();
+        taken.sort_by_key(Worker::place);
+        assert_eq!(places == 1, taken.iter().all(|worker| tree(worker) == tree(&taken[0])));
+        let failed = taken.pop().and_then(|worker| worker.place());
+        workers.replace(failed);
+        taken.into_iter().for_each(|worker| workers.give_back(worker));
+        let again: Vec<bool> = (0..places + 1).map(|_| workers.take().place().is_some()).collect();
+        assert_eq!(again.iter().filter(|it| **it).count(), places);
+    }
+
+    /// Calls go on while a layer is replaced, and none fails.
+    #[test]
+    fn a_new_revision_serves_at_once() {
+        let set = || {
+            Arc::new(
+                PolicySet::compile(
+                    &shipped(),
+                    serde_json::json!({}),
+                    Limits { time: Duration::from_secs(30), ..Limits::default() },
+                )
+                .unwrap(),
+            )
+        };
+        let book = Mutex::new(Arc::new(Rulebook::new(set())));
+        let stop = AtomicBool::new(false);
+        thread::scope(|scope| {
+            let deciders: Vec<_> = (0..2)
+                .map(|_| {
+                    scope.spawn(|| {
+                        let mut decided = 0;
+                        while !stop.load(Ordering::Relaxed) || decided == 0 {
+                            let book = Arc::clone(&book.lock().unwrap());
+                            book.judge(&engine::sample()).unwrap();
+                            decided += 1;
+                        }
+                    })
+                })
+                .collect();
+            for _ in 0..5 {
+                let next = book.lock().unwrap().with(Scope::House, Some(set()));
+                *book.lock().unwrap() = Arc::new(next);
+            }
+            stop.store(true, Ordering::Relaxed);
+            deciders.into_iter().for_each(|decider| decider.join().unwrap());
+        });
+    }
+}
