@@ -9,6 +9,10 @@ use serde::{Deserialize, Serialize};
 /// The outcome of one evaluation. There is no error: what could not be decided is denied.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly every call is allowed, and a box would be one more allocation for each"
+)]
 pub enum Decision {
     /// It may pass, under these duties.
     Allow(Obligations),

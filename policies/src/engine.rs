@@ -1,7 +1,7 @@
 //! The interpreter, compiled once and limited. Never regorus's virtual machine: it answers some rules wrongly, without
 //! an error and sometimes open, where the interpreter does not.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Mutex, PoisonError};
@@ -16,7 +16,7 @@ use crate::rulebook::Scope;
 use crate::verdict::Said;
 use crate::{
     AttributeFacts, BudgetFacts, CallerFacts, Candidate, Decision, Facts, Fault, Limits, RequestFacts, Source,
-    TimeFacts, verdict,
+    TimeFacts, data, verdict,
 };
 
 /// How many times the limit a second evaluation may take.
@@ -37,6 +37,8 @@ pub struct PolicySet {
     most_idle: usize,
     /// Which facts a decision may depend on.
     reads: Reads,
+    /// Packages that are tried without effect.
+    log_only: BTreeSet<String>,
 }
 
 impl PolicySet {
@@ -47,12 +49,12 @@ impl PolicySet {
         // The first evaluation also prepares the rules, and a machine that starts has more to do: no call waits for this one.
         engine.set_execution_timer_config(bundle::timer(limits.time * FIRST_PATIENCE));
         let evaluated = catch_unwind(AssertUnwindSafe(|| engine.eval_rule(DECISION.into()))).map_err(|_| {
-            vec![Fault { path: "rules".into(), line: None, message: "the interpreter panicked".into() }]
+            vec![Fault { path: "rules".into(), message: "the interpreter panicked".into(), ..Fault::default() }]
         })?;
         if let Err(error) = evaluated {
             let mut fault = bundle::fault_of(&error, sources, "rules");
             fault.message = format!("a sample call cannot be decided: {}", fault.message);
-            return Err(vec![fault]);
+            return Err(vec![fault.quoting(sources)]);
         }
         engine.set_input(Value::Undefined);
         engine.set_execution_timer_config(bundle::timer(limits.time));
@@ -64,6 +66,7 @@ impl PolicySet {
             idle: Mutex::new(Vec::new()),
             most_idle: limits.engines,
             reads,
+            log_only: data::log_only(&data),
         })
     }
 
@@ -86,7 +89,7 @@ impl PolicySet {
             }
             outcome => outcome,
         };
-        match value.map(|value| verdict::said(&value, scope)) {
+        match value.map(|value| verdict::said(&value, scope, &self.log_only)) {
             Ok(said) => said,
             Err(Failure::Faulty(message)) => Err(message),
             Err(Failure::Late) => Err(format!("evaluation took longer than {:?}", self.time)),
@@ -140,7 +143,7 @@ impl PolicySet {
     /// Where an evaluation failed. Not how: the interpreter quotes values.
     fn complaint(&self, text: &str) -> String {
         match bundle::place(text, |path| self.paths.iter().any(|known| known == path)) {
-            Some((path, line)) => format!("evaluation failed at {path}:{line}"),
+            Some(place) => format!("evaluation failed at {}:{}", place.path, place.line),
             None => "evaluation failed".into(),
         }
     }

@@ -1,6 +1,8 @@
 //! Modules that an operator adds: deny wins, of duties the strictest, and nothing shipped is loosened.
 
-use policies::{Code, Decision};
+use std::sync::Arc;
+
+use policies::{CacheMode, CacheRule, Code, Decision, Limits, LogLevel, Obligations, PolicySet, Rulebook, Scope};
 use serde_json::json;
 
 use crate::{allowed, denied, facts, policy};
@@ -155,4 +157,125 @@ fn of_several_cheaper_models_the_first_by_name_is_taken() {
     let mut facts = facts();
     facts.budget.downgrade = true;
     assert_eq!(allowed(set.decide(&facts)).downgrade.as_deref(), Some("mini"));
+}
+
+#[test]
+fn money_tools_approvals_and_what_is_kept_are_as_strict_as_the_strictest() {
+    let one = r#"package alfred.rules.one
+max_cost_usd contains "0.50"
+approvals contains {"name": "frontier", "reason": "dear"}
+remove_tools contains "shell"
+log contains "facts"
+cache contains {"ttl_seconds": 60, "mode": "read"}"#;
+    let other = r#"package alfred.rules.other
+max_cost_usd contains "0.250"
+approvals contains {"name": "frontier", "reason": "again"}
+approvals contains {"name": "abroad", "reason": "far"}
+remove_tools contains "mcp_*"
+log contains "result"
+cache contains {"ttl_seconds": 90}"#;
+    for added in [[one, other], [other, one]] {
+        let duties = allowed(policy(json!({}), &added).decide(&facts()));
+        assert_eq!(duties.max_cost_usd.as_deref(), Some("0.25"));
+        let approvals: Vec<_> = duties.approvals.iter().map(|it| (it.name.as_str(), it.reason.as_str())).collect();
+        assert_eq!(approvals, [("abroad", "far"), ("frontier", "dear")], "one for a name");
+        assert_eq!(duties.remove_tools, ["mcp_*", "shell"]);
+        assert_eq!(duties.log, LogLevel::Result);
+        assert_eq!(duties.cache, Some(CacheRule { ttl_seconds: 60, mode: CacheMode::Read }));
+    }
+    let duties = allowed(policy(json!({}), &[]).decide(&facts()));
+    assert_eq!((duties.max_cost_usd, duties.log), (None, LogLevel::Facts));
+    assert!(duties.approvals.is_empty() && duties.remove_tools.is_empty());
+}
+
+#[test]
+fn an_order_puts_first_what_it_names_and_weights_stay_with_what_is_left() {
+    let order = r#"package alfred.rules.near
+order contains ["nowhere/else", "azure-ch/gpt-4o", "azure-eu/gpt-4o"]"#;
+    let duties = allowed(policy(json!({}), &[order]).decide(&facts()));
+    assert_eq!(duties.targets, ["azure-ch/gpt-4o", "azure-eu/gpt-4o", "openai/gpt-4o"]);
+    assert_eq!(duties.routing, "configured order; in the order of near");
+
+    let canary = r#"package alfred.rules.canary
+weights contains {"openai/gpt-4o": 95, "azure-eu/gpt-4o": 5, "azure-ch/gpt-4o": 0, "nowhere/else": 7}"#;
+    let duties = allowed(policy(json!({}), &[canary, order]).decide(&facts()));
+    assert_eq!(duties.targets[0], "azure-ch/gpt-4o", "the others follow in the order that is said");
+    let weights: Vec<_> = duties.weights.iter().map(|(name, weight)| (name.as_str(), *weight)).collect();
+    assert_eq!(weights, [("azure-eu/gpt-4o", 5), ("openai/gpt-4o", 95)]);
+    let bound = json!({"residency": {"regions": ["eu"]}});
+    let duties = allowed(policy(bound, &[canary]).decide(&facts()));
+    assert_eq!(duties.weights.keys().collect::<Vec<_>>(), ["azure-eu/gpt-4o"]);
+}
+
+#[test]
+fn the_first_that_names_a_model_is_heard_and_the_other_is_told() {
+    let rule = |package: &str, model: &str| format!("package alfred.rules.{package}\nreroute contains \"{model}\"");
+    let of = |added: &[&str]| allowed(policy(json!({}), added).decide(&facts()));
+    let duties = of(&[&rule("b", "small"), &rule("a", "tiny")]);
+    assert_eq!(duties.reroute.as_deref(), Some("tiny"));
+    assert_eq!(duties.routing, "configured order; tiny of a goes before small of b");
+    assert_eq!(of(&[&rule("a", "gpt-4o")]).reroute, None, "it is that model already");
+}
+
+#[test]
+fn what_is_tried_is_told_and_has_no_effect() {
+    let strict = r#"package alfred.rules.strict
+deny contains {"code": "policy_denied", "message": "no"} if input.request.stream
+regions contains ["mars"]
+max_output_tokens contains 1
+reroute contains "small""#;
+    let single = r#"package alfred.rules.single
+deny contains {"code": "policy_denied", "message": "soon", "log_only": true}
+deny contains {"code": "policy_denied", "message": "never", "log_only": false} if input.request.images"#;
+    let bad = "package alfred.rules.bad\nlog contains 7";
+    let set = policy(json!({"log_only": ["strict", "bad"]}), &[strict, single, bad]);
+    let duties = allowed(set.decide(&facts()));
+    let observed = |duties: &Obligations| -> Vec<String> {
+        let told = duties.observed.iter();
+        told.map(|it| format!("{} {} {}", it.package, it.reason.code, it.reason.message)).collect()
+    };
+    assert_eq!(
+        observed(&duties),
+        ["bad policy_fault bad: log needs result or facts", "single policy_denied soon", "strict policy_denied no"]
+    );
+    assert_eq!((duties.max_output_tokens, &duties.regions, &duties.reroute), (None, &None, &None));
+    let mut quiet = facts();
+    quiet.request.stream = false;
+    let duties = allowed(set.decide(&quiet));
+    assert_eq!(observed(&duties)[2], "strict residency_violation no target lies in mars");
+    let mut images = facts();
+    images.request.images = true;
+    assert_eq!(denied(set.decide(&images)), [Code::PolicyDenied]);
+}
+
+#[test]
+fn layers_are_heard_in_their_order_and_only_make_it_stricter() {
+    let layer = |data: serde_json::Value, rule: &str| {
+        let mut sources = policies::shipped();
+        sources.retain(|it| it.path.contains("residency"));
+        sources.push(policies::Source::new("layer.rego", rule));
+        Arc::new(PolicySet::compile(&sources, json!({"alfred": data}), Limits::default()).unwrap())
+    };
+    let org = layer(
+        json!({"residency": {"regions": ["eu", "ch"]}, "log_only": ["strict"]}),
+        "package alfred.rules.near\norder contains [\"azure-ch/gpt-4o\"]",
+    );
+    let team = layer(
+        json!({"residency": {"regions": ["eu", "ch", "us"]}}),
+        "package alfred.rules.far\nweights contains {\"azure-eu/gpt-4o\": 1}",
+    );
+    let strict = "package alfred.rules.strict\ndeny contains {\"code\": \"policy_denied\", \"message\": \"no\"} if input.request.images";
+    let book = Rulebook::new(Arc::new(policy(json!({}), &[strict])));
+    let book = book.with(Scope::Org("org_1".into()), Some(org)).with(Scope::Team("team_1".into()), Some(team));
+    let duties = allowed(book.decide(&facts()).decision);
+    assert_eq!(duties.targets, ["azure-ch/gpt-4o", "azure-eu/gpt-4o"], "both bounds hold");
+    assert!(duties.weights.is_empty(), "the organisation has ordered already");
+    assert!(duties.routing.contains("in the order of org_1:near"), "{}", duties.routing);
+    let mut images = facts();
+    images.request.images = true;
+    assert_eq!(denied(book.decide(&images).decision), [Code::PolicyDenied], "a layer tries only what is its own");
+    images.caller.org = "org_2".into();
+    images.caller.team = None;
+    images.request.images = false;
+    assert_eq!(allowed(book.decide(&images).decision).targets.len(), 3, "another's layer says nothing");
 }

@@ -54,7 +54,32 @@ fn a_contribution_of_the_wrong_kind_denies() {
     check(&of("regions contains [1]"), "bad: regions needs");
     check(&of("cache contains true"), "bad: cache needs");
     check(&of(r#"cache contains {"ttl_seconds": 5, "shared": true}"#), "bad: cache needs");
+    check(&of(r#"cache contains {"ttl_seconds": 5, "mode": "write"}"#), "bad: cache needs");
     check(&of("routing contains 1"), "bad: routing needs");
+    check(&of(r#"deny contains {"code": "policy_denied", "message": "m", "log_only": "yes"}"#), "bad: deny needs");
+    check(&of(r#"order contains "openai/gpt-4o""#), "bad: order needs lists of targets");
+    check(&of("order contains [1]"), "bad: order needs lists of targets");
+    check(&of(r#"order contains {"openai/gpt-4o"}"#), "bad: order needs lists of targets");
+    check(&of("order contains [\"a\"]\norder contains [\"b\"]"), "bad: order was said otherwise by bad already");
+    check(&of(r#"weights contains {"openai/gpt-4o": 0.5}"#), "bad: weights needs objects");
+    check(&of(r#"weights contains {"openai/gpt-4o": -1}"#), "bad: weights needs objects");
+    check(&of(r#"weights contains {"openai/gpt-4o": 1000001}"#), "bad: weights needs objects");
+    check(&of("weights contains [1]"), "bad: weights needs objects");
+    check(&of("weights contains {\"a\": 1}\nweights contains {\"a\": 2}"), "bad: weights was said otherwise");
+    check(&of(r#"reroute contains """#), "bad: reroute needs names");
+    check(&of("reroute contains 1"), "bad: reroute needs names");
+    check(&of("max_cost_usd contains 0.25"), "bad: max_cost_usd needs");
+    for cost in ["0", "-1", "1e3", "", ".5", "1.", "1.0000000001", "1234567890"] {
+        check(&of(&format!("max_cost_usd contains \"{cost}\"")), "bad: max_cost_usd needs");
+    }
+    check(&of(r#"approvals contains "frontier""#), "bad: approvals needs");
+    check(&of(r#"approvals contains {"name": "frontier"}"#), "bad: approvals needs");
+    check(&of(r#"approvals contains {"name": "Frontier!", "reason": "r"}"#), "bad: approvals needs");
+    check(&of(r#"approvals contains {"name": "f", "reason": "r", "by": "x"}"#), "bad: approvals needs");
+    check(&of("remove_tools contains [\"shell\"]"), "bad: remove_tools needs names");
+    check(&of(r#"remove_tools contains """#), "bad: remove_tools needs names");
+    check(&of(r#"log contains "everything""#), "bad: log needs result or facts");
+    check(&of("log contains true"), "bad: log needs result or facts");
     check(&of(r#"allow contains "evil/model""#), "bad: allow names a target that is no candidate");
     check(&of("allow contains 1"), "bad: allow needs");
 }

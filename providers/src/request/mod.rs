@@ -15,6 +15,7 @@ mod read_realtime;
 mod read_responses;
 mod read_task;
 mod shape;
+mod tools;
 
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
@@ -29,6 +30,7 @@ pub use event::{AnswerEvent, Delta, End, Usage};
 pub use form::FileForm;
 pub(crate) use read_gemini::public_address;
 pub use shape::{Family, Shape, Task};
+pub use tools::Offered;
 
 use crate::canonical;
 use crate::json;
