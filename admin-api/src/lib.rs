@@ -16,18 +16,21 @@ mod definitions;
 mod document;
 mod effect;
 mod keys;
+mod layers;
 mod models;
 mod once;
 mod operator;
 mod operators;
 mod orgs;
 mod page;
+mod policies;
 mod prices;
 mod problem;
 mod providers;
 mod reconcile;
 pub mod rehearsal;
 mod requests;
+pub mod rules;
 mod teams;
 mod users;
 mod wallets;
@@ -154,6 +157,15 @@ fn guarded() -> OpenApiRouter<AdminState> {
         .routes(routes!(models::get, models::change, models::delete))
         .routes(routes!(models::versions))
         .routes(routes!(models::roll_back))
+        .routes(routes!(policies::create, policies::list))
+        .routes(routes!(policies::get))
+        .routes(routes!(policies::diff))
+        .routes(routes!(policies::activate))
+        .routes(routes!(layers::list))
+        .routes(routes!(layers::remove))
+        .routes(routes!(layers::roll_back))
+        .routes(routes!(layers::activations))
+        .routes(routes!(layers::shadow, layers::set_shadow, layers::clear_shadow))
         .routes(routes!(decisions::list))
         .routes(routes!(decisions::get))
         .routes(routes!(decisions::explain))

@@ -11,6 +11,7 @@ pub(crate) mod definitions;
 pub(crate) mod keys;
 pub(crate) mod operators;
 pub(crate) mod people;
+pub(crate) mod policies;
 pub(crate) mod prices;
 pub(crate) mod requests;
 pub(crate) mod wallets;
