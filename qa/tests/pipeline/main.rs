@@ -7,6 +7,7 @@ mod batches;
 mod bedrock;
 mod budget;
 mod cache;
+mod decisions;
 mod failover;
 mod gemini;
 mod growth;
