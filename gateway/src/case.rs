@@ -7,14 +7,16 @@ use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use ledger::{AttemptRecord, CallRecord, Claim, Credential, Exact, FindingRecord, Id, SoftWarning, Timestamp};
-use policies::{Decided, Facts};
-use providers::{Outside, Shape, Target};
+use policies::{Decided, Facts, LogLevel};
+use providers::{Shape, Target};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
 
 use crate::admission::Seat;
 use crate::approvals::Shown;
 use crate::authenticate::Presented;
+use crate::headroom::Left;
+use crate::hops::Outside;
 use crate::limits::{RateState, Ticket};
 use crate::telemetry::{Marks, Parent, Step};
 
@@ -35,7 +37,7 @@ pub struct Call {
     /// The body is compressed, or says so.
     pub compressed: bool,
     /// What the address and the head say of the request.
-    pub outside: Outside,
+    pub outside: providers::Outside,
     /// The client's trace that it belongs to.
     pub parent: Option<Parent>,
     pub body: Body,
@@ -53,6 +55,10 @@ pub struct Caller {
 pub struct Judged {
     pub facts: Facts,
     pub decided: Decided,
+    /// How much of it the decision log may keep.
+    pub log: LogLevel,
+    /// How long the rules took.
+    pub took: Duration,
 }
 
 /// How a call ended.
@@ -141,6 +147,12 @@ pub struct Case {
     pub policy: String,
     /// What the rules were asked and answered, the last that counts.
     pub judged: Vec<Judged>,
+    /// What its wallets have left, where a rule asks.
+    pub left: Option<Left>,
+    /// The places beside its targets that nothing of it must reach.
+    pub outside: Outside,
+    /// A decision of this call is with the log already.
+    pub decided: bool,
     pub routing: String,
     pub cache: CacheState,
     pub warnings: Vec<SoftWarning>,
@@ -198,6 +210,9 @@ impl Case {
             input_tokens: 0,
             policy: String::new(),
             judged: Vec::new(),
+            left: None,
+            outside: Outside::default(),
+            decided: false,
             routing: String::new(),
             cache: CacheState::Bypass,
             warnings: Vec::new(),

@@ -38,7 +38,9 @@ enum Admitted {
 
 /// Takes a call from its head to its answer, or to the refusal that it gets instead. Closes it exactly once.
 pub async fn answer(app: &Arc<App>, mut call: Call, mut case: Case) -> Answered {
-    match admit(app, &mut call, &mut case).await {
+    let admitted = admit(app, &mut call, &mut case).await;
+    app.decisions.take(&mut case, &app.ledger); //                            what the rules said goes on record
+    match admitted {
         Ok(Admitted::Fresh(upstream, hold)) => relay::answer(app, *upstream, hold, case).await,
         Ok(Admitted::Stored(stored, hold)) => close::cached(app, stored, hold, case).await,
         Ok(Admitted::Replay(stored)) => close::replayed(app, &stored, &case),
@@ -61,6 +63,7 @@ async fn admit(app: &Arc<App>, call: &mut Call, case: &mut Case) -> Result<Admit
     let asked = parse(app, call, case).await?; //                             what
     case.enter(Step::Safety);
     let found = scan(&app.scanner, &asked); //                                what is in it
+    case.left = app.headroom.left(app, &snapshot, &caller).await; //           what is left, if a rule asks
     let (health, large) = (app.health.view(app.millis()), asked.body().len());
     let plan = |case: &mut Case| {
         on_this_thread_if_small(large, || {

@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 use crate::check::{self, CONTRIBUTIONS, Checked, Contributions, is_test_rule};
 use crate::outline::Outline;
 use crate::reads::Reads;
-use crate::source::shipped;
+use crate::source::{fault, shipped};
 use crate::{Fault, Limits, Source, data};
 
 /// What one evaluation asks for.
@@ -123,25 +123,33 @@ fn load(
 
 fn sized(sources: &[Source], data: &serde_json::Value, limits: &Limits) -> Result<(), Vec<Fault>> {
     let mut faults = Vec::new();
-    let mut fault = |path: &str, message: String| faults.push(crate::source::fault(path, message));
     if sources.len() > limits.sources {
-        fault("sources", format!("{} modules, at most {}", sources.len(), limits.sources));
+        faults.push(fault("sources", format!("{} modules, at most {}", sources.len(), limits.sources)));
     }
     let mut paths = BTreeSet::new();
     for source in sources {
         if !paths.insert(&source.path) || source.path == MAIN {
-            fault(&source.path, "the path is taken by another module".into());
+            faults.push(fault(&source.path, "the path is taken by another module"));
         }
         if source.text.len() > limits.source_bytes {
-            fault(&source.path, format!("{} bytes, at most {}", source.text.len(), limits.source_bytes));
+            faults.push(
+                fault(&source.path, format!("{} bytes, at most {}", source.text.len(), limits.source_bytes))
+                    .helped("divide it, and put tables into data.json"),
+            );
         }
         if let Some(line) = too_deep(&source.text) {
-            fault(&source.path, format!("brackets nest deeper than {DEEPEST} on line {line}"));
+            faults.push(Fault {
+                path: source.path.clone(),
+                line: u32::try_from(line).ok(),
+                message: format!("brackets nest deeper than {DEEPEST}"),
+                help: Some("give the inner part a name: `part := […]`".into()),
+                ..Fault::default()
+            });
         }
     }
     let bytes = data.to_string().len();
     if bytes > limits.data_bytes {
-        fault("data", format!("{bytes} bytes, at most {}", limits.data_bytes));
+        faults.push(fault("data", format!("{bytes} bytes, at most {}", limits.data_bytes)));
     }
     if faults.is_empty() { Ok(()) } else { Err(faults) }
 }
@@ -268,8 +276,9 @@ pub(crate) fn fault_of(error: &impl Display, sources: &[Source], path: &str) -> 
         found.map_or((path.to_owned(), None, None), |place| (place.path, Some(place.line), Some(place.column)));
     let message = text.split_once("error: ").map_or(text.as_str(), |(_, message)| message);
     let message = message.lines().next().unwrap_or_default().trim();
-    let message = if message.is_empty() { "cannot be read".into() } else { message.into() };
-    Fault { path, line, column, message, ..Fault::default() }.quoting(sources)
+    let message = if message.is_empty() { "cannot be read" } else { message }.to_owned();
+    let help = check::help_for(&message).map(str::to_owned);
+    Fault { path, line, column, message, help, ..Fault::default() }.quoting(sources)
 }
 
 /// Where something is.

@@ -13,6 +13,7 @@ mod facts;
 mod input;
 pub mod intent;
 mod kept;
+pub mod lint;
 mod memory;
 mod outline;
 pub mod pack;

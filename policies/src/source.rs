@@ -50,13 +50,39 @@ pub(crate) fn fault(path: &str, message: impl Into<String>) -> Fault {
 
 /// A line that is quoted is quoted so far.
 const LONGEST_EXCERPT: usize = 160;
+const TAB: u32 = 4;
 
 impl Fault {
+    /// The fault with its column.
+    pub(crate) fn at(mut self, column: u32) -> Fault {
+        self.column = Some(column);
+        self
+    }
+
+    /// The fault with the way to write it instead.
+    pub(crate) fn helped(mut self, help: impl Into<String>) -> Fault {
+        self.help = Some(help.into());
+        self
+    }
+
     /// The fault with the line of the source that it names.
     pub(crate) fn quoting(mut self, sources: &[Source]) -> Fault {
+        if self.excerpt.is_some() {
+            return self;
+        }
         let source = sources.iter().find(|source| source.path == self.path);
         let line = self.line.and_then(|line| source?.text.lines().nth((line as usize).checked_sub(1)?));
         self.excerpt = line.map(|line| line.trim_end().chars().take(LONGEST_EXCERPT).collect());
+        // The parser counts a tab as four; an editor, and everybody else, as one.
+        self.column = self.column.zip(line).map(|(column, line)| {
+            let mut at = 1;
+            let before = line.chars().take_while(|letter| {
+                let here = at < column;
+                at += if *letter == '\t' { TAB } else { 1 };
+                here
+            });
+            before.count() as u32 + 1
+        });
         self
     }
 

@@ -23,6 +23,7 @@ use crate::authenticate::authenticate;
 use crate::case::{Call, Case, Ending, millis};
 use crate::close;
 use crate::forward;
+use crate::headroom::Left;
 use crate::limits::Ticket;
 use crate::parse::claims;
 use crate::permit::permit;
@@ -93,6 +94,7 @@ pub async fn run(
 type Refused = (Case, Refusal);
 
 async fn open(app: &Arc<App>, call: Call, mut case: Case, told: Option<Refusal>) -> Result<(Session, Socket), Refused> {
+    case.left = left(app, &call).await;
     let admitted = match admit(app, &call, &mut case, told) {
         Ok(admitted) => admitted,
         Err(refusal) => return Err((case, refusal)),
@@ -137,6 +139,17 @@ async fn open(app: &Arc<App>, call: Call, mut case: Case, told: Option<Refusal>)
         close::release(app, hold, &mut purse.case, &refusal).await;
     }
     Err((purse.case, refusal))
+}
+
+/// What the wallets of the key that is shown have left, if it is a key.
+fn left(app: &Arc<App>, call: &Call) -> impl Future<Output = Option<Left>> + use<> {
+    let shown = call.presented.key.as_deref().and_then(PresentedKey::parse);
+    let app = Arc::clone(app);
+    async move {
+        let snapshot = app.snapshot().ok()?;
+        let caller = snapshot.caller(&shown?, app.clock().now())?;
+        app.headroom.left(&app, &snapshot, &caller).await
+    }
 }
 
 struct Admitted {

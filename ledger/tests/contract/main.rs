@@ -7,6 +7,7 @@ mod attributes;
 mod batches;
 mod books;
 mod charges;
+mod decisions;
 mod definitions;
 mod idempotency;
 mod money;

@@ -74,7 +74,7 @@ pub struct SigningKey {
 }
 
 enum Secret {
-    Shared(hmac::Key),
+    Shared(Box<hmac::Key>),
     Rsa(Box<RsaKeyPair>, &'static dyn RsaEncoding),
     Ec(EcdsaKeyPair),
     Ed(Ed25519KeyPair),
@@ -139,7 +139,7 @@ pub(super) struct Key {
 }
 
 enum Public {
-    Shared(hmac::Key),
+    Shared(Box<hmac::Key>),
     Pair(ParsedPublicKey),
 }
 
@@ -195,14 +195,14 @@ impl fmt::Debug for Key {
     }
 }
 
-fn shared(text: &str) -> Result<hmac::Key, String> {
+fn shared(text: &str) -> Result<Box<hmac::Key>, String> {
     let secret = text.trim_end_matches(['\r', '\n']);
     if secret.trim_start().starts_with("-----BEGIN") {
         return Err("is a key in PEM, and HS256 needs a shared secret".into());
     }
     match secret.len() < SHORTEST_SECRET {
         true => Err(format!("is a secret of {} bytes, at least {SHORTEST_SECRET}", secret.len())),
-        false => Ok(hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes())),
+        false => Ok(Box::new(hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes()))),
     }
 }
 

@@ -4,6 +4,7 @@
 
 mod compose;
 mod faults;
+mod lint;
 mod pack;
 mod refused;
 mod schema;
