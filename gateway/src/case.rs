@@ -13,6 +13,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
 
 use crate::admission::Seat;
+use crate::approvals::Shown;
 use crate::authenticate::Presented;
 use crate::headroom::Left;
 use crate::hops::Outside;
@@ -30,6 +31,8 @@ pub struct Call {
     pub idempotency_key: Option<String>,
     /// `x-alfred-tags` and its synonyms, as they stood.
     pub tags: Vec<String>,
+    /// `x-alfred-approval`.
+    pub approvals: Shown,
     pub content_length: Option<u64>,
     /// The body is compressed, or says so.
     pub compressed: bool,
@@ -153,6 +156,8 @@ pub struct Case {
     pub routing: String,
     pub cache: CacheState,
     pub warnings: Vec<SoftWarning>,
+    /// Approvals that were used for it, until what it cost is known.
+    pub grants: Vec<Id<ledger::Approval>>,
     /// A wallet is past a soft limit that wants a cheaper plan: one is looked for.
     pub downgraded: bool,
     /// Every target of the plan that was asked or set aside.
@@ -211,6 +216,7 @@ impl Case {
             routing: String::new(),
             cache: CacheState::Bypass,
             warnings: Vec::new(),
+            grants: Vec::new(),
             downgraded: false,
             attempts: Vec::new(),
             tried: 0,

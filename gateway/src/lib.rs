@@ -4,6 +4,7 @@
 mod admission;
 mod alerts;
 pub mod app;
+mod approvals;
 mod authenticate;
 mod back_door;
 mod batches;
@@ -37,6 +38,7 @@ mod patience;
 mod permit;
 mod pipeline;
 mod policy;
+pub mod policy_command;
 pub mod prices_command;
 mod pricing;
 pub mod providers_command;

@@ -281,15 +281,6 @@ impl<Request> Permit<Request> {
         &self.obligations.approvals
     }
 
-    /// For calls that no grant can be shown for: what has to be approved first is refused.
-    pub fn needs_no_approval(self) -> Result<Self, Refusal> {
-        if self.approvals().is_empty() {
-            return Ok(self);
-        }
-        let told = |it: &Approval| format!("{}: {}; calls of this kind cannot be approved", it.name, it.reason);
-        Err(Refusal::Denied { code: "policy_denied", reasons: self.approvals().iter().map(told).collect() })
-    }
-
     /// What is to be done about each kind of finding.
     pub fn actions(&self) -> &BTreeMap<String, String> {
         &self.obligations.actions

@@ -18,6 +18,7 @@ use tokio::sync::oneshot;
 
 use crate::admission::Seat;
 use crate::app::App;
+use crate::approvals::none_needed;
 use crate::authenticate::authenticate;
 use crate::case::{Call, Case, Ending, millis};
 use crate::close;
@@ -180,7 +181,8 @@ fn admit(app: &Arc<App>, call: &Call, case: &mut Case, told: Option<Refusal>) ->
         .map_err(Refusal::BadRequest)?;
     case.claims = claims(app, &asked, &call.tags)?;
     let health = app.health.view(app.millis());
-    let permit = permit(&snapshot, &caller, &asked, &Found::default(), &health, case)?.needs_no_approval()?;
+    let permit = permit(&snapshot, &caller, &asked, &Found::default(), &health, case)?;
+    none_needed(&permit, "a conversation")?;
     let demand = Demand {
         routing: permit.routing.as_ref().map(|it| &it.routing),
         seed: seed(case),

@@ -11,6 +11,7 @@ use providers::{Formats, Target, Task, Usage};
 
 use super::{Lasting, Session};
 use crate::app::App;
+use crate::approvals::none_needed;
 use crate::case::{Caller, Case, Ending, millis};
 use crate::close::in_time;
 use crate::cover::Cover;
@@ -185,7 +186,8 @@ impl Session {
         self.case.left = app.headroom.left(&app, &snapshot, &caller).await;
         let permit = permit(&snapshot, &caller, &self.asked, &Found::default(), &health, &mut self.case);
         app.decisions.take(&mut self.case, &app.ledger);
-        let permit = permit?.needs_no_approval()?;
+        let permit = permit?;
+        none_needed(&permit, "a conversation")?;
         if !permit.targets.iter().any(|target| target.name == self.target.name) {
             let reasons = vec!["The model of this conversation may not be used any more.".to_owned()];
             return Err(Refusal::Denied { code: "policy_denied", reasons });
@@ -390,6 +392,7 @@ fn successor(case: &Case, app: &App) -> Case {
         tried: 1,
         downgraded: false,
         marks: Marks::within(case.marks.parent.clone()),
+        grants: Vec::new(),
         ..*case
     }
 }
