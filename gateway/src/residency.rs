@@ -161,6 +161,7 @@ fn case(number: u64) -> Case {
         presented: Presented { key: None, address: IpAddr::V4(Ipv4Addr::LOCALHOST), at },
         idempotency_key: None,
         tags: Vec::new(),
+        approvals: Default::default(),
         content_length: None,
         compressed: false,
         outside: Outside::default(),
