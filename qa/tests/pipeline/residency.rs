@@ -7,7 +7,10 @@ use qa::upstream::{Script, openai};
 use qa::world::{Setup, World, hello, hello_stream};
 use serde_json::{Value, json};
 
-/// `first` lies in the us, `second` in the eu, `claude` has not said; `near` is a second eu provider.
+/// What a provider does instead of answering.
+type Fault = fn() -> Script;
+
+/// `first` lies in the us, `second` in the eu, `claude` has not said.
 async fn bound(data: Value, regions: Value) -> World {
     Setup::new()
         .policy_data(data)
@@ -28,7 +31,7 @@ async fn no_target_beyond_the_bound_is_asked_whatever_fails() {
     let world = bound(json!({"residency": {"regions": ["eu"]}}), json!({})).await;
     let tenant = world.rich().await;
     let slow = || openai::chat("Hello there", 10, 5).after(Duration::from_millis(120));
-    let faults: [(&str, fn() -> Script); 5] = [
+    let faults: [(&str, Fault); 5] = [
         ("down", || Script::error(503, "overloaded")),
         ("limited", || Script::error(429, "rate_limit_exceeded")),
         ("gone", Script::hangs_up),
