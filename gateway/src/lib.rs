@@ -49,6 +49,8 @@ mod refusal;
 mod relay;
 mod reload;
 mod reply;
+#[cfg(test)]
+mod residency;
 mod routing;
 mod scan;
 mod serve;

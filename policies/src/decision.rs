@@ -32,7 +32,8 @@ pub const ACTIONS: [&str; 3] = ["allow", "redact", "block"];
 pub struct Obligations {
     /// Where it may go, in this order: never empty, each one of the candidates.
     pub targets: Vec<String>,
-    /// How often which of the targets comes first, where a rule says so: the others follow in their order.
+    /// How often which of the targets comes first, where a rule says so: the others follow in their order. An order alone gives its
+    /// first all the weight.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub weights: BTreeMap<String, u64>,
     /// The name of the model that the call should become, decided again under every rule.

@@ -114,6 +114,10 @@ impl Ordering {
             }
         }
         weights.retain(|name, weight| *weight > 0 && all.contains(name));
+        // A list alone gives its first all the weight: an order that was said is no less said where it is the configured one.
+        if weights.is_empty() && order.iter().any(|name| all.contains(name)) {
+            weights.insert(all[0].clone(), 1);
+        }
         if all != targets {
             routing.push(format!("in the order of {by}"));
         }

@@ -195,6 +195,9 @@ order contains ["nowhere/else", "azure-ch/gpt-4o", "azure-eu/gpt-4o"]"#;
     let duties = allowed(policy(json!({}), &[order]).decide(&facts()));
     assert_eq!(duties.targets, ["azure-ch/gpt-4o", "azure-eu/gpt-4o", "openai/gpt-4o"]);
     assert_eq!(duties.routing, "configured order; in the order of near");
+    let usual = order.replace("azure-ch/gpt-4o\", \"azure-eu/gpt-4o", "openai/gpt-4o");
+    let duties = allowed(policy(json!({}), &[&usual]).decide(&facts()));
+    assert_eq!(duties.weights["openai/gpt-4o"], 1, "the configured order, but a rule's");
 
     let canary = r#"package alfred.rules.canary
 weights contains {"openai/gpt-4o": 95, "azure-eu/gpt-4o": 5, "azure-ch/gpt-4o": 0, "nowhere/else": 7}"#;
@@ -269,7 +272,7 @@ fn layers_are_heard_in_their_order_and_only_make_it_stricter() {
     let book = book.with(Scope::Org("org_1".into()), Some(org)).with(Scope::Team("team_1".into()), Some(team));
     let duties = allowed(book.decide(&facts()).decision);
     assert_eq!(duties.targets, ["azure-ch/gpt-4o", "azure-eu/gpt-4o"], "both bounds hold");
-    assert!(duties.weights.is_empty(), "the organisation has ordered already");
+    assert_eq!(duties.weights.keys().collect::<Vec<_>>(), ["azure-ch/gpt-4o"], "the organisation has ordered already");
     assert!(duties.routing.contains("in the order of org_1:near"), "{}", duties.routing);
     let mut images = facts();
     images.request.images = true;
