@@ -33,6 +33,7 @@ mod patience;
 mod permit;
 mod pipeline;
 mod policy;
+pub mod policy_command;
 pub mod prices_command;
 mod pricing;
 pub mod providers_command;

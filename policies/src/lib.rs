@@ -10,6 +10,8 @@ mod decision;
 mod difference;
 mod engine;
 mod facts;
+#[cfg(test)]
+mod fuzz;
 mod input;
 pub mod intent;
 mod kept;
@@ -35,4 +37,4 @@ pub use kept::{FactsFrame, Kept, Mask, without_claims};
 pub use pack::{Manifest, Pack, PackLimits};
 pub use rulebook::{Decided, Rulebook, Scope};
 pub use source::{Fault, Limits, Source, read_dir, shipped, shipped_for};
-pub use testing::{TestReport, TestResult, eval, test};
+pub use testing::{Coverage, TestPlan, TestReport, TestResult, eval, test, test_by};
