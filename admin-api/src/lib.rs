@@ -5,25 +5,32 @@
 //! documents for whatever no route takes.
 
 mod alerts;
+mod approvals;
 mod audit;
 mod body;
 mod charges;
 mod config;
 pub mod configuration;
+mod decisions;
 mod definitions;
 mod document;
 mod effect;
 mod keys;
+mod layers;
 mod models;
 mod once;
 mod operator;
+mod operators;
 mod orgs;
 mod page;
+mod policies;
 mod prices;
 mod problem;
 mod providers;
 mod reconcile;
+pub mod rehearsal;
 mod requests;
+pub mod rules;
 mod teams;
 mod users;
 mod wallets;
@@ -69,6 +76,11 @@ pub trait Refresh: Send + Sync {
 
     /// What else a target is called: by the kind of its provider, whatever the configuration calls that.
     fn goes_by(&self, _target: &str) -> Option<String> {
+        None
+    }
+
+    /// The rules in force in this process; none where there are none.
+    fn rulebook(&self) -> Option<Arc<::policies::Rulebook>> {
         None
     }
 
@@ -145,10 +157,28 @@ fn guarded() -> OpenApiRouter<AdminState> {
         .routes(routes!(models::get, models::change, models::delete))
         .routes(routes!(models::versions))
         .routes(routes!(models::roll_back))
+        .routes(routes!(policies::create, policies::list))
+        .routes(routes!(policies::get))
+        .routes(routes!(policies::diff))
+        .routes(routes!(policies::activate))
+        .routes(routes!(layers::list))
+        .routes(routes!(layers::remove))
+        .routes(routes!(layers::roll_back))
+        .routes(routes!(layers::activations))
+        .routes(routes!(layers::shadow, layers::set_shadow, layers::clear_shadow))
+        .routes(routes!(decisions::list))
+        .routes(routes!(decisions::get))
+        .routes(routes!(decisions::explain))
+        .routes(routes!(decisions::replay))
         .routes(routes!(config::reload))
         .routes(routes!(config::status))
         .routes(routes!(alerts::list))
         .routes(routes!(alerts::redeliver))
+        .routes(routes!(approvals::list))
+        .routes(routes!(approvals::get))
+        .routes(routes!(approvals::decide))
+        .routes(routes!(operators::create, operators::list))
+        .routes(routes!(operators::revoke))
         .routes(routes!(audit::list))
         .routes(routes!(audit::export))
 }

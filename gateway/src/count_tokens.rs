@@ -11,6 +11,7 @@ use providers::ModelRequest;
 use serde_json::json;
 
 use crate::app::App;
+use crate::approvals::none_needed;
 use crate::authenticate::authenticate;
 use crate::case::{Call, Case};
 use crate::close;
@@ -34,6 +35,7 @@ struct Counted {
 pub async fn answer(app: &Arc<App>, mut call: Call, mut case: Case) -> Answered {
     match count(app, &mut call, &mut case).await {
         Ok(counted) => {
+            app.decisions.take(&mut case, &app.ledger);
             app.telemetry.closed(&case, "counted");
             let body = Bytes::from(json!({"input_tokens": counted.tokens}).to_string());
             let head = Head::of(&case, None);
@@ -60,9 +62,12 @@ async fn count(app: &Arc<App>, call: &mut Call, case: &mut Case) -> Result<Count
     case.enter(Step::Safety);
     let found = scan(&app.scanner, &asked);
     let health = app.health.view(app.millis());
+    case.left = app.headroom.left(app, &snapshot, &caller).await;
     case.enter(Step::Policy);
     let cleared = on_this_thread_if_small(asked.body().len(), || {
-        permit(&snapshot, &caller, &asked, &found, &health, case)?.apply(&asked, &found, case)
+        let permit = permit(&snapshot, &caller, &asked, &found, &health, case)?;
+        none_needed(&permit, "a count of tokens")?;
+        permit.apply(&asked, &found, case)
     })?;
     let target = cleared.targets.first().cloned();
     let target = target.ok_or_else(|| Refusal::UnknownModel { model: asked.model().to_owned() })?;

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ledger::{Ledger, ShownKey};
+use ledger::{Ledger, NewOperator, Role, ShownKey};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -19,7 +19,7 @@ use crate::listen::listen;
 use crate::reload::{LogFilter, Reloader};
 use crate::telemetry::Telemetry;
 use crate::trust;
-use crate::{back_door, demo, health_check, housekeeper, http};
+use crate::{back_door, demo, health_check, housekeeper, http, policy};
 
 const BOOTSTRAP_KEY: &str = "ALFRED_BOOTSTRAP_ADMIN_KEY";
 /// Calls that were told to end may take so long to settle.
@@ -75,7 +75,12 @@ async fn rooms(
         false => None,
     };
     trust.begin(&routes.fleet).await;
-    let app = App::build(&config, ledger.clone(), routes, policies, telemetry, trust).await?;
+    let (house, polled) = policy::first(policies, ledger).await.map_err(|faults| {
+        let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
+        format!("the house's rules cannot be had, and none are on record: {}", faults.join("; "))
+    })?;
+    let app = App::build(&config, ledger.clone(), routes, house, telemetry, trust).await?;
+    polled.into_iter().for_each(|fault| app.rules.poll_fault.tell(fault));
     trust::keep(&app);
     app.limits.open(&app.tasks, &app.stop_now).await;
     announce(address, app.trust.tls.is_some(), admin.as_deref(), demo_key.as_ref())?;
@@ -84,10 +89,13 @@ async fn rooms(
     app.tasks.spawn(Arc::clone(&reloader).watch());
     app.tasks.spawn(reloader.listen_for_signals());
     app.tasks.spawn(batches::keep(Arc::clone(&app)));
+    app.tasks.spawn(policy::follow(Arc::clone(&app)));
+    app.tasks.spawn(policy::poll(Arc::clone(&app)));
     app.tasks.spawn(health_check::keep(Arc::clone(&app)));
     if let Some(exporter) = exporter {
         app.tasks.spawn(exporter.run(app.stop_now.clone(), app.tasks.clone()));
     }
+    app.tasks.spawn(policy::keep_log(Arc::clone(&app)));
     let housekeeper = app.tasks.spawn(housekeeper::keep(Arc::clone(&app)));
     let signalled = Arc::clone(&app);
     app.tasks.spawn(async move {
@@ -139,7 +147,10 @@ async fn admin_key(ledger: &Ledger, demo: bool) -> Result<Option<String>, Box<dy
         return Ok(None);
     }
     let shown: Option<ShownKey> = match ledger.tenants().first_operator().await? {
-        None if demo => Some(ledger.tenants().mint_operator("demo", &ledger::Actor::System).await?.1),
+        None if demo => {
+            let new = NewOperator { id: ledger.new_id(), name: "demo".to_owned(), role: Role::Admin, org: None };
+            Some(ledger.tenants().create_operator(new, &ledger::Actor::System).await?.1)
+        }
         shown => shown,
     };
     Ok(shown.map(|key| key.expose().to_owned()))

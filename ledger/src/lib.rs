@@ -2,6 +2,7 @@
 
 pub mod alert;
 mod amend;
+pub mod approvals;
 pub mod audit;
 mod batch;
 mod batches;
@@ -39,6 +40,10 @@ mod window;
 mod writer;
 
 pub use alert::AlertRow;
+pub use approvals::{
+    ApprovalFilter, ApprovalRow, ApprovalState, ApprovalUse, Approvals, Bar, Choice, DecideError, Grant, Needs,
+    NewApproval, Reach, Requirement, Spend, Spent, Verdict,
+};
 pub use audit::{Actor, Entry};
 pub use batches::{BatchFileRow, BatchRow, BatchState, BatchTerms, BatchTold, FileKind};
 pub use charge::{ChargeError, ConfirmError, CorrectError, Correction, NewCharge};
@@ -82,9 +87,9 @@ pub use store::trail::{Export, Head, Trail, TrailFilter, TrailLine};
 pub use store::usage::{Place as UsagePlace, Used};
 pub use tenants::{
     Anchor, Attributes, Coverage, Credential, CredentialAttributes, CredentialSet, DEFAULT_OVERLAP, Funding, KeyChange,
-    KeyRow, LONGEST_CHAIN, LONGEST_OVERLAP, LimitChange, Limits, Mark, NewKey, NewOrg, NewTeam, NewUser, NewWallet,
-    OperatorCredential, OperatorRow, OrgChange, OrgRow, Overlap, Page, Priority, Rotation, Scope, Tags, TeamChange,
-    TeamRow, TenantError, Tenants, UserChange, UserRow, WalletChange, WalletKind, WalletRow, WalletStatus,
-    kind as tenant_kind,
+    KeyRow, LONGEST_CHAIN, LONGEST_OVERLAP, LimitChange, Limits, Mark, NewKey, NewOperator, NewOrg, NewTeam, NewUser,
+    NewWallet, OperatorCredential, OperatorRow, OrgChange, OrgRow, Overlap, Page, Priority, Role, Rotation, Scope,
+    Tags, TeamChange, TeamRow, TenantError, Tenants, UserChange, UserRow, WalletChange, WalletKind, WalletRow,
+    WalletStatus, kind as tenant_kind,
 };
 pub use window::{Calendar, Period, Window, WindowError, Zone, ZoneError};

@@ -114,7 +114,7 @@ fn expression(dice: &mut Dice, depth: usize) -> String {
     if depth == 0 {
         return dice.pick(&ATOMS).to_owned();
     }
-    let mut part = |dice: &mut Dice| expression(dice, depth - 1);
+    let part = |dice: &mut Dice| expression(dice, depth - 1);
     match dice.below(10) {
         0 => format!("[{}, {}]", part(dice), part(dice)),
         1 => format!("{{{}: {}}}", part(dice), part(dice)),

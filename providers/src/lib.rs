@@ -70,8 +70,8 @@ pub use plan::{
 };
 pub use realtime::{Formats, Told as RealtimeTold, capped as realtime_capped, for_target as realtime_for_target};
 pub use request::{
-    AnswerEvent, Attachment, BadRequest, Delta, End, Family, Features, FileForm, ModelRequest, Outside, Shape, Task,
-    TextPart, Usage,
+    AnswerEvent, Attachment, BadRequest, Delta, End, Family, Features, FileForm, ModelRequest, Offered, Outside, Shape,
+    Task, TextPart, Usage,
 };
 pub use send::{Answer, Content, Deadlines, Outbound, Socket};
 pub use sse::{SseEvent, SseReader};

@@ -3,8 +3,10 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
 mod alerts;
+mod approvals;
 mod charges;
 mod configuration;
+mod decisions;
 mod document;
 mod faults;
 mod keys;

@@ -15,8 +15,8 @@ use http::request::Parts;
 use http::{HeaderMap, Request, StatusCode};
 use http_body_util::BodyExt;
 use ledger::{
-    Actor, CallRecord, Charge, Clock, DefinitionKind, DefinitionRow, Entropy, Entry, Id, Ledger, Money,
-    OperatorCredential, Options, Order, PresentedKey, Reserved, Timestamp,
+    Actor, CallRecord, Charge, Clock, DefinitionKind, DefinitionRow, Entropy, Entry, Id, Ledger, Money, NewApproval,
+    OperatorCredential, Options, Order, PresentedKey, Requirement, Reserved, Timestamp,
 };
 use serde_json::{Value, json};
 use tower::ServiceExt;
@@ -41,6 +41,7 @@ pub struct House {
     /// What is configured could not be confirmed.
     pub unsure: AtomicBool,
     stored: RwLock<Vec<DefinitionRow>>,
+    rulebook: RwLock<Option<Arc<policies::Rulebook>>>,
 }
 
 impl Refresh for House {
@@ -53,6 +54,10 @@ impl Refresh for House {
             Ok(())
         }
         .boxed()
+    }
+
+    fn rulebook(&self) -> Option<Arc<policies::Rulebook>> {
+        self.rulebook.read().unwrap().clone()
     }
 
     fn operators(&self) -> Option<Arc<[OperatorCredential]>> {
@@ -143,6 +148,11 @@ impl House {
             targets: vec![],
         });
         (!self.unsure.load(Ordering::SeqCst)).then(|| std::iter::once(filed).chain(stored).collect())
+    }
+
+    /// From now on these rules are in force.
+    pub fn rule(&self, rules: policies::Rulebook) {
+        *self.rulebook.write().unwrap() = Some(Arc::new(rules));
     }
 
     pub fn forget_operators(&self) {
@@ -244,6 +254,7 @@ impl World {
             throttles: AtomicBool::new(false),
             unsure: AtomicBool::new(false),
             stored: RwLock::default(),
+            rulebook: RwLock::default(),
         });
         house.refresh().await.unwrap();
         house.refreshes.store(0, Ordering::SeqCst);
@@ -359,6 +370,32 @@ impl World {
         self.ledger.reserve(order).await.expect_err("nothing is free");
         let alerts = self.get(&format!("/alerts?org_id={org}&kind=hard_limit&limit=1000")).await.json();
         alerts["data"].as_array().unwrap().last().unwrap()["id"].as_str().unwrap().to_owned()
+    }
+
+    /// An operator that is made of this; id and key.
+    pub async fn operator(&self, more: Value) -> (String, String) {
+        let mut body = json!({"name": "Ada"});
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let made = self.post("/operators", body).await;
+        (made.id(), made.json()["key"].as_str().unwrap().to_owned())
+    }
+
+    /// A call of this organisation that wants an approval; its id.
+    pub async fn approval(&self, org: &str) -> String {
+        let key = self.key(&self.wallet(org, json!({})).await).await;
+        let key = self.ledger.tenants().key(key.parse().unwrap()).await.unwrap();
+        let new = NewApproval {
+            org: key.org,
+            team: key.team,
+            key: key.id,
+            user: key.user,
+            call: self.ledger.new_id(),
+            requirements: vec![Requirement { name: "frontier".into(), reason: "is dear".into() }],
+            model: "gpt-4o".into(),
+            amount: "0.25".parse().unwrap(),
+            expires_at: self.ledger.clock().now().after(Duration::from_secs(3_600)),
+        };
+        self.ledger.approvals().request(new).await.unwrap().expect("room").id.to_string()
     }
 
     /// Whether the gateway would let this key in.

@@ -9,6 +9,7 @@ use providers::{AskedLine, BatchEndpoint, HealthView, ModelRequest, Target};
 
 use super::{bad, unsupported};
 use crate::app::App;
+use crate::approvals::none_needed;
 use crate::case::{Caller, Case};
 use crate::permit::permit;
 use crate::quote::{quote, too_much};
@@ -48,6 +49,7 @@ pub fn check(
         if lines > MOST_LINES {
             return Err(bad("file", format!("A batch has at most {MOST_LINES} lines.")));
         }
+        case.judged.clear(); // of a file the last line's decision is kept, which is that of the line it is refused for
         one(app, snapshot, caller, (&health, file), line, &mut so_far, case)
             .map_err(|refusal| Refusal::InLine { line: number, refusal: Box::new(refusal) })?;
     }
@@ -96,7 +98,9 @@ fn one(
         }
     }
     let found = scan(&app.scanner, &asked);
-    let permit = permit(snapshot, caller, &asked, &found, health, case)?.apply(&asked, &found, case)?;
+    let permit = permit(snapshot, caller, &asked, &found, health, case)?;
+    none_needed(&permit, "a line of a batch")?;
+    let permit = permit.apply(&asked, &found, case)?;
     let extra = permit.extra.clone();
     let input_tokens = case.input_tokens;
     let quote = quote(app, snapshot, health, caller, permit, None, case)?;

@@ -3,6 +3,7 @@
 mod bundle;
 mod check;
 mod eval;
+mod replay;
 mod report;
 mod test;
 
@@ -17,6 +18,7 @@ use serde_json::{Value, json};
 pub use bundle::BundleCommand;
 pub use check::CheckArguments;
 pub use eval::EvalArguments;
+pub use replay::{ReplayArguments, replay};
 pub use test::TestArguments;
 
 /// Try policies.
@@ -31,6 +33,8 @@ pub enum PolicyCommand {
     /// Make, sign and verify bundles.
     #[command(subcommand)]
     Bundle(BundleCommand),
+    /// Ask other rules about calls that were recorded: who would be refused, and what that would have saved or cost.
+    Replay(ReplayArguments),
 }
 
 /// Runs one of them.
@@ -40,6 +44,7 @@ pub fn run(command: PolicyCommand) -> ExitCode {
         PolicyCommand::Eval(arguments) => eval::run(&arguments),
         PolicyCommand::Check(arguments) => check::run(&arguments),
         PolicyCommand::Bundle(command) => bundle::run(&command),
+        PolicyCommand::Replay(arguments) => return replay(arguments),
     };
     done.unwrap_or_else(|failed| {
         eprintln!("{}", failed.message);

@@ -1,5 +1,6 @@
 //! All SQL. Here: the two databases, how they are opened, and one way to say one text to both.
 
+pub(crate) mod approvals;
 pub(crate) mod audit;
 pub(crate) mod batches;
 pub(crate) mod charges;

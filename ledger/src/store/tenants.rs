@@ -11,7 +11,7 @@ use crate::error::StoreError;
 use crate::id::{Id, Key, Operator, Org, Team, User, Wallet};
 use crate::tenants::{
     Attributes, Credential, CredentialAttributes, Funding, KeyRow, Limits, OperatorCredential, OperatorRow, OrgRow,
-    Overlap, Page, Priority, Scope, TeamRow, UserRow, WalletKind, WalletRow, WalletStatus,
+    Overlap, Page, Priority, Role, Scope, TeamRow, UserRow, WalletKind, WalletRow, WalletStatus,
 };
 use crate::window::Zone;
 
@@ -23,7 +23,7 @@ const WALLET: &str = "SELECT id, org_id, name, kind, parent_id, team_id, user_id
     FROM wallets";
 const KEY: &str = "SELECT id, org_id, wallet_id, team_id, user_id, name, models, rpm, tpm, expires_at, previous_until,
     rotated_at, revoked_at, content, created_at, tags, max_parallel, priority FROM keys";
-const OPERATOR: &str = "SELECT id, name, source, secret_hash, created_at FROM operators WHERE revoked_at IS NULL";
+const OPERATOR: &str = "SELECT id, name, source, secret_hash, created_at, role, org_id, revoked_at FROM operators";
 
 /// A kind of row that is read by id and listed.
 pub(crate) trait Stored: Sized {
@@ -121,6 +121,21 @@ impl Stored for KeyRow {
             rotated_at: row.maybe_time("rotated_at")?,
             revoked_at: row.maybe_time("revoked_at")?,
             created_at: row.time("created_at")?,
+        })
+    }
+}
+
+impl Stored for OperatorRow {
+    const SELECT: &'static str = OPERATOR;
+    fn read(row: &Row) -> Result<Self, StoreError> {
+        Ok(OperatorRow {
+            id: row.id("id")?,
+            name: row.get("name")?,
+            bootstrap: row.get::<String>("source")? == "bootstrap",
+            role: word(row, "role", Role::from_word)?,
+            org: row.maybe_id("org_id")?,
+            created_at: row.time("created_at")?,
+            revoked_at: row.maybe_time("revoked_at")?,
         })
     }
 }
@@ -701,27 +716,42 @@ fn credential(row: &Row, said: &Said) -> Result<Credential, StoreError> {
 }
 
 pub(crate) async fn operator_credentials(db: &Database) -> Result<Vec<OperatorCredential>, StoreError> {
-    let rows = db.rows(OPERATOR, values![]).await?;
-    rows.iter().map(|row| Ok(OperatorCredential { id: row.id("id")?, secret_hash: row.hash("secret_hash")? })).collect()
+    let rows = db.rows(format!("{OPERATOR} WHERE revoked_at IS NULL"), values![]).await?;
+    rows.iter()
+        .map(|row| {
+            let (id, secret_hash) = (row.id("id")?, row.hash("secret_hash")?);
+            let (role, org) = (word(row, "role", Role::from_word)?, row.maybe_id("org_id")?);
+            Ok(OperatorCredential { id, secret_hash, role, org })
+        })
+        .collect()
 }
 
 /// The living operators with their hashes, oldest first.
 pub(crate) async fn operators(tx: &mut Tx) -> Result<Vec<(OperatorRow, [u8; 32])>, StoreError> {
-    let rows = tx.rows(format!("{OPERATOR} ORDER BY created_at, id"), values![]).await?;
-    rows.iter()
-        .map(|row| {
-            let bootstrap = row.get::<String>("source")? == "bootstrap";
-            let (id, name, created_at) = (row.id("id")?, row.get("name")?, row.time("created_at")?);
-            Ok((OperatorRow { id, name, bootstrap, created_at }, row.hash("secret_hash")?))
-        })
-        .collect()
+    let rows = tx.rows(format!("{OPERATOR} WHERE revoked_at IS NULL ORDER BY created_at, id"), values![]).await?;
+    rows.iter().map(|row| Ok((OperatorRow::read(row)?, row.hash("secret_hash")?))).collect()
+}
+
+/// The operator with this id, living or not.
+pub(crate) async fn find_operator(tx: &mut Tx, id: Id<Operator>) -> Result<Option<OperatorRow>, StoreError> {
+    let row = tx.row(format!("{OPERATOR} WHERE id = $1"), values![id]).await?;
+    row.as_ref().map(OperatorRow::read).transpose()
 }
 
 pub(crate) async fn insert_operator(tx: &mut Tx, operator: &OperatorRow, secret: [u8; 32]) -> Result<(), StoreError> {
     let source = if operator.bootstrap { "bootstrap" } else { "minted" };
     tx.execute(
-        "INSERT INTO operators (id, name, source, secret_hash, created_at) VALUES ($1, $2, $3, $4, $5)",
-        values![operator.id, &operator.name, source, secret, operator.created_at],
+        "INSERT INTO operators (id, name, source, secret_hash, created_at, role, org_id)
+         VALUES ($1, $2, $3, $4, $5, $6, $7)",
+        values![
+            operator.id,
+            &operator.name,
+            source,
+            secret,
+            operator.created_at,
+            operator.role.as_str(),
+            operator.org,
+        ],
     )
     .await?;
     Ok(())

@@ -32,7 +32,7 @@ pub use change::WalletChange;
 pub use credential::{Credential, CredentialSet, Overlap};
 pub use key::{DEFAULT_OVERLAP, KeyChange, KeyRow, LONGEST_OVERLAP, NewKey, Rotation};
 pub use limits::{LimitChange, Limits, Priority};
-pub use operator::{OperatorCredential, OperatorRow};
+pub use operator::{NewOperator, OperatorCredential, OperatorRow, Role};
 pub use people::{NewOrg, NewTeam, NewUser, OrgRow, TeamChange, TeamRow, UserRow};
 pub use renewal::{OrgChange, UserChange};
 pub use scope::{Coverage, Scope, Tags};
@@ -119,6 +119,9 @@ pub enum TenantError {
     /// A key that was revoked or has expired cannot be rotated.
     #[error("{0} was revoked or has expired")]
     Ended(String),
+    /// The bootstrap operator is replaced and not revoked.
+    #[error("{0} is the bootstrap operator")]
+    Bootstrap(String),
     /// A wallet that was closed stays as it is.
     #[error("{0} is closed")]
     Closed(String),

@@ -2,13 +2,16 @@
 
 #![expect(clippy::unwrap_used, reason = "unwrap belongs to tests")]
 
+mod approvals;
 mod attributes;
 mod batches;
 mod books;
 mod charges;
+mod decisions;
 mod definitions;
 mod idempotency;
 mod money;
+mod operators;
 mod orphans;
 mod outbox;
 mod pace;

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use ledger::{
-    Actor, Attributes, Id, KeyChange, KeyRow, Ledger, LimitChange, Limits, NewKey, NewOrg, NewTeam, NewUser, NewWallet,
-    OperatorCredential, Order, Org, Page, PresentedKey, Priority, ReserveError, Reserved, Rotation, ShownKey, Team,
-    TeamChange, TenantError, Wallet, WalletChange, WalletKind, WalletRow, WalletStatus,
+    Actor, Attributes, Id, KeyChange, KeyRow, Ledger, LimitChange, Limits, NewKey, NewOperator, NewOrg, NewTeam,
+    NewUser, NewWallet, OperatorCredential, Order, Org, Page, PresentedKey, Priority, ReserveError, Reserved, Role,
+    Rotation, ShownKey, Team, TeamChange, TenantError, Wallet, WalletChange, WalletKind, WalletRow, WalletStatus,
 };
 
 use crate::postgres::through_a_network;
@@ -362,7 +362,7 @@ async fn one_bootstrap_operator_lives_at_a_time(World { ledger, .. }: World) {
     let tenants = ledger.tenants();
     let who = async |secret: &str| {
         let operators = ledger.tenants().credentials().await.unwrap().operators;
-        OperatorCredential::find(&operators, secret.as_bytes())
+        OperatorCredential::find(&operators, secret.as_bytes()).map(|it| it.id)
     };
     let made = tenants.first_operator().await.unwrap().expect("the first start makes one");
     assert!(who(made.expose()).await.is_some());
@@ -373,7 +373,8 @@ async fn one_bootstrap_operator_lives_at_a_time(World { ledger, .. }: World) {
     let before = revision(&ledger).await;
     assert_eq!(tenants.ensure_operator(one).await.unwrap(), id);
     assert_eq!(revision(&ledger).await, before, "the same key again changes nothing");
-    let (minted, shown) = tenants.mint_operator("second shift", BY).await.unwrap();
+    let new = NewOperator { id: ledger.new_id(), name: "second shift".into(), role: Role::Admin, org: None };
+    let (minted, shown) = tenants.create_operator(new, BY).await.unwrap();
     let id = tenants.ensure_operator(two).await.unwrap();
     assert_eq!((who(one).await, who(two).await), (None, Some(id)));
     assert_eq!(who(shown.expose()).await, Some(minted.id), "other operators stay");

@@ -5,6 +5,7 @@
 mod bombs;
 mod compose;
 mod faults;
+mod intent;
 mod lint;
 mod pack;
 mod refused;

@@ -15,6 +15,7 @@ mod read_realtime;
 mod read_responses;
 mod read_task;
 mod shape;
+mod tools;
 
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
@@ -29,6 +30,7 @@ pub use event::{AnswerEvent, Delta, End, Usage};
 pub use form::FileForm;
 pub(crate) use read_gemini::public_address;
 pub use shape::{Family, Shape, Task};
+pub use tools::Offered;
 
 use crate::canonical;
 use crate::json;
@@ -99,6 +101,8 @@ pub struct TextPart<'a> {
     pub text: Cow<'a, str>,
     /// Nothing else can be put in its place: it was given as tokens.
     pub fixed: bool,
+    /// The app tells the model what to be, rather than that anybody speaks.
+    pub instructs: bool,
 }
 
 /// What a request needs a target to be able to do.
@@ -284,16 +288,22 @@ impl ModelRequest {
     /// Left out on purpose: tool names, descriptions and schemas, which the app's author wrote, not its users; settings; ids;
     /// what images, sounds and files hold in base64.
     pub fn texts(&self) -> Vec<TextPart<'_>> {
+        // In order and apart, so that a body of nothing but instructions is not searched for each.
+        let spans = &self.view.instructions;
+        let instructs =
+            |i: usize| spans.partition_point(|span| span.start <= i).checked_sub(1).is_some_and(|at| i < spans[at].end);
         self.view
             .texts
             .iter()
-            .map(|it| TextPart {
+            .enumerate()
+            .map(|(i, it)| TextPart {
                 place: it.place.clone(),
                 text: match &it.says {
                     Some(says) => Cow::Borrowed(&**says),
                     None => json::unquoted(self.raw(&it.span)),
                 },
                 fixed: it.sort == Sort::Tokens,
+                instructs: instructs(i),
             })
             .collect()
     }

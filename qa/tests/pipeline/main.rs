@@ -2,11 +2,13 @@
 
 mod admission;
 mod alerts;
+mod approvals;
 mod bad_input;
 mod batches;
 mod bedrock;
 mod budget;
 mod cache;
+mod decisions;
 mod failover;
 mod gemini;
 mod growth;
@@ -20,6 +22,7 @@ mod messages;
 mod models;
 mod parse;
 mod passthrough;
+mod policies;
 mod policy;
 mod prices;
 mod providers;
