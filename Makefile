@@ -70,7 +70,7 @@ generated:
 SECONDS_EACH := $(if $(filter-out environment default undefined,$(origin SECONDS)),$(SECONDS),60)
 TARGET ?= fuzz::
 fuzz:
-	FUZZ_SECONDS=$(SECONDS_EACH) cargo test --package providers --lib -- $(TARGET) --test-threads 1 --no-capture
+	FUZZ_SECONDS=$(SECONDS_EACH) cargo test --package providers --package policies --lib -- $(TARGET) --test-threads 1 --no-capture
 
 MINUTES ?= 30
 soak:

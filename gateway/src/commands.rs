@@ -1,11 +1,8 @@
 //! What each command of the program does; exit codes are part of the contract.
 
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
-
-use policies::Source;
 
 use crate::alerts::{self, Sink};
 use crate::config::{self, Config, Fault, Loaded};
@@ -19,7 +16,6 @@ use crate::{demo, serve as server};
 /// The file that is read when none is named.
 const USUAL_FILE: &str = "alfred.yaml";
 /// What a policy evaluation answers, unless asked otherwise.
-const DECISION: &str = "data.alfred.main.decision";
 
 /// Runs the gateway until it is told to stop.
 pub fn serve(file: Option<PathBuf>, demo: bool) -> ExitCode {
@@ -194,57 +190,6 @@ pub fn audit_verify(export: &Path) -> ExitCode {
     }
 }
 
-/// Runs policy tests; 1 if any fails.
-pub fn policy_test(dir: Option<&Path>) -> ExitCode {
-    let sources = match sources(dir) {
-        Ok(sources) => sources,
-        Err(code) => return code,
-    };
-    match policies::test(&sources, serde_json::json!({})) {
-        Ok(report) => {
-            for test in &report.results {
-                match &test.failure {
-                    None => println!("pass {}", test.name),
-                    Some(why) => println!("FAIL {}: {why}", test.name),
-                }
-            }
-            println!(
-                "{} passed, {} failed",
-                report.results.len() - report.failures().count(),
-                report.failures().count()
-            );
-            if report.passed() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
-        }
-        Err(faults) => {
-            faults.iter().for_each(|fault| eprintln!("{fault}"));
-            ExitCode::FAILURE
-        }
-    }
-}
-
-/// Evaluates one input.
-pub fn policy_eval(input: &Path, dir: Option<&Path>, data: Option<&Path>, query: Option<&str>) -> ExitCode {
-    let evaluated = sources(dir).and_then(|sources| {
-        let input: serde_json::Value = read(input)?;
-        let data: serde_json::Value = match data {
-            Some(path) => read(path)?,
-            None => serde_json::json!({}),
-        };
-        let data = serde_json::json!({ "alfred": data });
-        policies::eval(&sources, data, input, query.unwrap_or(DECISION)).map_err(|faults| {
-            faults.iter().for_each(|fault| eprintln!("{fault}"));
-            ExitCode::FAILURE
-        })
-    });
-    match evaluated {
-        Ok(value) => {
-            println!("{}", serde_json::to_string_pretty(&value).unwrap_or_default());
-            ExitCode::SUCCESS
-        }
-        Err(code) => code,
-    }
-}
-
 /// Brings the database to this version.
 pub fn migrate(file: Option<PathBuf>) -> ExitCode {
     let url = match database_url(file) {
@@ -277,34 +222,6 @@ pub(crate) fn database_url(file: Option<PathBuf>) -> Result<String, ExitCode> {
         Ok(loaded) => Err(complain(&loaded.faults)),
         Err(fault) => Err(complain(&[fault])),
     }
-}
-
-fn sources(dir: Option<&Path>) -> Result<Vec<Source>, ExitCode> {
-    let mut sources = policies::shipped();
-    if let Some(dir) = dir {
-        sources.extend(policies::read_dir(dir).map_err(|faults| {
-            faults.iter().for_each(|fault| eprintln!("{fault}"));
-            ExitCode::FAILURE
-        })?);
-    }
-    Ok(sources)
-}
-
-/// A JSON or YAML file, or standard input.
-fn read(path: &Path) -> Result<serde_json::Value, ExitCode> {
-    let mut text = String::new();
-    let read = match path == Path::new("-") {
-        true => std::io::stdin().read_to_string(&mut text).map(drop),
-        false => std::fs::read_to_string(path).map(|content| text = content),
-    };
-    if let Err(error) = read {
-        eprintln!("cannot read {}: {error}", path.display());
-        return Err(ExitCode::from(2));
-    }
-    serde_yaml_ng::from_str(&text).map_err(|error| {
-        eprintln!("{}: {error}", path.display());
-        ExitCode::from(2)
-    })
 }
 
 fn usual_file() -> Option<PathBuf> {

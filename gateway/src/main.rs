@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use gateway::commands;
-use gateway::policy_command::{self, ReplayArguments};
+use gateway::policy_command::{self, PolicyCommand};
 use gateway::prices_command::{self, ImportArguments};
 use gateway::providers_command::{self, BenchArguments, CheckArguments};
 
@@ -92,29 +92,6 @@ enum ProvidersCommand {
     Bench(BenchArguments),
 }
 
-#[derive(Subcommand)]
-enum PolicyCommand {
-    /// Run the tests of the shipped rules and of a folder of your own.
-    Test { dir: Option<PathBuf> },
-    /// Evaluate one input and print the decision.
-    Eval {
-        /// A JSON file with the facts, or - for standard input.
-        #[arg(long, default_value = "-")]
-        input: PathBuf,
-        /// A folder of modules beside the shipped ones.
-        #[arg(long)]
-        dir: Option<PathBuf>,
-        /// A JSON or YAML file that the rules read as `data.alfred`.
-        #[arg(long)]
-        data: Option<PathBuf>,
-        /// What to evaluate; the decision unless given.
-        #[arg(long)]
-        query: Option<String>,
-    },
-    /// Ask other rules about calls that were recorded: who would be refused, and what that would have saved or cost.
-    Replay(ReplayArguments),
-}
-
 fn main() -> ExitCode {
     // Two TLS libraries may be linked in; without a word on which is meant, building a client would panic.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
@@ -122,11 +99,7 @@ fn main() -> ExitCode {
         Command::Serve { config, demo } => commands::serve(config, demo),
         Command::Config(ConfigCommand::Check { config }) => commands::config_check(config),
         Command::Audit(AuditCommand::Verify { export }) => commands::audit_verify(&export),
-        Command::Policy(PolicyCommand::Test { dir }) => commands::policy_test(dir.as_deref()),
-        Command::Policy(PolicyCommand::Eval { input, dir, data, query }) => {
-            commands::policy_eval(&input, dir.as_deref(), data.as_deref(), query.as_deref())
-        }
-        Command::Policy(PolicyCommand::Replay(arguments)) => policy_command::replay(arguments),
+        Command::Policy(command) => policy_command::run(command),
         Command::Prices(PricesCommand::Import(arguments)) => prices_command::import(arguments),
         Command::Providers(ProvidersCommand::Check(arguments)) => providers_command::check(arguments),
         Command::Providers(ProvidersCommand::Bench(arguments)) => providers_command::bench(arguments),

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::num::NonZeroU32;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,6 +25,9 @@ const MAIN: &str = "alfred/main.rego";
 
 /// How deep brackets may nest.
 const DEEPEST: usize = 12;
+
+/// How many bytes a line may have: the parser panics when it complains of a column beyond 65,535, and a tab is four.
+const LONGEST_LINE: usize = 16_000;
 
 /// Checked sources and data, loaded.
 pub(crate) struct Bundle {
@@ -60,8 +64,12 @@ impl Bundle {
         let (mut engine, mut tests) = (engine(limits), engine(limits));
         for source in sources {
             let into = if source.is_test() { &mut tests } else { &mut engine };
-            if let Err(error) = into.add_policy(source.path.clone(), source.text.clone()) {
-                faults.push(fault_of(&error, sources, &source.path));
+            // The parser is not ours: what makes it panic is a fault of this module, not the end of whoever asked.
+            let added = || into.add_policy(source.path.clone(), source.text.clone());
+            match catch_unwind(AssertUnwindSafe(added)) {
+                Ok(Ok(_)) => {}
+                Ok(Err(error)) => faults.push(fault_of(&error, sources, &source.path)),
+                Err(_panic) => faults.push(fault(&source.path, "the parser panicked on it")),
             }
         }
         let in_force: Vec<Ref<Module>> = engine.get_modules().clone();
@@ -170,11 +178,20 @@ fn sized(sources: &[Source], data: &serde_json::Value, limits: &Limits) -> Resul
                     .helped("divide it, and put tables into data.json"),
             );
         }
+        if let Some(at) = source.text.lines().position(|line| line.len() > LONGEST_LINE) {
+            faults.push(Fault {
+                path: source.path.clone(),
+                line: u32::try_from(at + 1).ok(),
+                message: format!("the line has more than {LONGEST_LINE} bytes"),
+                help: Some("break it, and put tables into data.json".into()),
+                ..Fault::default()
+            });
+        }
         if let Some(line) = too_deep(&source.text) {
             faults.push(Fault {
                 path: source.path.clone(),
                 line: u32::try_from(line).ok(),
-                message: format!("brackets nest deeper than {DEEPEST}"),
+                message: format!("brackets nest deeper than {DEEPEST}, or so many `-` or `not` follow one another"),
                 help: Some("give the inner part a name: `part := […]`".into()),
                 ..Fault::default()
             });
@@ -187,24 +204,37 @@ fn sized(sources: &[Source], data: &serde_json::Value, limits: &Limits) -> Resul
     if faults.is_empty() { Ok(()) } else { Err(faults) }
 }
 
-/// The first line whose brackets nest too deep: the parser takes twice as long for every level.
+/// The first line that nests too deep: the parser takes twice as long for every bracket, and a level of its stack for
+/// every `-` and `not` before a value.
 fn too_deep(text: &str) -> Option<usize> {
-    let mut depth = 0_usize;
+    let (mut depth, mut prefixes) = (0_usize, 0_usize);
     let mut quote = None;
+    let mut word = String::new();
     for (at, line) in text.lines().enumerate() {
         let mut letters = line.chars();
         while let Some(letter) = letters.next() {
+            if quote.is_none() && (letter.is_alphanumeric() || letter == '_') {
+                word.push(letter);
+                continue;
+            }
+            prefixes = match std::mem::take(&mut word).as_str() {
+                "" => prefixes,
+                "not" => prefixes + 1,
+                _ => 0,
+            };
             match (quote, letter) {
                 (Some('"'), '\\') => drop(letters.next()),
                 (Some(open), close) if open == close => quote = None,
                 (Some(_), _) => {}
-                (None, '"' | '`') => quote = Some(letter),
+                (None, '"' | '`') => (quote, prefixes) = (Some(letter), 0),
                 (None, '#') => break,
                 (None, '[' | '{' | '(') => depth += 1,
-                (None, ']' | '}' | ')') => depth = depth.saturating_sub(1),
-                (None, _) => {}
+                (None, ']' | '}' | ')') => (depth, prefixes) = (depth.saturating_sub(1), 0),
+                (None, '-') => prefixes += 1,
+                (None, letter) if letter.is_whitespace() => {}
+                (None, _) => prefixes = 0,
             }
-            if depth > DEEPEST {
+            if depth > DEEPEST || prefixes > DEEPEST {
                 return Some(at + 1);
             }
         }

@@ -3,6 +3,7 @@
 
 mod conflicts;
 mod functions;
+mod numbers;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -97,6 +98,7 @@ pub(crate) fn faults(modules: &[Checked<'_>]) -> Vec<Fault> {
     }
     conflicts::faults(modules, &mut faults);
     graph.runaways(modules, &mut faults);
+    numbers::faults(modules, &graph, &mut faults);
     graph.idle(modules, &mut faults);
     faults
 }

@@ -11,6 +11,8 @@ mod difference;
 mod engine;
 mod explain;
 mod facts;
+#[cfg(test)]
+mod fuzz;
 mod index;
 mod input;
 pub mod intent;
@@ -39,4 +41,4 @@ pub use kept::{FactsFrame, Kept, Mask, without_claims};
 pub use pack::{Manifest, Pack, PackLimits};
 pub use rulebook::{Decided, Rulebook, Scope};
 pub use source::{Fault, Limits, Source, read_dir, shipped, shipped_for};
-pub use testing::{TestReport, TestResult, eval, test};
+pub use testing::{Coverage, TestPlan, TestReport, TestResult, eval, test, test_by};

@@ -8,7 +8,10 @@ pub(crate) mod asked;
 use std::collections::{BTreeMap, BTreeSet};
 
 use regorus::Value;
-use regorus::unstable::{Expr, Literal, Module, Query, Ref, Rule, RuleAssign, RuleHead};
+use regorus::unstable::{ArithOp, Expr, Literal, Module, Query, Ref, Rule, RuleAssign, RuleHead};
+
+/// A number that is written longer makes arithmetic on it slow, which nothing interrupts.
+const LONGEST_NUMBER: usize = 40;
 
 /// Paths below `data`, and the lines that read them.
 type Reads = BTreeSet<(Vec<String>, u32)>;
@@ -50,6 +53,10 @@ pub(crate) struct RuleOutline {
     pub kind: Kind,
     /// The literal that it always is, where it has no condition.
     pub constant: Option<String>,
+    /// How often it multiplies two values neither of which is a literal.
+    pub products: usize,
+    /// The line of a number that is written longer than any is.
+    pub long_number: Option<u32>,
     /// The first line whose literal member of a set has a text that is empty.
     pub silent: Option<u32>,
     /// Paths below `data` that it may read, as far as they are fixed, and the line.
@@ -221,6 +228,9 @@ impl<'a> Reader<'a> {
 
     fn expr(&mut self, expr: &Ref<Expr>) {
         match expr.as_ref() {
+            Expr::Number { span, .. } if span.text().len() > LONGEST_NUMBER => {
+                self.rule.long_number.get_or_insert(span.line);
+            }
             Expr::String { .. }
             | Expr::RawString { .. }
             | Expr::Number { .. }
@@ -249,6 +259,12 @@ impl<'a> Reader<'a> {
             | Expr::BoolExpr { lhs, rhs, .. }
             | Expr::ArithExpr { lhs, rhs, .. }
             | Expr::AssignExpr { lhs, rhs, .. } => {
+                if matches!(expr.as_ref(), Expr::ArithExpr { op: ArithOp::Mul, .. })
+                    && literal(lhs).is_none()
+                    && literal(rhs).is_none()
+                {
+                    self.rule.products += 1;
+                }
                 self.expr(lhs);
                 self.expr(rhs);
             }
@@ -340,6 +356,40 @@ impl<'a> Reader<'a> {
             .and_then(|import| below_data(import.iter().cloned().chain(path.iter().cloned()).collect()));
         [own].into_iter().chain(imported).collect()
     }
+}
+
+/// Lines that an evaluation may come to.
+#[derive(Default)]
+pub(crate) struct Lines {
+    pub evaluated: BTreeSet<u32>,
+    /// Those of defaults, which are read and not evaluated.
+    pub defaults: BTreeSet<u32>,
+}
+
+/// The lines of a module's rules.
+pub(crate) fn lines(module: &Module) -> Lines {
+    let mut lines = Lines::default();
+    for rule in &module.policy {
+        match rule.as_ref() {
+            Rule::Spec { head, bodies, .. } => {
+                let value = match head {
+                    RuleHead::Compr { assign, .. } | RuleHead::Func { assign, .. } => {
+                        assign.as_ref().map(|assign| assign.value.span().line)
+                    }
+                    RuleHead::Set { key, .. } => key.as_ref().map(|key| key.span().line),
+                };
+                lines.evaluated.extend(value);
+                for body in bodies {
+                    lines.evaluated.extend(body.assign.iter().map(|assign| assign.value.span().line));
+                    lines.evaluated.extend(body.query.stmts.iter().map(|statement| statement.span.line));
+                }
+            }
+            Rule::Default { value, .. } => {
+                lines.defaults.insert(value.span().line);
+            }
+        }
+    }
+    lines
 }
 
 /// What a reference starts from, the fixed path behind it, and the indexes from the first that is not fixed.

@@ -15,7 +15,7 @@ const BY_ID: &str = "shares of calls are drawn by `weights contains {…}`, the 
 const NOT_HERE: &str = "is not supported";
 
 /// Functions that are refused: why, and what to write instead.
-const REFUSED: [(&str, &str, &str); 16] = [
+const REFUSED: [(&str, &str, &str); 19] = [
     ("bits.lsh", "is unbounded", "multiply by the power of two"),
     ("http.send", "reaches out of the process", "put what it would fetch into data.json, and renew the bundle"),
     ("net.cidr_expand", "is unbounded", "ask net.cidr_contains whether one address lies within"),
@@ -23,6 +23,7 @@ const REFUSED: [(&str, &str, &str); 16] = [
     ("numbers.range_step", "is unbounded", "numbers.range with literal ends, and `n % step == 0`"),
     ("opa.runtime", "reads the process's environment", "put what differs between installations into data.json"),
     ("print", "shows input outside", "in tests it is allowed; `alfred policy eval --explain` shows what fired"),
+    ("product", "is unbounded", "multiply the values that are meant, at most 16 one upon another"),
     ("rand.intn", RANDOM, BY_ID),
     ("rego.metadata.chain", NOT_HERE, "write what it would say into the rule"),
     ("rego.metadata.rule", NOT_HERE, "write what it would say into the rule"),
@@ -30,6 +31,8 @@ const REFUSED: [(&str, &str, &str); 16] = [
     ("test.sleep", "waits", "leave it out: tests hand the time in, `with input.time as …`"),
     ("time.now_ns", "reads the clock: use input.time", "input.time.unix_seconds, input.time.weekday, input.time.hour"),
     ("trace", "shows input outside", "`alfred policy eval --explain` shows what fired"),
+    ("units.parse", "is unbounded", "write the number itself"),
+    ("units.parse_bytes", "is unbounded", "write the number itself"),
     ("uuid.rfc4122", RANDOM, BY_ID),
     ("yaml.unmarshal", NOT_HERE, "put the table into data.yaml: it is read before any call"),
 ];

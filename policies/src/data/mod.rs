@@ -63,6 +63,11 @@ fn rows() -> impl Iterator<Item = Row> {
     own.into_iter().chain(base::ROWS.iter().copied()).chain(library::ROWS.iter().copied())
 }
 
+/// The names that may stand under `data.alfred`.
+pub(crate) fn names() -> impl Iterator<Item = &'static str> {
+    rows().map(|(name, _)| name)
+}
+
 /// Everything wrong with the data that can be seen without rules.
 pub(crate) fn faults(data: &Value) -> Vec<Fault> {
     let fault = |path: String, message: String| Fault { path, message, ..Fault::default() };

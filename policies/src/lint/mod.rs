@@ -126,10 +126,14 @@ impl Lint<'_> {
                     continue; // a local variable looks like that, too
                 }
                 if path[0] == "alfred" {
-                    let Some(setting) = path.get(1).filter(|it| !is_setting(it) && *it != "rules") else { continue };
+                    let Some(setting) =
+                        path.get(1).filter(|it| *it != "rules" && !data::names().any(|name| name == *it))
+                    else {
+                        continue;
+                    };
                     let mut warning =
                         module.fault(*line, format!("data.alfred.{setting} is no setting: it is never there"));
-                    warning.help = nearest(setting, SETTINGS.into_iter().filter(|it| is_setting(it)))
+                    warning.help = nearest(setting, data::names())
                         .map(|near| format!("did you mean data.alfred.{near}? Names of your own belong beside alfred"));
                     warnings.push(warning);
                 } else if self.at(path).is_none() {
@@ -238,44 +242,4 @@ impl Lint<'_> {
 
 fn stem(path: &str) -> &str {
     path.rsplit('/').next().unwrap_or(path).trim_end_matches(".rego")
-}
-
-/// Names that there might be under `data.alfred`; whether there are is for the settings to say.
-const SETTINGS: [&str; 30] = [
-    "approvals",
-    "boundary",
-    "budget_downgrade",
-    "business_hours",
-    "cache",
-    "callers",
-    "canary",
-    "caps",
-    "chargeback",
-    "data_classes",
-    "downgrade",
-    "features",
-    "freeze",
-    "intents",
-    "log_levels",
-    "log_only",
-    "mcp",
-    "minors",
-    "models",
-    "no_store",
-    "patterns",
-    "preference",
-    "price_ceiling",
-    "prompt_size",
-    "residency",
-    "safety",
-    "secrets",
-    "spend_tiers",
-    "tools",
-    "vendors",
-];
-
-/// Whether there is a setting of that name: the settings themselves say so.
-fn is_setting(name: &str) -> bool {
-    let alfred = serde_json::json!({ "alfred": { name: {} } });
-    !data::faults(&alfred).iter().any(|fault| fault.message.contains("unknown field"))
 }

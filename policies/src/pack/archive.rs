@@ -87,7 +87,7 @@ pub(crate) fn unpack(bytes: &[u8], limits: &PackLimits) -> Result<Vec<File>, Vec
 }
 
 /// The tar within, never more of it than allowed.
-fn unzipped(bytes: &[u8], limits: &PackLimits) -> Result<Vec<u8>, String> {
+pub(super) fn unzipped(bytes: &[u8], limits: &PackLimits) -> Result<Vec<u8>, String> {
     let mut decoder = GzDecoder::new(bytes);
     let mut tar = Vec::new();
     let most = limits.unpacked_bytes as u64 + 1;

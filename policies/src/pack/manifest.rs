@@ -7,35 +7,35 @@ use crate::source::fault;
 use crate::{Fault, Source};
 
 /// What a bundle says of itself.
-#[derive(Clone, Debug, Deserialize, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Manifest {
     /// Its author's own name for this content.
-    #[serde(default)]
     pub revision: String,
     /// Paths below `data`, parts divided by slashes, that packages and data must lie in; `""` is everything.
-    #[serde(default = "everything")]
     pub roots: Vec<String>,
     /// Anything that its author wants to keep with it; nobody reads it here.
-    #[serde(default)]
     pub metadata: Map<String, Value>,
-    #[serde(default, rename = "rego_version")]
-    language: Option<u8>,
-    #[serde(default, rename = "file_rego_versions")]
-    languages: Map<String, Value>,
+}
+
+/// A manifest as it is written. Members that we do not know are left out, as OPA does.
+#[derive(Deserialize)]
+struct Written {
+    #[serde(default)]
+    revision: String,
+    #[serde(default = "everything")]
+    roots: Vec<String>,
+    #[serde(default)]
+    metadata: Map<String, Value>,
+    rego_version: Option<u8>,
+    #[serde(default)]
+    file_rego_versions: Map<String, Value>,
     #[serde(default)]
     wasm: Vec<Value>,
 }
 
 impl Default for Manifest {
     fn default() -> Manifest {
-        Manifest {
-            revision: String::new(),
-            roots: everything(),
-            metadata: Map::new(),
-            language: None,
-            languages: Map::new(),
-            wasm: Vec::new(),
-        }
+        Manifest { revision: String::new(), roots: everything(), metadata: Map::new() }
     }
 }
 
@@ -142,17 +142,17 @@ pub(crate) fn read(bytes: &[u8]) -> Result<Manifest, String> {
     // A list would do for a structure, member by member.
     let members: Map<String, Value> =
         serde_json::from_slice(bytes).map_err(|error| format!("is not a manifest: {error}"))?;
-    let manifest: Manifest =
+    let written: Written =
         serde_json::from_value(members.into()).map_err(|error| format!("is not a manifest: {error}"))?;
     let old = |version: &Value| version.as_u64() != Some(1);
-    if manifest.language.is_some_and(|version| version != 1) || manifest.languages.values().any(old) {
+    if written.rego_version.is_some_and(|version| version != 1) || written.file_rego_versions.values().any(old) {
         return Err("asks for a Rego older than v1: write the modules in Rego v1 (`opa fmt --v0-v1`)".into());
     }
-    if !manifest.wasm.is_empty() {
+    if !written.wasm.is_empty() {
         return Err("names WebAssembly: send the Rego modules instead".into());
     }
-    let roots = manifest.roots.iter().map(|root| parts(root).join("/")).collect();
-    Ok(Manifest { roots, language: None, languages: Map::new(), ..manifest })
+    let roots = written.roots.iter().map(|root| parts(root).join("/")).collect();
+    Ok(Manifest { revision: written.revision, roots, metadata: written.metadata })
 }
 
 /// The same manifest, the same bytes.

@@ -21,6 +21,8 @@ pub use sign::{Verified, sign};
 use crate::source::fault;
 use crate::{Fault, Source};
 use archive::File;
+#[cfg(test)]
+pub(crate) use archive::zipped;
 
 /// The name of the manifest in an archive.
 const MANIFEST: &str = ".manifest";
@@ -143,4 +145,10 @@ impl Pack {
         files[1..].sort_by(|a, b| a.path.cmp(&b.path));
         files
     }
+}
+
+/// The tar within a bundle.
+#[cfg(test)]
+pub(crate) fn unzipped(bytes: &[u8]) -> Vec<u8> {
+    archive::unzipped(bytes, &PackLimits::default()).expect("it was written here")
 }
