@@ -11,6 +11,7 @@ mod body;
 mod charges;
 mod config;
 pub mod configuration;
+mod decisions;
 mod definitions;
 mod document;
 mod effect;
@@ -27,6 +28,7 @@ mod prices;
 mod problem;
 mod providers;
 mod reconcile;
+pub mod rehearsal;
 mod requests;
 pub mod rules;
 mod teams;
@@ -74,6 +76,11 @@ pub trait Refresh: Send + Sync {
 
     /// What else a target is called: by the kind of its provider, whatever the configuration calls that.
     fn goes_by(&self, _target: &str) -> Option<String> {
+        None
+    }
+
+    /// The rules in force in this process; none where there are none.
+    fn rulebook(&self) -> Option<Arc<::policies::Rulebook>> {
         None
     }
 
@@ -159,6 +166,10 @@ fn guarded() -> OpenApiRouter<AdminState> {
         .routes(routes!(layers::roll_back))
         .routes(routes!(layers::activations))
         .routes(routes!(layers::shadow, layers::set_shadow, layers::clear_shadow))
+        .routes(routes!(decisions::list))
+        .routes(routes!(decisions::get))
+        .routes(routes!(decisions::explain))
+        .routes(routes!(decisions::replay))
         .routes(routes!(config::reload))
         .routes(routes!(config::status))
         .routes(routes!(alerts::list))

@@ -21,6 +21,7 @@ use crate::cache::Cache;
 use crate::config::{Config, Fault};
 use crate::connections::ConnectionConfig;
 use crate::estimator::Estimates;
+use crate::headroom::Headroom;
 use crate::limits::Door;
 use crate::managed::{State, Stored};
 use crate::patience::Patience;
@@ -52,6 +53,8 @@ pub struct App {
     pub estimates: Estimates,
     /// Calls that wait for money that others hold.
     pub patience: Patience,
+    /// What wallets have left, for rules that ask.
+    pub headroom: Headroom,
     pub telemetry: Telemetry,
     /// What rules decided, on its way to the ledger.
     pub decisions: DecisionLog,
@@ -120,6 +123,7 @@ impl App {
             health: Health::new(),
             calibration: Calibration::new(),
             estimates: Estimates::default(),
+            headroom: Headroom::new(),
             patience: Patience::new(config.holds.patience(), config.limits.max_in_flight),
             telemetry,
             decisions: DecisionLog::new(DECISION_PLACES),

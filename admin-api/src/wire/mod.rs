@@ -6,6 +6,7 @@ pub(crate) mod approvals;
 pub(crate) mod audit;
 pub(crate) mod breakers;
 pub(crate) mod charges;
+pub(crate) mod decisions;
 pub(crate) mod definitions;
 pub(crate) mod keys;
 pub(crate) mod operators;

@@ -240,6 +240,10 @@ async fn example(world: &World, operation: &str, org: &str) -> Option<&'static s
                 ("PUT", "/policies/shadow".into(), shadow, "POLICY_SHADOWED")
             }
         }
+        "replay_decisions" => {
+            let body = json!({"candidate": {"scope": "platform"}, "org_id": org});
+            ("POST", "/policies/replay".into(), body, "POLICY_REPLAYED")
+        }
         "reload_config" => ("POST", "/config/reload".into(), Value::Null, "CONFIG_RELOADED"),
         _ => return None,
     };
