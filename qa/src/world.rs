@@ -274,6 +274,11 @@ impl World {
         Setup::new().start().await
     }
 
+    /// Changes the configuration that the next process starts with.
+    pub fn change(&mut self, change: impl FnOnce(&mut Value)) {
+        change(&mut self.config);
+    }
+
     /// Starts another process on the same configuration and database.
     pub async fn begin(&self, name: &str) -> Process {
         let mut process = self.launch(name, &[]);

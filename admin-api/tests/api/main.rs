@@ -13,6 +13,7 @@ mod keys;
 mod money;
 mod once;
 mod paging;
+mod policies;
 mod prices;
 mod reconcile;
 mod routes;

@@ -87,6 +87,11 @@ async fn what_no_route_takes_is_a_problem() {
     assert_eq!(answer.headers["cache-control"], "no-store");
 }
 
+/// A layer of rules.
+fn rules(org: &str) -> Value {
+    json!({"scope": org, "data": {"alfred": {"residency": {"regions": ["eu"]}}}})
+}
+
 /// One example of each write: what it answers, and the audit entry that it leaves.
 async fn example(world: &World, operation: &str, org: &str) -> Option<&'static str> {
     let wallet = async || world.wallet(org, json!({"funding": "prepaid"})).await;
@@ -212,6 +217,28 @@ async fn example(world: &World, operation: &str, org: &str) -> Option<&'static s
         "revoke_operator" => {
             let operator = world.operator(json!({"role": "auditor"})).await.0;
             ("DELETE", format!("/operators/{operator}"), json!({}), "OPERATOR_REVOKED")
+        }
+        "create_policy" => ("POST", "/policies/revisions".into(), rules(org), "POLICY_CREATED"),
+        "activate_policy" => {
+            let policy = world.post("/policies/revisions", rules(org)).await.id();
+            ("POST", format!("/policies/revisions/{policy}/activate"), json!({}), "POLICY_ACTIVATED")
+        }
+        "roll_back_policy_layer" | "remove_policy_layer" => {
+            let policy = world.post("/policies/revisions", rules(org)).await.id();
+            world.post(&format!("/policies/revisions/{policy}/activate"), json!({})).await.id_of("version");
+            match operation {
+                "remove_policy_layer" => ("DELETE", format!("/policies/layers/{org}"), json!({}), "POLICY_REMOVED"),
+                _ => ("POST", format!("/policies/layers/{org}/rollback"), json!({}), "POLICY_ROLLED_BACK"),
+            }
+        }
+        "set_policy_shadow" | "clear_policy_shadow" => {
+            let shadow = json!({"policy_id": world.post("/policies/revisions", rules(org)).await.id()});
+            if operation == "clear_policy_shadow" {
+                world.ask("PUT", "/policies/shadow").json(&shadow).send().await;
+                ("DELETE", "/policies/shadow".into(), json!({}), "POLICY_SHADOWED")
+            } else {
+                ("PUT", "/policies/shadow".into(), shadow, "POLICY_SHADOWED")
+            }
         }
         "replay_decisions" => {
             let body = json!({"candidate": {"scope": "platform"}, "org_id": org});

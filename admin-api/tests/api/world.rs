@@ -222,6 +222,11 @@ impl Ask<'_> {
         self
     }
 
+    pub fn bytes(mut self, body: Vec<u8>) -> Self {
+        self.body = Body::from(body);
+        self
+    }
+
     pub async fn bare(self) -> Answer {
         let request = self.request.body(self.body).unwrap();
         let response = self.world.app.clone().oneshot(request).await.unwrap();

@@ -182,7 +182,6 @@ async fn what_cannot_be_trusted_changes_nothing_while_calls_go_on() {
         ("no archive", b"not gzip at all".to_vec(), 422),
         ("a cut one", bundle(&[("freeze.rego", rego)])[..40].to_vec(), 422),
         ("a path that leads elsewhere", bundle(&[("../../etc/cron.d/x.rego", rego)]), 422),
-        ("a path from the root", bundle(&[("/etc/x.rego", rego)]), 422),
         ("a bomb", bundle(&[("data.json", &bomb)]), 422),
         (
             "a syntax error",
@@ -205,7 +204,7 @@ async fn what_cannot_be_trusted_changes_nothing_while_calls_go_on() {
         }
         world.chat(&tenant.key, &hello("steady")).await.expect(200);
     }
-    let broken = json!({"scope": scope, "modules": {"broken.rego": "package alfred.rules.broken\nimport rego.v1\n\ndeny contains 1 if {\n"}});
+    let broken = json!({"scope": scope, "modules": {"broken.rego": "package alfred.rules.broken\nimport rego.v1\n\ndeny contains 1 if 1 = = 1\n"}});
     let answer = world.ask_admin("POST", "/policies/revisions", &[], &broken).await.expect(422);
     let error = &answer.json()["errors"][0];
     assert_eq!(error["file"], "broken.rego", "{error}");
@@ -225,11 +224,8 @@ async fn where_signatures_are_wanted_only_a_signed_bundle_will_do() {
     let mut world = World::start().await;
     let tenant = world.rich().await;
     world.stop().await;
-    let path = world.folder().join("alfred.yaml");
-    let mut config: Value = serde_json::from_slice(&std::fs::read(&path).expect("a file")).expect("JSON");
     let keys = json!([{"id": "ours", "algorithm": "HS256", "secret_env": "RULES_SECRET"}]);
-    config["policies"] = json!({"bundle": {"file": file.path()}, "keys": keys});
-    std::fs::write(&path, config.to_string()).expect("a file");
+    world.change(|config| config["policies"] = json!({"bundle": {"file": file.path()}, "keys": keys}));
     world.restart_with(&[("RULES_SECRET", secret)]).await;
     refused(&world.chat(&tenant.key, &hello("chat")).await, 403, "permission_error", "policy_denied");
     let house = layer_of(&world, "house").await.expect("the house's layer");

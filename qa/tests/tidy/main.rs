@@ -40,6 +40,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("regex-automata", &["safety"]),
     ("aho-corasick", &["safety"]),
     ("phonenumber", &["safety"]),
+    ("similar", &["admin-api"]),
     ("openidconnect", &["admin-api"]),
     ("scim_v2", &["admin-api"]),
     ("utoipa", &["admin-api", "gateway"]),
