@@ -116,7 +116,7 @@ async fn a_shadow_is_counted_and_listed_and_has_no_effect() {
     let world = World::start().await;
     let tenant = world.rich().await;
     let policy = upload(&world, &tenant.org, FREEZE).await;
-    world.admin("PUT", "/policies/shadow", json!({"revision_id": policy})).await;
+    world.admin("PUT", "/policies/shadow", json!({"policy_id": policy})).await;
     world.chat(&tenant.key, &hello("chat")).await.expect(200);
     world.chat(&tenant.key, &hello("steady")).await.expect(200);
     decisions(&world, &format!("org_id={}", tenant.org), 2).await;
