@@ -31,7 +31,9 @@ async fn upload(world: &World, scope: &str, rego: &str) -> String {
 #[tokio::test]
 async fn every_call_has_its_decision_on_record_and_nothing_of_what_was_written() {
     let rego = "package alfred.rules.mine\nimport rego.v1\n\
-        deny contains {\"code\": \"policy_denied\", \"message\": sprintf(\"not for %s\", [input.request.claims.project])} if input.request.claims.project == \"CLAIMCANARY\"\n\
+        deny contains {\"code\": \"policy_denied\", \"message\": message} if {\n\
+        \tinput.request.claims.project == \"CLAIMCANARY\"\n\
+        \tmessage := sprintf(\"not for %s\", [input.request.claims.project])\n}\n\
         reroute contains \"steady\" if input.request.model == \"free\"\n";
     let folder = tempfile::tempdir().expect("a folder").keep();
     std::fs::write(folder.join("mine.rego"), rego).expect("a file");
