@@ -35,10 +35,10 @@ fn main() {
     for (name, system, conversation) in cases {
         let asked = Asked { system, conversation, tools: true, ..Asked::default() };
         let bytes: usize = system.iter().chain(conversation).map(|it| it.len()).sum();
-        let [half, worst] = measured(|| drop(black_box(classify(black_box(&asked)))));
+        let [half, worst] = measured(|| _ = black_box(classify(black_box(&asked))));
         println!("| {name} | {bytes} | {half:.1} | {worst:.1} |");
         if conversation.len() == 1 && bytes < 2_000 && bytes > 500 {
-            let [half, worst] = measured(|| drop(black_box(explain(black_box(&asked)))));
+            let [half, worst] = measured(|| _ = black_box(explain(black_box(&asked))));
             println!("| the same, explained | {bytes} | {half:.1} | {worst:.1} |");
         }
     }

@@ -231,10 +231,10 @@ def features(row):
     for piece in ends(last, WINDOW, WINDOW):
         shape.read(piece)
     names = list(shape.features())
-    names.append(f"length={bucket(len(last), LENGTHS))}"
-    names.append(f"total={bucket(sum(map(len, system)) + sum(map(len, conversation)), TOTALS))}"
-    names.append(f"turns={bucket(len(conversation), TURNS))}"
-    names.append(f"system={bucket(sum(map(len, system)), SYSTEM_LENGTHS))}"
+    names.append(f"length={bucket(len(last), LENGTHS)}")
+    names.append(f"total={bucket(sum(map(len, system)) + sum(map(len, conversation)), TOTALS)}")
+    names.append(f"turns={bucket(len(conversation), TURNS)}")
+    names.append(f"system={bucket(sum(map(len, system)), SYSTEM_LENGTHS)}")
     if last.rstrip(b" \n\t").endswith(b"?"):
         names.append("asks")
     if row.get("json"):

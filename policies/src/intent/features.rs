@@ -56,8 +56,10 @@ impl Seen {
     }
 
     pub(super) fn features(&self) -> impl Iterator<Item = u16> {
-        let set = |at: &u16| self.bits[usize::from(*at) / 64] & (1 << (at % 64)) != 0;
-        (0..MOST_FEATURES as u16).filter(set)
+        (0_u16..).zip(self.bits).filter(|(_, bits)| *bits != 0).flat_map(|(word, bits)| {
+            let set = move |bit: &u16| bits & (1 << bit) != 0;
+            (0..64).filter(set).map(move |bit| word * 64 + bit)
+        })
     }
 }
 

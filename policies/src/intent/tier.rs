@@ -2,7 +2,7 @@
 
 /// A tier is enough when it is this likely that no higher one is needed. Half would be the middle; the further above it, the
 /// seldomer a hard prompt is taken for an easy one, and the less is saved. Chosen on the training set (train.py --cv).
-const ENOUGH: f32 = 0.65;
+const ENOUGH: f32 = 0.7;
 /// Four tiers, nine intents: room for either.
 const MOST: usize = 16;
 

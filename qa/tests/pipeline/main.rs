@@ -2,6 +2,7 @@
 
 mod admission;
 mod alerts;
+mod approvals;
 mod bad_input;
 mod batches;
 mod bedrock;
