@@ -6,7 +6,7 @@ DENY := $(QA_CACHE)/cargo-deny-$(DENY_VERSION)/bin/cargo-deny
 # A thousand calls at once are a few thousand sockets.
 MORE_FILES := ulimit -S -n 8192 2>/dev/null || ulimit -S -n "$$(ulimit -Hn)" || true;
 
-.PHONY: help run setup test test-failpoints check fmt lint deny generated bench bench-short bench-peers bench-ledger bench-codec bench-intent bench-policy fuzz soak
+.PHONY: help run setup test test-failpoints check fmt lint deny generated bench bench-short bench-peers bench-ledger bench-codec bench-intent bench-policy bench-replay fuzz soak
 
 help:
 	@echo 'make run    the demo on http://127.0.0.1:8080, nothing else needed'
@@ -17,6 +17,7 @@ help:
 	@echo 'make bench  the benchmark tables of docs/benchmarks.md (release build)'
 	@echo 'make bench-peers   only the tables beside TensorZero and LiteLLM (release build)'
 	@echo 'make bench-policy  decisions by rules: the shipped ones, 200 and 1,000 more (release build)'
+	@echo 'make bench-replay  a million recorded decisions under other rules (release build)'
 	@echo 'make bench-codec   reading, translating and passing on, without a network (release build)'
 	@echo 'make bench-intent  what classifying a request costs (release build)'
 	@echo 'make bench-ledger  the ledger beside a plain version and pgbench (release build)'
@@ -104,3 +105,8 @@ bench-intent:
 # ARGS=--short for a quick look.
 bench-policy:
 	cargo bench --package policies --bench policy -- $(ARGS)
+
+# ALFRED_REPLAY=100000 for fewer.
+bench-replay:
+	cargo build --release --package gateway --bin alfred
+	cargo test --release --package qa --test pipeline -- --ignored --nocapture a_million_decisions

@@ -30,8 +30,8 @@ const DEADLINE: Duration = Duration::from_secs(15);
 /// And at the end so long for all that waits.
 const FAREWELL: Duration = Duration::from_secs(5);
 /// How often old rows are looked for, and how many go at once.
-const SWEEP: Duration = Duration::from_secs(60);
-const SWEPT: u32 = 500;
+const SWEEP: Duration = Duration::from_secs(5);
+const SWEPT: u32 = 200;
 const BREATH: Duration = Duration::from_millis(20);
 const SWEEPS: u32 = 40;
 /// So many hashes of frames that are known to be stored are remembered; a frame that is wanted is told so once a day.

@@ -2,6 +2,7 @@
 //! goes on.
 
 use std::fmt::Write as _;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -61,12 +62,13 @@ pub fn replay(arguments: ReplayArguments) -> ExitCode {
     };
     let (json, began) = (arguments.json, Instant::now());
     match serve::runtime().block_on(replayed(&url, arguments)) {
-        Ok(report) if json => {
-            println!("{}", serde_json::to_string_pretty(&report).unwrap_or_default());
-            ExitCode::SUCCESS
-        }
         Ok(report) => {
-            print!("{}", told(&report, began.elapsed().as_secs_f64()));
+            let text = match json {
+                true => serde_json::to_string_pretty(&report).unwrap_or_default() + "\n",
+                false => told(&report, began.elapsed().as_secs_f64()),
+            };
+            // Whoever reads only the beginning has what they wanted.
+            let _ = std::io::stdout().write_all(text.as_bytes());
             ExitCode::SUCCESS
         }
         Err(complaint) => {

@@ -42,6 +42,7 @@ CREATE TABLE decision_frames (
     body    TEXT NOT NULL,
     last_at BIGINT NOT NULL
 );
+CREATE INDEX decision_frames_by_last ON decision_frames (last_at);
 
 CREATE FUNCTION decisions_are_append_only() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN RAISE EXCEPTION '% is append-only', TG_TABLE_NAME; END $$;

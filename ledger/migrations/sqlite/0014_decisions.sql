@@ -42,6 +42,7 @@ CREATE TABLE decision_frames (
     body    TEXT NOT NULL,
     last_at BIGINT NOT NULL
 );
+CREATE INDEX decision_frames_by_last ON decision_frames (last_at);
 
 CREATE TRIGGER decisions_no_update BEFORE UPDATE ON decisions
 BEGIN SELECT RAISE(ABORT, 'decisions is append-only'); END;

@@ -31,7 +31,9 @@ async fn upload(world: &World, scope: &str, rego: &str) -> String {
 #[tokio::test]
 async fn every_call_has_its_decision_on_record_and_nothing_of_what_was_written() {
     let rego = "package alfred.rules.mine\nimport rego.v1\n\
-        deny contains {\"code\": \"policy_denied\", \"message\": sprintf(\"not for %s\", [input.request.claims.project])} if input.request.claims.project == \"CLAIMCANARY\"\n\
+        deny contains {\"code\": \"policy_denied\", \"message\": message} if {\n\
+        \tinput.request.claims.project == \"CLAIMCANARY\"\n\
+        \tmessage := sprintf(\"not for %s\", [input.request.claims.project])\n}\n\
         reroute contains \"steady\" if input.request.model == \"free\"\n";
     let folder = tempfile::tempdir().expect("a folder").keep();
     std::fs::write(folder.join("mine.rego"), rego).expect("a file");
@@ -116,7 +118,7 @@ async fn a_shadow_is_counted_and_listed_and_has_no_effect() {
     let world = World::start().await;
     let tenant = world.rich().await;
     let policy = upload(&world, &tenant.org, FREEZE).await;
-    world.admin("PUT", "/policies/shadow", json!({"revision_id": policy})).await;
+    world.admin("PUT", "/policies/shadow", json!({"policy_id": policy})).await;
     world.chat(&tenant.key, &hello("chat")).await.expect(200);
     world.chat(&tenant.key, &hello("steady")).await.expect(200);
     decisions(&world, &format!("org_id={}", tenant.org), 2).await;
@@ -164,4 +166,54 @@ async fn a_replay_shows_who_would_be_refused_and_what_it_saves() {
     let told: Value = serde_json::from_str(&said).unwrap_or_else(|error| panic!("{error}: {said}"));
     assert_eq!(told["newly_denied"]["calls"], 2, "{told}");
     assert_eq!(told["money"]["saved_by_refusals_usd"], report["money"]["saved_by_refusals_usd"]);
+}
+
+/// `make bench-replay`: as many recorded decisions as `ALFRED_REPLAY` says, each with its receipt, copied from a few real ones.
+#[tokio::test]
+#[ignore = "takes minutes: make bench-replay"]
+async fn a_million_decisions_are_replayed_in_two_minutes() {
+    let most: u64 = std::env::var("ALFRED_REPLAY").ok().and_then(|it| it.parse().ok()).unwrap_or(1_000_000);
+    let mut world = Setup::new().on_sqlite().start().await;
+    let tenant = world.rich().await;
+    for model in ["chat", "steady"] {
+        world.chat(&tenant.key, &hello(model)).await.expect(200);
+    }
+    decisions(&world, &format!("org_id={}", tenant.org), 2).await;
+    world.stop().await;
+    let file = world.database_file();
+    let database = rusqlite::Connection::open(&file).expect("the database");
+    for (table, key, prefix) in [("receipts", "call_id", "req_"), ("decisions", "id", "dec_")] {
+        let mut about = database.prepare(&format!("SELECT name FROM pragma_table_info('{table}')")).expect("a table");
+        let columns: Vec<String> =
+            about.query_map([], |row| row.get(0)).expect("columns").map(Result::unwrap).collect();
+        let columns: Vec<&str> = columns.iter().map(String::as_str).filter(|it| *it != "seq").collect();
+        // The same thing with another number: twelve digits of time, then where it stands.
+        let number = format!("'{prefix}' || printf('%012x', 1700000000000 + i / 1000) || printf('7%019x', i)");
+        let values: Vec<&str> = columns.iter().map(|it| if *it == key { number.as_str() } else { it }).collect();
+        let sql = format!(
+            "WITH RECURSIVE n (i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i + 1 < {most} / 2)
+             INSERT INTO {table} ({}) SELECT {} FROM
+               (SELECT n.i * 2 + t.at AS i, t.* FROM n, (SELECT ROW_NUMBER() OVER () - 1 AS at, * FROM {table} LIMIT 2) t)",
+            columns.join(", "),
+            values.join(", ")
+        );
+        database.execute(&sql, []).unwrap_or_else(|error| panic!("{table}: {error}"));
+    }
+    drop(database);
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(folder.path().join("freeze.rego"), FREEZE).expect("a file");
+    let config = world.folder().join("replay.yaml");
+    std::fs::write(&config, format!("database: {{ url: \"{}\" }}\n", world.database)).expect("a file");
+    let (dir, config) = (folder.path().display().to_string(), config.display().to_string());
+    let began = Instant::now();
+    let arguments = ["policy", "replay", "--config", &config, "--dir", &dir];
+    let mut command = Process::spawn(&arguments, &[], world.folder(), "");
+    while !command.log().contains("in all, estimated") {
+        assert!(began.elapsed() < Duration::from_secs(900), "{}", command.log());
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!(command.ended().await, Some(0));
+    let said = command.log();
+    println!("{said}{:.1} s in all", began.elapsed().as_secs_f64());
+    assert!(said.contains(&format!("{} asked again", most + 2)), "{said}");
 }
