@@ -9,6 +9,7 @@ use regorus::utils::limits::ExecutionTimerConfig;
 use regorus::{Engine, Value};
 use sha2::{Digest, Sha256};
 
+use crate::asleep::asleep;
 use crate::check::{self, CONTRIBUTIONS, Checked, Contributions, is_test_rule};
 use crate::outline::Outline;
 use crate::reads::Reads;
@@ -67,17 +68,20 @@ impl Bundle {
         if !faults.is_empty() {
             return Err(faults);
         }
-        let main = main(&check::contributions(&checked));
-        let mut tests: Vec<String> = checked
+        let asleep = if with_tests { BTreeSet::new() } else { asleep(sources, &checked, data) };
+        let awake: Vec<Checked<'_>> = checked.into_iter().filter(|module| !asleep.contains(module.path)).collect();
+        let main = main(&check::contributions(&awake));
+        let mut tests: Vec<String> = awake
             .iter()
             .flat_map(|module| module.outline.rules.iter().filter(|rule| is_test_rule(rule)))
             .map(|rule| format!("data.{}", rule.path.join(".")))
             .collect();
         tests.sort();
         tests.dedup();
-        let in_force = checked.iter().filter(|module| !module.is_test).flat_map(|module| &module.outline.rules);
+        let in_force = awake.iter().filter(|module| !module.is_test).flat_map(|module| &module.outline.rules);
         let reads = Reads::of(&in_force.flat_map(|rule| rule.inputs.iter().cloned()).collect());
-        let engine = load(sources, data, limits, main, with_tests).map_err(|fault| vec![fault])?;
+        let awake: Vec<&Source> = sources.iter().filter(|source| !asleep.contains(source.path.as_str())).collect();
+        let engine = load(&awake, data, limits, main, with_tests).map_err(|fault| vec![fault])?;
         Ok(Bundle { engine, revision: revision(sources, data), tests, reads })
     }
 }
@@ -94,7 +98,7 @@ pub(crate) fn timer(limit: Duration) -> ExecutionTimerConfig {
 }
 
 fn load(
-    sources: &[Source],
+    sources: &[&Source],
     data: &serde_json::Value,
     limits: &Limits,
     main: String,
@@ -104,10 +108,10 @@ fn load(
     for source in sources.iter().filter(|source| with_tests || !source.is_test()) {
         engine
             .add_policy(source.path.clone(), source.text.clone())
-            .map_err(|error| fault_of(&error, sources, &source.path))?;
+            .map_err(|error| fault_of(&error, &[], &source.path))?;
     }
-    engine.add_policy(MAIN.into(), main).map_err(|error| fault_of(&error, sources, MAIN))?;
-    engine.add_data(Value::from(data.clone())).map_err(|error| fault_of(&error, sources, "data"))?;
+    engine.add_policy(MAIN.into(), main).map_err(|error| fault_of(&error, &[], MAIN))?;
+    engine.add_data(Value::from(data.clone())).map_err(|error| fault_of(&error, &[], "data"))?;
     Ok(engine)
 }
 

@@ -3,6 +3,7 @@
 //! `PolicySet::compile` reads sources and data and refuses what cannot be trusted; `decide` never errs: what
 //! cannot be decided is denied. How rules are written and added: README.md.
 
+mod asleep;
 mod bundle;
 mod check;
 mod data;
@@ -26,5 +27,5 @@ pub use engine::PolicySet;
 pub use facts::{AttributeFacts, BudgetFacts, CallerFacts, Candidate, Facts, RequestFacts, TimeFacts};
 pub use intent::{Asked, Classified, Intent};
 pub use rulebook::{Decided, Rulebook, Scope};
-pub use source::{Fault, Limits, Source, read_dir, shipped};
+pub use source::{Fault, Limits, Source, read_dir, shipped, shipped_for};
 pub use testing::{TestReport, TestResult, eval, test};

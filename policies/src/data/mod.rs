@@ -3,6 +3,7 @@
 
 mod base;
 mod library;
+mod values;
 
 use std::collections::BTreeSet;
 

@@ -196,7 +196,7 @@ order contains ["nowhere/else", "azure-ch/gpt-4o", "azure-eu/gpt-4o"]"#;
     assert_eq!(duties.targets, ["azure-ch/gpt-4o", "azure-eu/gpt-4o", "openai/gpt-4o"]);
     assert_eq!(duties.routing, "configured order; in the order of near");
 
-    let canary = r#"package alfred.rules.canary
+    let canary = r#"package alfred.rules.trial
 weights contains {"openai/gpt-4o": 95, "azure-eu/gpt-4o": 5, "azure-ch/gpt-4o": 0, "nowhere/else": 7}"#;
     let duties = allowed(policy(json!({}), &[canary, order]).decide(&facts()));
     assert_eq!(duties.targets[0], "azure-ch/gpt-4o", "the others follow in the order that is said");

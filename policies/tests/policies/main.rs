@@ -4,6 +4,7 @@
 
 mod compose;
 mod faults;
+mod library;
 mod refused;
 mod schema;
 mod shipped;
