@@ -13,18 +13,18 @@ deny contains {"code": "policy_denied", "message": message} if {
 	message := object.get(setting, "message", "outside business hours")
 }
 
-at(zone) := {"day": day, "date": date, "time": time} if {
+at(zone) := {"day": day, "date": date, "clock": clock} if {
 	moment := [input.time.unix_seconds * 1000000000, zone]
 	day := lower(time.weekday(moment))
 	date := sprintf("%04d-%02d-%02d", time.date(moment))
-	clock := time.clock(moment)
-	time := sprintf("%02d:%02d", [clock[0], clock[1]])
+	hands := time.clock(moment)
+	clock := sprintf("%02d:%02d", [hands[0], hands[1]])
 }
 
 open(setting, now) if {
 	not now.date in object.get(setting, "closed", [])
 	some hours in setting.open
 	now.day in hours.days
-	now.time >= hours.from
-	now.time < hours.until
+	now.clock >= hours.from
+	now.clock < hours.until
 }

@@ -9,8 +9,12 @@ import data.alfred.rules.patterns
 
 order contains targets if {
 	setting := fitting[0]
-	ranked := sort([[ranks(setting, it), at, it.target] | some at, it in input.candidates])
-	targets := [row[2] | some row in ranked]
+	rows := [row |
+		some at
+		it := input.candidates[at]
+		row := [ranks(setting, it), at, it.target]
+	]
+	targets := [row[2] | some row in sort(rows)]
 }
 
 fitting := [setting |
@@ -32,4 +36,10 @@ rank(setting, it, "region") := place(object.get(setting, "regions", []), it.regi
 # Without a price it comes last.
 rank(_, it, "price") := to_number(object.get(it, "price_output", "1000000000"))
 
-place(list, name) := min(array.concat([at | some at, each in list; each == name], [count(list)]))
+# Where a name stands in a list; behind all when it does not.
+place(list, name) := min({at |
+	some at
+	list[at] == name
+})
+
+place(list, name) := count(list) if not name in list
