@@ -5,6 +5,7 @@
 //! documents for whatever no route takes.
 
 mod alerts;
+mod approvals;
 mod audit;
 mod body;
 mod charges;
@@ -17,6 +18,7 @@ mod keys;
 mod models;
 mod once;
 mod operator;
+mod operators;
 mod orgs;
 mod page;
 mod prices;
@@ -110,12 +112,12 @@ fn public() -> OpenApiRouter<AdminState> {
 fn guarded() -> OpenApiRouter<AdminState> {
     OpenApiRouter::with_openapi(document::frame())
         .routes(routes!(orgs::create, orgs::list))
-        .routes(routes!(orgs::get))
+        .routes(routes!(orgs::get, orgs::change))
         .routes(routes!(prices::terms, prices::set_terms))
         .routes(routes!(teams::create, teams::list))
         .routes(routes!(teams::get, teams::change))
         .routes(routes!(users::create, users::list))
-        .routes(routes!(users::get))
+        .routes(routes!(users::get, users::change))
         .routes(routes!(wallets::create, wallets::list))
         .routes(routes!(wallets::get, wallets::change))
         .routes(routes!(wallets::fund))
@@ -149,6 +151,11 @@ fn guarded() -> OpenApiRouter<AdminState> {
         .routes(routes!(config::status))
         .routes(routes!(alerts::list))
         .routes(routes!(alerts::redeliver))
+        .routes(routes!(approvals::list))
+        .routes(routes!(approvals::get))
+        .routes(routes!(approvals::decide))
+        .routes(routes!(operators::create, operators::list))
+        .routes(routes!(operators::revoke))
         .routes(routes!(audit::list))
         .routes(routes!(audit::export))
 }

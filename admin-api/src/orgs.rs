@@ -14,7 +14,7 @@ use crate::operator::Caller;
 use crate::page::{Asked, Cursor, Limit, Listed, Wanted};
 use crate::problem::Problem;
 use crate::wire::Named;
-use crate::wire::people::{NewOrg, OrgBody};
+use crate::wire::people::{ChangeOrg, NewOrg, OrgBody};
 
 /// Make an organisation
 #[utoipa::path(post, path = "/orgs", tag = "tenants", operation_id = "create_org", request_body = NewOrg,
@@ -25,7 +25,7 @@ pub(crate) async fn create(
     once: Once,
     Json(body): Json<NewOrg>,
 ) -> Result<(StatusCode, Answer<OrgBody>), Problem> {
-    let new = ledger::NewOrg { id: once.id(&state), name: body.name };
+    let new = ledger::NewOrg { id: once.id(&state), name: body.name, attributes: body.attributes.unwrap_or_default() };
     let row = state.ledger.tenants().create_org(new, &caller.actor()).await?;
     Ok((StatusCode::CREATED, Answer(row.into())))
 }
@@ -60,4 +60,17 @@ pub(crate) async fn list(
     params(("id" = String, Path, description = "`org_…`")), responses((status = 200, body = OrgBody)))]
 pub(crate) async fn get(State(state): State<AdminState>, Named(id): Named<Org>) -> Result<Answer<OrgBody>, Problem> {
     Ok(Answer(state.ledger.tenants().org(id).await?.into()))
+}
+
+/// Change an organisation's name or attributes
+#[utoipa::path(patch, path = "/orgs/{id}", tag = "tenants", operation_id = "change_org",
+    params(("id" = String, Path, description = "`org_…`")), request_body = ChangeOrg,
+    responses((status = 200, body = OrgBody)))]
+pub(crate) async fn change(
+    State(state): State<AdminState>,
+    caller: Caller,
+    Named(id): Named<Org>,
+    Json(body): Json<ChangeOrg>,
+) -> Result<Answer<OrgBody>, Problem> {
+    Ok(Answer(state.ledger.tenants().change_org(id, body.read()?, &caller.actor()).await?.into()))
 }

@@ -14,6 +14,8 @@ use crate::configuration::ConfigFault;
 pub(crate) enum Problem {
     /// No admin key, or not a living one.
     Unauthorized,
+    /// A living admin key whose role may not do this.
+    Forbidden { role: &'static str },
     /// Too many failed verifications from this address.
     TooManyFailures { retry_after: Duration },
     /// No such route.
@@ -109,6 +111,7 @@ impl Problem {
     fn status(&self) -> StatusCode {
         match self {
             Problem::Unauthorized => StatusCode::UNAUTHORIZED,
+            Problem::Forbidden { .. } => StatusCode::FORBIDDEN,
             Problem::TooManyFailures { .. } => StatusCode::TOO_MANY_REQUESTS,
             Problem::NoRoute | Problem::NotFound(_) => StatusCode::NOT_FOUND,
             Problem::NoMethod => StatusCode::METHOD_NOT_ALLOWED,
@@ -126,6 +129,7 @@ impl Problem {
     fn code(&self) -> &'static str {
         match self {
             Problem::Unauthorized => "unauthorized",
+            Problem::Forbidden { .. } => "forbidden",
             Problem::TooManyFailures { .. } => "rate_limit_exceeded",
             Problem::NoRoute | Problem::NotFound(_) => "not_found",
             Problem::NoMethod => "method_not_allowed",
@@ -148,6 +152,7 @@ impl Problem {
     fn title(&self) -> &'static str {
         match self {
             Problem::Unauthorized => "An admin key is needed",
+            Problem::Forbidden { .. } => "Not for this role",
             Problem::TooManyFailures { .. } => "Too many failed verifications",
             Problem::NoRoute | Problem::NotFound(_) => "Not found",
             Problem::NoMethod => "Method not allowed",
@@ -171,6 +176,9 @@ impl Problem {
     fn detail(&self) -> String {
         match self {
             Problem::Unauthorized => "send a valid admin key as `Authorization: Bearer …`".into(),
+            Problem::Forbidden { role } => format!(
+                "an operator of the role {role} may not do this: an approver reads and decides approvals, an auditor reads"
+            ),
             Problem::TooManyFailures { .. } => {
                 "too many failed verifications from this address; try again later".into()
             }

@@ -26,7 +26,8 @@ pub(crate) async fn create(
     Json(body): Json<NewTeam>,
 ) -> Result<(StatusCode, Answer<TeamBody>), Problem> {
     let limits = Limits { rpm: body.rpm, tpm: body.tpm, max_parallel: body.max_parallel_requests };
-    let new = ledger::NewTeam { id: once.id(&state), org: body.org_id, name: body.name, limits };
+    let attributes = body.attributes.unwrap_or_default();
+    let new = ledger::NewTeam { id: once.id(&state), org: body.org_id, name: body.name, limits, attributes };
     let row = state.ledger.tenants().create_team(new, &caller.actor()).await?;
     Ok((StatusCode::CREATED, Answer(row.into())))
 }
@@ -66,7 +67,7 @@ pub(crate) async fn get(State(state): State<AdminState>, Named(id): Named<Team>)
     Ok(Answer(state.ledger.tenants().team(id).await?.into()))
 }
 
-/// Change a team's name or limits
+/// Change a team's name, limits or attributes
 #[utoipa::path(patch, path = "/teams/{id}", tag = "tenants", operation_id = "change_team",
     params(("id" = String, Path, description = "`team_…`")), request_body = ChangeTeam,
     responses((status = 200, body = TeamBody)))]

@@ -14,7 +14,7 @@ use crate::operator::Caller;
 use crate::page::{Asked, Cursor, Limit, Listed, Wanted};
 use crate::problem::Problem;
 use crate::wire::Named;
-use crate::wire::people::{NewUser, UserBody};
+use crate::wire::people::{ChangeUser, NewUser, UserBody};
 
 /// Make a person known
 #[utoipa::path(post, path = "/users", tag = "tenants", operation_id = "create_user", request_body = NewUser,
@@ -31,6 +31,8 @@ pub(crate) async fn create(
         name: body.name,
         email: body.email,
         teams: body.team_ids.unwrap_or_default(),
+        groups: body.groups.unwrap_or_default(),
+        attributes: body.attributes.unwrap_or_default(),
     };
     let row = state.ledger.tenants().create_user(new, &caller.actor()).await?;
     Ok((StatusCode::CREATED, Answer(row.into())))
@@ -69,4 +71,17 @@ pub(crate) async fn list(
     params(("id" = String, Path, description = "`usr_…`")), responses((status = 200, body = UserBody)))]
 pub(crate) async fn get(State(state): State<AdminState>, Named(id): Named<User>) -> Result<Answer<UserBody>, Problem> {
     Ok(Answer(state.ledger.tenants().user(id).await?.into()))
+}
+
+/// Change what is known of a person
+#[utoipa::path(patch, path = "/users/{id}", tag = "tenants", operation_id = "change_user",
+    params(("id" = String, Path, description = "`usr_…`")), request_body = ChangeUser,
+    responses((status = 200, body = UserBody)))]
+pub(crate) async fn change(
+    State(state): State<AdminState>,
+    caller: Caller,
+    Named(id): Named<User>,
+    Json(body): Json<ChangeUser>,
+) -> Result<Answer<UserBody>, Problem> {
+    Ok(Answer(state.ledger.tenants().change_user(id, body.read()?, &caller.actor()).await?.into()))
 }

@@ -21,6 +21,7 @@ use crate::estimator::Estimates;
 use crate::limits::Door;
 use crate::managed::{State, Stored};
 use crate::patience::Patience;
+use crate::policy::{DECISION_PLACES, DecisionLog};
 use crate::recall::Replays;
 use crate::refusal::Refusal;
 use crate::reload::{LiveDeadlines, Unadopted, Unrecorded};
@@ -49,6 +50,8 @@ pub struct App {
     /// Calls that wait for money that others hold.
     pub patience: Patience,
     pub telemetry: Telemetry,
+    /// What rules decided, on its way to the ledger.
+    pub decisions: DecisionLog,
     /// Provider keys and certificates, kept as their sources have them.
     pub trust: Trust,
     /// Calls in flight and their streams: shutdown waits for them.
@@ -111,6 +114,7 @@ impl App {
             estimates: Estimates::default(),
             patience: Patience::new(config.holds.patience(), config.limits.max_in_flight),
             telemetry,
+            decisions: DecisionLog::new(DECISION_PLACES),
             trust,
             tasks: TaskTracker::new(),
             stopping: CancellationToken::new(),
@@ -180,7 +184,8 @@ impl App {
                 self.trust.renew(&routes.fleet).await;
                 self.telemetry.meters.knows(routes.known.clone());
             }
-            let new = Snapshot::new(set, book, routes, Arc::clone(&old.policies));
+            let mut new = Snapshot::new(set, book, routes, Arc::clone(&old.policies));
+            new.shadow.clone_from(&old.shadow);
             self.snapshot.store(Arc::new(new));
         }
         self.confirmed_at.fetch_max(now.micros(), Ordering::Relaxed);
@@ -393,7 +398,7 @@ mod tests {
         let url = format!("sqlite://{}", folder.path().join("ledger.db").display());
         let ledger = Ledger::open(ledger::Options::new(url)).await.expect("a ledger");
         let tenants = ledger.tenants();
-        let org = NewOrg { id: ledger.new_id(), name: "org".into() };
+        let org = NewOrg { id: ledger.new_id(), name: "org".into(), attributes: ledger::Attributes::new() };
         let org = tenants.create_org(org, &Actor::System).await.expect("an org").id;
         let wallet = NewWallet::new(ledger.new_id(), org, "wallet", WalletKind::Org);
         let wallet = tenants.create_wallet(wallet, &Actor::System).await.expect("a wallet").id;

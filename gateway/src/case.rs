@@ -50,6 +50,8 @@ pub struct Caller {
 pub struct Judged {
     pub facts: Facts,
     pub decided: Decided,
+    /// How long the rules took.
+    pub took: Duration,
 }
 
 /// How a call ended.
@@ -138,6 +140,8 @@ pub struct Case {
     pub policy: String,
     /// What the rules were asked and answered, the last that counts.
     pub judged: Vec<Judged>,
+    /// A decision of this call is with the log already.
+    pub decided: bool,
     pub routing: String,
     pub cache: CacheState,
     pub warnings: Vec<SoftWarning>,
@@ -193,6 +197,7 @@ impl Case {
             input_tokens: 0,
             policy: String::new(),
             judged: Vec::new(),
+            decided: false,
             routing: String::new(),
             cache: CacheState::Bypass,
             warnings: Vec::new(),

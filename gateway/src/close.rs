@@ -212,6 +212,7 @@ fn refuse(app: &App, mut case: Case, refusal: Refusal) -> Answered {
 /// Writes a refusal down, as its kind demands. What cannot be written down is answered as such.
 pub async fn refused(app: &Arc<App>, mut case: Case, refusal: Refusal) -> Answered {
     case.enter(Step::Settle);
+    app.decisions.take(&mut case, &app.ledger);
     let refusal = match weight(&refusal) {
         _ if case.resolved => refusal,
         Weight::Nothing => refusal,

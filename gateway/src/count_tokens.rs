@@ -34,6 +34,7 @@ struct Counted {
 pub async fn answer(app: &Arc<App>, mut call: Call, mut case: Case) -> Answered {
     match count(app, &mut call, &mut case).await {
         Ok(counted) => {
+            app.decisions.take(&mut case, &app.ledger);
             app.telemetry.closed(&case, "counted");
             let body = Bytes::from(json!({"input_tokens": counted.tokens}).to_string());
             let head = Head::of(&case, None);

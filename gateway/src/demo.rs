@@ -3,7 +3,8 @@
 use std::net::SocketAddr;
 
 use ledger::{
-    Actor, Id, Ledger, Money, NewKey, NewOrg, NewTeam, NewUser, NewWallet, ShownKey, TenantError, WalletKind, Window,
+    Actor, Attributes, Id, Ledger, Money, NewKey, NewOrg, NewTeam, NewUser, NewWallet, ShownKey, TenantError,
+    WalletKind, Window,
 };
 
 /// What a demo is configured with, unless a file says otherwise.
@@ -36,13 +37,33 @@ impl Seed<'_> {
     /// An org, two teams with a user each, and wallets with hard and soft limits. Gives the search team's app wallet.
     async fn organisation(&self) -> Result<(Id<ledger::Wallet>, Id<ledger::User>), TenantError> {
         let tenants = self.ledger.tenants();
-        let org = tenants.create_org(NewOrg { id: fixed(1), name: "Demo Company".into() }, &Actor::System).await?.id;
+        let org = tenants
+            .create_org(
+                NewOrg { id: fixed(1), name: "Demo Company".into(), attributes: Attributes::new() },
+                &Actor::System,
+            )
+            .await?
+            .id;
         let root = self.wallet(10, "company", WalletKind::Org, None, None, 100).await?;
         let mut app = None;
         for (n, name, person, limit) in [(2, "search", "Ada", 40), (3, "support", "Grace", 25)] {
-            let team = NewTeam { id: fixed(n), org, name: name.into(), limits: ledger::Limits::default() };
+            let team = NewTeam {
+                id: fixed(n),
+                org,
+                name: name.into(),
+                limits: ledger::Limits::default(),
+                attributes: Attributes::new(),
+            };
             let team = tenants.create_team(team, &Actor::System).await?.id;
-            let user = NewUser { id: fixed(n + 20), org, name: person.into(), email: None, teams: vec![team] };
+            let user = NewUser {
+                id: fixed(n + 20),
+                org,
+                name: person.into(),
+                email: None,
+                teams: vec![team],
+                groups: vec![],
+                attributes: Attributes::new(),
+            };
             let user = tenants.create_user(user, &Actor::System).await?.id;
             let team_wallet = self.wallet(n + 10, name, WalletKind::Team, Some(root), Some(team), limit).await?;
             let key_wallet =

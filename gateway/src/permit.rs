@@ -55,9 +55,11 @@ pub fn permit(
     case.policy = revision(snapshot, caller);
     let decide = |model: &str, choices: &[Choice], case: &mut Case| {
         let facts = facts(snapshot, caller, (asked, model), found, case, health, choices);
+        let began = std::time::Instant::now();
         let decided = snapshot.policies.decide(&facts);
+        let took = began.elapsed();
         let decision = decided.decision.clone();
-        case.judged.push(Judged { facts, decided });
+        case.judged.push(Judged { facts, decided, took });
         decision
     };
     let mut decision = decide(asked.model(), &choices, case);

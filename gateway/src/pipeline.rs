@@ -37,7 +37,9 @@ enum Admitted {
 
 /// Takes a call from its head to its answer, or to the refusal that it gets instead. Closes it exactly once.
 pub async fn answer(app: &Arc<App>, mut call: Call, mut case: Case) -> Answered {
-    match admit(app, &mut call, &mut case).await {
+    let admitted = admit(app, &mut call, &mut case).await;
+    app.decisions.take(&mut case, &app.ledger); //                            what the rules said goes on record
+    match admitted {
         Ok(Admitted::Fresh(upstream, hold)) => relay::answer(app, *upstream, hold, case).await,
         Ok(Admitted::Stored(stored, hold)) => close::cached(app, stored, hold, case).await,
         Ok(Admitted::Replay(stored)) => close::replayed(app, &stored, &case),

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ledger::{Ledger, ShownKey};
+use ledger::{Ledger, NewOperator, Role, ShownKey};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -19,7 +19,7 @@ use crate::listen::listen;
 use crate::reload::{LogFilter, Reloader};
 use crate::telemetry::Telemetry;
 use crate::trust;
-use crate::{back_door, demo, health_check, housekeeper, http};
+use crate::{back_door, demo, health_check, housekeeper, http, policy};
 
 const BOOTSTRAP_KEY: &str = "ALFRED_BOOTSTRAP_ADMIN_KEY";
 /// Calls that were told to end may take so long to settle.
@@ -88,6 +88,7 @@ async fn rooms(
     if let Some(exporter) = exporter {
         app.tasks.spawn(exporter.run(app.stop_now.clone(), app.tasks.clone()));
     }
+    app.tasks.spawn(policy::keep_log(Arc::clone(&app)));
     let housekeeper = app.tasks.spawn(housekeeper::keep(Arc::clone(&app)));
     let signalled = Arc::clone(&app);
     app.tasks.spawn(async move {
@@ -139,7 +140,10 @@ async fn admin_key(ledger: &Ledger, demo: bool) -> Result<Option<String>, Box<dy
         return Ok(None);
     }
     let shown: Option<ShownKey> = match ledger.tenants().first_operator().await? {
-        None if demo => Some(ledger.tenants().mint_operator("demo", &ledger::Actor::System).await?.1),
+        None if demo => {
+            let new = NewOperator { id: ledger.new_id(), name: "demo".to_owned(), role: Role::Admin, org: None };
+            Some(ledger.tenants().create_operator(new, &ledger::Actor::System).await?.1)
+        }
         shown => shown,
     };
     Ok(shown.map(|key| key.expose().to_owned()))

@@ -14,6 +14,7 @@ use crate::case::Caller;
 use crate::config::{Config, Fault, ModelConfig};
 use crate::limits::ModelLimit;
 use crate::managed::{self, Made, State, Stored};
+use crate::policy::Shadow;
 use crate::pricing::{self, ListPrices};
 use crate::routing::{ModelRouting, TargetConfig};
 
@@ -53,6 +54,8 @@ pub struct Snapshot {
     scopes: Vec<Scope>,
     pub routes: Arc<Routes>,
     pub policies: Arc<Rulebook>,
+    /// A candidate that is evaluated beside the rules in force.
+    pub shadow: Option<Arc<Shadow>>,
 }
 
 /// What a model name stands for.
@@ -67,7 +70,7 @@ impl Snapshot {
     pub fn new(set: CredentialSet, book: Arc<PriceBook>, routes: Arc<Routes>, policies: Arc<Rulebook>) -> Snapshot {
         let keys = set.keys.into_iter().map(|credential| (credential.key, Arc::new(credential))).collect();
         let operators = set.operators.into();
-        Snapshot { revision: set.revision, keys, operators, scopes: set.scopes, book, routes, policies }
+        Snapshot { revision: set.revision, keys, operators, scopes: set.scopes, book, routes, policies, shadow: None }
     }
 
     /// The same keys and prices under other routes and rules.
@@ -80,6 +83,7 @@ impl Snapshot {
             scopes: self.scopes.clone(),
             routes,
             policies,
+            shadow: self.shadow.clone(),
         }
     }
 

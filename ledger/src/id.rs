@@ -55,6 +55,8 @@ kinds! {
     Definition = "def_";
     /// A version of a layer's rules.
     Policy = "pol_";
+    /// A word on which of them is in force, or rehearsed.
+    Activation = "act_";
     /// One decision by rules.
     Decision = "dec_";
     /// What somebody has to approve, and their word on it.

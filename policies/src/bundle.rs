@@ -13,7 +13,7 @@ use crate::asleep::asleep;
 use crate::check::{self, CONTRIBUTIONS, Checked, Contributions, is_test_rule};
 use crate::outline::Outline;
 use crate::reads::Reads;
-use crate::source::shipped;
+use crate::source::{fault, shipped};
 use crate::{Fault, Limits, Source, data};
 
 /// What one evaluation asks for.
@@ -38,6 +38,16 @@ pub(crate) struct Bundle {
 impl Bundle {
     /// Reads everything; tests are loaded only when they are to be run, and always checked.
     pub fn read(
+        sources: &[Source],
+        data: &serde_json::Value,
+        limits: &Limits,
+        with_tests: bool,
+    ) -> Result<Bundle, Vec<Fault>> {
+        let quoting = |faults: Vec<Fault>| faults.into_iter().map(|fault| fault.quoting(sources)).collect();
+        Bundle::checked(sources, data, limits, with_tests).map_err(quoting)
+    }
+
+    fn checked(
         sources: &[Source],
         data: &serde_json::Value,
         limits: &Limits,
@@ -117,25 +127,33 @@ fn load(
 
 fn sized(sources: &[Source], data: &serde_json::Value, limits: &Limits) -> Result<(), Vec<Fault>> {
     let mut faults = Vec::new();
-    let mut fault = |path: &str, message: String| faults.push(Fault { path: path.to_owned(), line: None, message });
     if sources.len() > limits.sources {
-        fault("sources", format!("{} modules, at most {}", sources.len(), limits.sources));
+        faults.push(fault("sources", format!("{} modules, at most {}", sources.len(), limits.sources)));
     }
     let mut paths = BTreeSet::new();
     for source in sources {
         if !paths.insert(&source.path) || source.path == MAIN {
-            fault(&source.path, "the path is taken by another module".into());
+            faults.push(fault(&source.path, "the path is taken by another module"));
         }
         if source.text.len() > limits.source_bytes {
-            fault(&source.path, format!("{} bytes, at most {}", source.text.len(), limits.source_bytes));
+            faults.push(
+                fault(&source.path, format!("{} bytes, at most {}", source.text.len(), limits.source_bytes))
+                    .helped("divide it, and put tables into data.json"),
+            );
         }
         if let Some(line) = too_deep(&source.text) {
-            fault(&source.path, format!("brackets nest deeper than {DEEPEST} on line {line}"));
+            faults.push(Fault {
+                path: source.path.clone(),
+                line: u32::try_from(line).ok(),
+                message: format!("brackets nest deeper than {DEEPEST}"),
+                help: Some("give the inner part a name: `part := […]`".into()),
+                ..Fault::default()
+            });
         }
     }
     let bytes = data.to_string().len();
     if bytes > limits.data_bytes {
-        fault("data", format!("{bytes} bytes, at most {}", limits.data_bytes));
+        faults.push(fault("data", format!("{bytes} bytes, at most {}", limits.data_bytes)));
     }
     if faults.is_empty() { Ok(()) } else { Err(faults) }
 }
@@ -185,6 +203,7 @@ fn intruders(sources: &[Source], modules: &[Checked<'_>]) -> Vec<Fault> {
             path: module.path.to_owned(),
             line: Some(module.outline.line),
             message: format!("package {} is shipped: use a name of your own", module.outline.package.join(".")),
+            ..Fault::default()
         })
         .collect()
 }
@@ -203,6 +222,7 @@ fn overlaid(modules: &[Checked<'_>], data: &serde_json::Value) -> Vec<Fault> {
                         path: module.path.to_owned(),
                         line: Some(rule.line),
                         message: format!("there is also data at {}", rule.path[..=depth].join(".")),
+                        ..Fault::default()
                     });
                     break;
                 }
@@ -240,7 +260,7 @@ fn revision(sources: &[Source], data: &serde_json::Value) -> String {
 }
 
 /// The same data with its members in order of name.
-fn canonical(data: &serde_json::Value) -> serde_json::Value {
+pub(crate) fn canonical(data: &serde_json::Value) -> serde_json::Value {
     match data {
         serde_json::Value::Object(members) => {
             let mut names: Vec<&String> = members.keys().collect();
@@ -255,18 +275,28 @@ fn canonical(data: &serde_json::Value) -> serde_json::Value {
 /// What the interpreter complains of, and where, without the excerpts that it quotes.
 pub(crate) fn fault_of(error: &impl Display, sources: &[Source], path: &str) -> Fault {
     let text = format!("{error:#}");
-    let (path, line) = place(&text, |path| sources.iter().any(|source| source.path == path))
-        .map_or((path.to_owned(), None), |(path, line)| (path, Some(line)));
+    let found = place(&text, |path| sources.iter().any(|source| source.path == path));
+    let (path, line, column) =
+        found.map_or((path.to_owned(), None, None), |place| (place.path, Some(place.line), Some(place.column)));
     let message = text.split_once("error: ").map_or(text.as_str(), |(_, message)| message);
     let message = message.lines().next().unwrap_or_default().trim();
-    Fault { path, line, message: if message.is_empty() { "cannot be read".into() } else { message.into() } }
+    let message = if message.is_empty() { "cannot be read" } else { message }.to_owned();
+    let help = check::help_for(&message).map(str::to_owned);
+    Fault { path, line, column, message, help, ..Fault::default() }.quoting(sources)
+}
+
+/// Where something is.
+pub(crate) struct Place {
+    pub path: String,
+    pub line: u32,
+    pub column: u32,
 }
 
 /// The first place that a complaint of the interpreter names: `--> path:line:column`.
-pub(crate) fn place(complaint: &str, is_known: impl Fn(&str) -> bool) -> Option<(String, u32)> {
+pub(crate) fn place(complaint: &str, is_known: impl Fn(&str) -> bool) -> Option<Place> {
     complaint.lines().filter_map(|line| line.strip_prefix("--> ")).find_map(|place| {
         let mut parts = place.rsplitn(3, ':');
-        let (_column, line, path) = (parts.next()?, parts.next()?, parts.next()?);
-        is_known(path).then_some((path.to_owned(), line.parse().ok()?))
+        let (column, line, path) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?, parts.next()?);
+        is_known(path).then(|| Place { path: path.to_owned(), line, column })
     })
 }

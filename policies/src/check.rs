@@ -1,10 +1,15 @@
 //! What is refused before anything is loaded: what the interpreter would get wrong, run away with or die of, and
 //! what would look like a rule and bind nothing. See README.md, *What is refused*.
 
+mod conflicts;
+mod functions;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+pub(crate) use functions::{help_for, nearest};
+
 use crate::Fault;
-use crate::outline::{Argument, CallOutline, Outline, RuleOutline, is_builtin};
+use crate::outline::{Outline, RuleOutline};
 
 /// What a package `alfred.rules.<name>` may contribute to a decision.
 pub(crate) const CONTRIBUTIONS: [&str; 16] = [
@@ -29,27 +34,6 @@ pub(crate) const CONTRIBUTIONS: [&str; 16] = [
 /// Rules that depend on one another in a longer chain than this would go too deep for a thread's stack.
 const LONGEST_CHAIN: usize = 48;
 const MOST_RULES: usize = 4_096;
-const LONGEST_RANGE: u64 = 10_000;
-
-/// Functions that are refused, and why.
-const REFUSED: [(&str, &str); 16] = [
-    ("bits.lsh", "is unbounded"),
-    ("http.send", "reaches out of the process"),
-    ("net.cidr_expand", "is unbounded"),
-    ("net.lookup_ip_addr", "reaches out of the process"),
-    ("numbers.range_step", "is unbounded"),
-    ("opa.runtime", "reads the process's environment"),
-    ("print", "shows input outside"),
-    ("rand.intn", "is random: a decision must come out the same again"),
-    ("rego.metadata.chain", "is not supported"),
-    ("rego.metadata.rule", "is not supported"),
-    ("rego.parse_module", "is not supported"),
-    ("test.sleep", "waits"),
-    ("time.now_ns", "reads the clock: use input.time"),
-    ("trace", "shows input outside"),
-    ("uuid.rfc4122", "is random: a decision must come out the same again"),
-    ("yaml.unmarshal", "is not supported"),
-];
 
 /// One module on its way in.
 pub(crate) struct Checked<'a> {
@@ -75,7 +59,7 @@ pub(crate) fn contributions(modules: &[Checked<'_>]) -> Contributions {
 }
 
 /// The contributing package's name and the member, if that is what a rule is.
-fn contribution<'a>(outline: &'a Outline, rule: &RuleOutline) -> Option<(&'a str, &'static str)> {
+pub(crate) fn contribution<'a>(outline: &'a Outline, rule: &RuleOutline) -> Option<(&'a str, &'static str)> {
     let [alfred, rules, name] = outline.package.as_slice() else {
         return None;
     };
@@ -91,8 +75,9 @@ pub(crate) fn faults(modules: &[Checked<'_>]) -> Vec<Fault> {
     if count > MOST_RULES {
         return vec![Fault {
             path: "rules".into(),
-            line: None,
             message: format!("{count} rules, at most {MOST_RULES}"),
+            help: Some("tables belong into data.json: one rule can read any number of rows".into()),
+            ..Fault::default()
         }];
     }
     let graph = Graph::of(modules);
@@ -101,12 +86,16 @@ pub(crate) fn faults(modules: &[Checked<'_>]) -> Vec<Fault> {
         for rule in &module.outline.rules {
             shape(module, rule, &graph, &mut faults);
             for call in &rule.calls {
-                if let Some(message) = called(call, &graph, module.is_test) {
-                    faults.push(module.fault(call.line, message));
+                let known = call.paths.iter().any(|path| graph.nodes.contains_key(path));
+                if let Some((message, help)) =
+                    (!known).then(|| functions::refused(call, module, &graph.nodes)).flatten()
+                {
+                    faults.push(module.fault(call.line, message).at(call.column).helped(help));
                 }
             }
         }
     }
+    conflicts::faults(modules, &mut faults);
     graph.runaways(modules, &mut faults);
     graph.idle(modules, &mut faults);
     faults
@@ -114,12 +103,12 @@ pub(crate) fn faults(modules: &[Checked<'_>]) -> Vec<Fault> {
 
 impl Checked<'_> {
     fn fault(&self, line: u32, message: impl Into<String>) -> Fault {
-        Fault { path: self.path.to_owned(), line: Some(line), message: message.into() }
+        Fault { path: self.path.to_owned(), line: Some(line), message: message.into(), ..Fault::default() }
     }
 }
 
 fn package(module: &Checked<'_>, faults: &mut Vec<Fault>) {
-    let Outline { package, line, .. } = &module.outline;
+    let Outline { package, line, column, .. } = &module.outline;
     let ours = package.first().is_some_and(|first| first == "alfred");
     if module.is_test || !ours {
         return;
@@ -130,7 +119,8 @@ fn package(module: &Checked<'_>, faults: &mut Vec<Fault>) {
     };
     if package.get(1).is_none_or(|second| second != "rules") || !package.get(2).is_some_and(plain) {
         let message = format!("package {} is not in force: use alfred.rules.<name>", package.join("."));
-        faults.push(module.fault(*line, message));
+        let help = "package alfred.rules.<name>: small letters, digits and _, beginning with a letter";
+        faults.push(module.fault(*line, message).at(*column).helped(help));
     }
 }
 
@@ -139,66 +129,26 @@ fn shape(module: &Checked<'_>, rule: &RuleOutline, graph: &Graph, faults: &mut V
         if let Some((_, member)) = contribution(&module.outline, rule)
             && (!rule.is_set || rule.path.len() > 4)
         {
-            faults.push(module.fault(rule.line, format!("{member} must be written as `{member} contains …`")));
+            let message = format!("{member} must be written as `{member} contains …`");
+            let help = format!("{member} contains … if {{ … }}: every rule adds a member, and all of them count");
+            faults.push(module.fault(rule.line, message).at(rule.column).helped(help));
         }
         if let Some(line) = rule.with {
-            faults.push(module.fault(line, "`with` belongs in tests"));
+            let help = "move it into a file whose name ends in _test.rego, or hand the value to a function";
+            faults.push(module.fault(line, "`with` belongs in tests").helped(help));
         }
     }
     let rule_added = rule.added.iter().find(|(path, _)| graph.nodes.contains_key(path)).map(|(_, line)| *line);
     if let Some(line) = rule.loose_head.or(rule_added) {
         let message = "what `contains` adds may hold only literals, variables and built-in functions of them: \
                        bind it in the body first, or one undefined member would lose them all";
-        faults.push(module.fault(line, message));
+        let help = "bind it first: `name contains value if { value := input.…; … }`";
+        faults.push(module.fault(line, message).helped(help));
     }
-}
-
-fn called(call: &CallOutline, graph: &Graph, in_test: bool) -> Option<String> {
-    if call.paths.iter().any(|path| graph.nodes.contains_key(path)) {
-        return None;
-    }
-    let name = &call.name;
-    if in_test && name == "print" {
-        return None;
-    }
-    if let Some((_, why)) = REFUSED.iter().find(|(refused, _)| refused == name) {
-        return Some(format!("{name} is refused: it {why}"));
-    }
-    if !is_builtin(name) {
-        return Some(format!("there is no function {name}"));
-    }
-    match (name.as_str(), call.arguments.as_slice()) {
-        ("numbers.range", [Argument::Number(from), Argument::Number(to), ..]) => {
-            (from.abs_diff(*to) > LONGEST_RANGE).then(|| format!("numbers.range is refused beyond {LONGEST_RANGE}"))
-        }
-        ("numbers.range", _) => Some("numbers.range is refused unless both ends are literal numbers".into()),
-        ("sprintf", [Argument::Text(format), ..]) => {
-            let wide = format.split('%').skip(1).any(|verb| {
-                let flags: String = verb.chars().take_while(|letter| !letter.is_ascii_alphabetic()).collect();
-                flags.contains('*') || flags.split(|c: char| !c.is_ascii_digit()).any(|digits| digits.len() > 3)
-            });
-            wide.then(|| "sprintf is refused with a width above 999".into())
-        }
-        ("sprintf", _) => Some("sprintf is refused unless its format is a literal".into()),
-        (name, arguments) if name.starts_with("regex.") => bad_pattern(name, arguments),
-        _ => None,
-    }
-}
-
-/// A literal pattern that would only fail when a call comes.
-fn bad_pattern(name: &str, arguments: &[Argument]) -> Option<String> {
-    let at = if name == "regex.replace" { 1 } else { 0 };
-    let Some(Argument::Text(pattern)) = arguments.get(at) else {
-        return None;
-    };
-    if !matches!(name, "regex.match" | "regex.find_n" | "regex.split" | "regex.replace") {
-        return None;
-    }
-    regex::Regex::new(pattern).err().map(|_| format!("{name}: the pattern is not a regular expression"))
 }
 
 /// Which rule may read which: one node a path.
-struct Graph {
+pub(crate) struct Graph {
     nodes: BTreeMap<Vec<String>, usize>,
     /// Where a node is first written: module, line.
     places: Vec<(usize, u32)>,
@@ -206,7 +156,7 @@ struct Graph {
 }
 
 impl Graph {
-    fn of(modules: &[Checked<'_>]) -> Graph {
+    pub fn of(modules: &[Checked<'_>]) -> Graph {
         let mut graph = Graph { nodes: BTreeMap::new(), places: Vec::new(), edges: Vec::new() };
         for (at, module) in modules.iter().enumerate() {
             for rule in &module.outline.rules {
@@ -260,12 +210,15 @@ impl Graph {
             let names: Vec<String> = cycle.iter().map(|node| self.name(*node)).collect();
             let (module, line) = self.places[cycle[0]];
             let message = format!("recursion: {} (a variable may not have a rule's name)", names.join(" → "));
-            faults.push(modules[module].fault(line, message));
+            let help =
+                "walk lists with `some x in …` and trees with `walk(…)`; give the variable another name if it is none";
+            faults.push(modules[module].fault(line, message).helped(help));
         }
         for (node, deep) in depth.iter().enumerate().filter(|(_, deep)| **deep == LONGEST_CHAIN + 1) {
             let (module, line) = self.places[node];
             let message = format!("{} is the {deep}th in a chain of rules, at most {LONGEST_CHAIN}", self.name(node));
-            faults.push(modules[module].fault(line, message));
+            let help = "join rules that only pass a value on";
+            faults.push(modules[module].fault(line, message).helped(help));
         }
     }
 
@@ -304,9 +257,8 @@ impl Graph {
         cycles
     }
 
-    /// Rules that no decision reads. In `alfred.rules.<name>` that is most likely a contribution misspelt; elsewhere
-    /// a module that its author believes to be in force.
-    fn idle(&self, modules: &[Checked<'_>], faults: &mut Vec<Fault>) {
+    /// The rules that some decision reads.
+    pub fn reached(&self, modules: &[Checked<'_>]) -> BTreeSet<usize> {
         let mut reached = BTreeSet::new();
         let mut queue = VecDeque::new();
         for module in modules.iter().filter(|module| !module.is_test) {
@@ -319,8 +271,20 @@ impl Graph {
                 queue.extend(&self.edges[node]);
             }
         }
+        reached
+    }
+
+    /// Whether a rule is among them.
+    pub fn holds(&self, reached: &BTreeSet<usize>, rule: &RuleOutline) -> bool {
+        reached.contains(&self.nodes[&rule.path])
+    }
+
+    /// Rules that no decision reads. In `alfred.rules.<name>` that is most likely a contribution misspelt; elsewhere
+    /// a module that its author believes to be in force.
+    fn idle(&self, modules: &[Checked<'_>], faults: &mut Vec<Fault>) {
+        let reached = self.reached(modules);
         for module in modules.iter().filter(|module| !module.is_test) {
-            let Outline { package, line, rules } = &module.outline;
+            let Outline { package, line, column, rules, .. } = &module.outline;
             let is_reached = |rule: &RuleOutline| reached.contains(&self.nodes[&rule.path]);
             let contributing = package.first().is_some_and(|first| first == "alfred");
             if contributing {
@@ -330,11 +294,17 @@ impl Graph {
                         "{name} contributes nothing: no decision reads it (contributions are {})",
                         CONTRIBUTIONS.join(", ")
                     );
-                    faults.push(module.fault(rule.line, message));
+                    let word = rule.path.get(3).and_then(|name| functions::nearest(name, CONTRIBUTIONS.into_iter()));
+                    let help = match word {
+                        Some(near) => format!("did you mean {near}?"),
+                        None => "read it from a contribution, or take it out".to_owned(),
+                    };
+                    faults.push(module.fault(rule.line, message).at(rule.column).helped(help));
                 }
             } else if !rules.iter().any(is_reached) {
                 let message = format!("package {} is read by no decision: use alfred.rules.<name>", package.join("."));
-                faults.push(module.fault(*line, message));
+                let help = "a library of your own is fine where a rule in alfred.rules.<name> reads it";
+                faults.push(module.fault(*line, message).at(*column).helped(help));
             }
         }
     }

@@ -49,12 +49,12 @@ impl PolicySet {
         // The first evaluation also prepares the rules, and a machine that starts has more to do: no call waits for this one.
         engine.set_execution_timer_config(bundle::timer(limits.time * FIRST_PATIENCE));
         let evaluated = catch_unwind(AssertUnwindSafe(|| engine.eval_rule(DECISION.into()))).map_err(|_| {
-            vec![Fault { path: "rules".into(), line: None, message: "the interpreter panicked".into() }]
+            vec![Fault { path: "rules".into(), message: "the interpreter panicked".into(), ..Fault::default() }]
         })?;
         if let Err(error) = evaluated {
             let mut fault = bundle::fault_of(&error, sources, "rules");
             fault.message = format!("a sample call cannot be decided: {}", fault.message);
-            return Err(vec![fault]);
+            return Err(vec![fault.quoting(sources)]);
         }
         engine.set_input(Value::Undefined);
         engine.set_execution_timer_config(bundle::timer(limits.time));
@@ -143,7 +143,7 @@ impl PolicySet {
     /// Where an evaluation failed. Not how: the interpreter quotes values.
     fn complaint(&self, text: &str) -> String {
         match bundle::place(text, |path| self.paths.iter().any(|known| known == path)) {
-            Some((path, line)) => format!("evaluation failed at {path}:{line}"),
+            Some(place) => format!("evaluation failed at {}:{}", place.path, place.line),
             None => "evaluation failed".into(),
         }
     }

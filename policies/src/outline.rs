@@ -3,6 +3,8 @@
 //! A reading of regorus's syntax tree, which is not a stable face: the version is pinned, and this is its only reader.
 //! Names are read generously: a local variable that has a rule's name counts as a reference to it.
 
+pub(crate) mod asked;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use regorus::Value;
@@ -16,7 +18,24 @@ pub(crate) struct Outline {
     /// `["alfred", "rules", "models"]`
     pub package: Vec<String>,
     pub line: u32,
+    pub column: u32,
+    /// What it imports, and the line.
+    pub imports: Vec<(Vec<String>, u32)>,
     pub rules: Vec<RuleOutline>,
+}
+
+/// How a rule is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// `name := …`
+    #[default]
+    Value,
+    /// `name contains …`
+    Set,
+    /// `name(…)`, and with how many arguments.
+    Function(usize),
+    /// `default name := …`
+    Default,
 }
 
 /// One rule, or one of the parts that a rule is written in.
@@ -25,8 +44,14 @@ pub(crate) struct RuleOutline {
     /// The whole path, as far as it is fixed.
     pub path: Vec<String>,
     pub line: u32,
+    pub column: u32,
     /// `name contains …`
     pub is_set: bool,
+    pub kind: Kind,
+    /// The literal that it always is, where it has no condition.
+    pub constant: Option<String>,
+    /// The first line whose literal member of a set has a text that is empty.
+    pub silent: Option<u32>,
     /// Paths below `data` that it may read, as far as they are fixed, and the line.
     pub reads: Reads,
     /// Paths below `input` that it may read, as far as they are fixed.
@@ -49,6 +74,7 @@ pub(crate) struct CallOutline {
     /// The paths below `data` that a function of that name would have.
     pub paths: Vec<Vec<String>>,
     pub line: u32,
+    pub column: u32,
     pub arguments: Vec<Argument>,
 }
 
@@ -73,7 +99,10 @@ impl Outline {
             }
         }
         let rules = module.policy.iter().map(|rule| Reader::read(&package, &imports, rule)).collect();
-        Outline { line: module.package.span.line, package, rules }
+        let span = &module.package.span;
+        let imports =
+            module.imports.iter().filter_map(|import| Some((fixed(&import.refr)?, import.span.line))).collect();
+        Outline { line: span.line, column: span.col, package, imports, rules }
     }
 }
 
@@ -85,11 +114,17 @@ struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     fn read(package: &'a [String], imports: &'a BTreeMap<String, Vec<String>>, rule: &Rule) -> RuleOutline {
-        let rule_outline = RuleOutline { line: rule.span().line, ..RuleOutline::default() };
+        let span = rule.span();
+        let rule_outline = RuleOutline { line: span.line, column: span.col, ..RuleOutline::default() };
         let mut reader = Reader { package, imports, rule: rule_outline };
         match rule {
             Rule::Spec { head, bodies, .. } => {
                 reader.head(head);
+                let unconditional = bodies.iter().all(|body| body.query.stmts.is_empty() && !body.is_else);
+                if let (RuleHead::Compr { assign, .. }, true) = (head, unconditional) {
+                    let value = assign.as_ref().map_or(Some("true".into()), |assign| literal(&assign.value));
+                    reader.rule.constant = value;
+                }
                 for body in bodies {
                     reader.assign(body.assign.as_ref());
                     reader.query(&body.query);
@@ -97,6 +132,7 @@ impl<'a> Reader<'a> {
             }
             Rule::Default { refr, value, .. } => {
                 reader.name(refr);
+                reader.rule.kind = Kind::Default;
                 reader.expr(value);
             }
         }
@@ -112,7 +148,9 @@ impl<'a> Reader<'a> {
             RuleHead::Set { refr, key, .. } => {
                 self.name(refr);
                 self.rule.is_set = true;
+                self.rule.kind = Kind::Set;
                 if let Some(key) = key {
+                    self.rule.silent = silent(key);
                     let calls = self.rule.calls.len();
                     let before = std::mem::take(&mut self.rule.reads);
                     self.expr(key);
@@ -126,6 +164,7 @@ impl<'a> Reader<'a> {
             }
             RuleHead::Func { refr, args, assign, .. } => {
                 self.name(refr);
+                self.rule.kind = Kind::Function(args.len());
                 args.iter().for_each(|argument| self.expr(argument));
                 self.assign(assign.as_ref());
             }
@@ -252,6 +291,7 @@ impl<'a> Reader<'a> {
             name: name.join("."),
             paths,
             line: span.line,
+            column: span.col,
             arguments: arguments.iter().map(argument).collect(),
         });
         rest.iter().for_each(|index| self.expr(index));
@@ -364,6 +404,28 @@ fn argument(expr: &Ref<Expr>) -> Argument {
     }
 }
 
+/// A scalar as it is written.
+fn literal(expr: &Ref<Expr>) -> Option<String> {
+    match expr.as_ref() {
+        Expr::String { value, .. }
+        | Expr::RawString { value, .. }
+        | Expr::Number { value, .. }
+        | Expr::Bool { value, .. }
+        | Expr::Null { value, .. } => Some(value.to_string()),
+        _ => None,
+    }
+}
+
+/// The line of an object whose `message` is an empty text.
+fn silent(expr: &Ref<Expr>) -> Option<u32> {
+    let Expr::Object { fields, .. } = expr.as_ref() else { return None };
+    let told = |key: &Ref<Expr>, value: &Ref<Expr>| match (argument(key), argument(value)) {
+        (Argument::Text(key), Argument::Text(value)) => key != "message" || !value.trim().is_empty(),
+        _ => true,
+    };
+    fields.iter().find(|(_, key, value)| !told(key, value)).map(|(span, ..)| span.line)
+}
+
 /// Whether an expression reads something that may be undefined.
 fn holds_reference(expr: &Ref<Expr>) -> bool {
     match expr.as_ref() {
@@ -389,6 +451,11 @@ fn holds_reference(expr: &Ref<Expr>) -> bool {
         | Expr::SetCompr { .. }
         | Expr::ObjectCompr { .. } => false,
     }
+}
+
+/// The names of the interpreter's own functions.
+pub(crate) fn builtins() -> impl Iterator<Item = &'static str> {
+    regorus::unstable::BUILTINS.keys().copied()
 }
 
 /// Whether the interpreter itself has a function of that name.

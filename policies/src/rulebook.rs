@@ -57,11 +57,19 @@ impl Rulebook {
     /// The same with one layer replaced or, other than the house's, taken away.
     #[must_use]
     pub fn with(&self, scope: Scope, set: Option<Arc<PolicySet>>) -> Rulebook {
+        self.with_all([(scope, set)])
+    }
+
+    /// The same for several layers at once.
+    #[must_use]
+    pub fn with_all(&self, changes: impl IntoIterator<Item = (Scope, Option<Arc<PolicySet>>)>) -> Rulebook {
         let mut layers = self.layers.clone();
-        match set {
-            Some(set) => drop(layers.insert(scope, set)),
-            None if scope == Scope::House => {}
-            None => drop(layers.remove(&scope)),
+        for (scope, set) in changes {
+            match set {
+                Some(set) => drop(layers.insert(scope, set)),
+                None if scope == Scope::House => {}
+                None => drop(layers.remove(&scope)),
+            }
         }
         Rulebook::of(layers).unwrap_or_else(|| unreachable!("the house is never taken away"))
     }

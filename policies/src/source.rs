@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::Path;
 use std::time::Duration;
 
-use crate::Scope;
+use crate::rulebook::Scope;
 
 /// One Rego module.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,21 +27,90 @@ impl Source {
 }
 
 /// Why a set of sources and data was refused.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
 pub struct Fault {
     /// The source's path, or `data.alfred.…`.
     pub path: String,
     /// The line, where there is one.
     pub line: Option<u32>,
+    /// The column, from 1, where there is one.
+    pub column: Option<u32>,
     /// What is wrong.
     pub message: String,
+    /// How it may be written instead.
+    pub help: Option<String>,
+    /// The line of the policy at fault. Never what a call brought.
+    pub excerpt: Option<String>,
+}
+
+/// A fault of a whole file.
+pub(crate) fn fault(path: &str, message: impl Into<String>) -> Fault {
+    Fault { path: path.to_owned(), message: message.into(), ..Fault::default() }
+}
+
+/// A line that is quoted is quoted so far.
+const LONGEST_EXCERPT: usize = 160;
+const TAB: u32 = 4;
+
+impl Fault {
+    /// The fault with its column.
+    pub(crate) fn at(mut self, column: u32) -> Fault {
+        self.column = Some(column);
+        self
+    }
+
+    /// The fault with the way to write it instead.
+    pub(crate) fn helped(mut self, help: impl Into<String>) -> Fault {
+        self.help = Some(help.into());
+        self
+    }
+
+    /// The fault with the line of the source that it names.
+    pub(crate) fn quoting(mut self, sources: &[Source]) -> Fault {
+        if self.excerpt.is_some() {
+            return self;
+        }
+        let source = sources.iter().find(|source| source.path == self.path);
+        let line = self.line.and_then(|line| source?.text.lines().nth((line as usize).checked_sub(1)?));
+        self.excerpt = line.map(|line| line.trim_end().chars().take(LONGEST_EXCERPT).collect());
+        // The parser counts a tab as four; an editor, and everybody else, as one.
+        self.column = self.column.zip(line).map(|(column, line)| {
+            let mut at = 1;
+            let before = line.chars().take_while(|letter| {
+                let here = at < column;
+                at += if *letter == '\t' { TAB } else { 1 };
+                here
+            });
+            before.count() as u32 + 1
+        });
+        self
+    }
+
+    /// The fault for people: its place, the line, a mark below the column, and the way to write it instead.
+    pub fn shown(&self) -> String {
+        let mut text = self.to_string();
+        if let (Some(excerpt), Some(line)) = (&self.excerpt, self.line) {
+            let margin = " ".repeat(line.to_string().len());
+            text.push_str(&format!("\n{line} | {excerpt}"));
+            if let Some(column) = self.column.map(|column| (column as usize).saturating_sub(1)) {
+                // Tabs stay tabs, so that the mark stands where the eye looks.
+                let before = excerpt.chars().take(column).map(|letter| if letter == '\t' { '\t' } else { ' ' });
+                text.push_str(&format!("\n{margin} | {}^", before.collect::<String>()));
+            }
+        }
+        if let Some(help) = &self.help {
+            text.push_str(&format!("\n  help: {help}"));
+        }
+        text
+    }
 }
 
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.line {
-            Some(line) => write!(f, "{}:{line}: {}", self.path, self.message),
-            None => write!(f, "{}: {}", self.path, self.message),
+        match (self.line, self.column) {
+            (Some(line), Some(column)) => write!(f, "{}:{line}:{column}: {}", self.path, self.message),
+            (Some(line), None) => write!(f, "{}:{line}: {}", self.path, self.message),
+            (None, _) => write!(f, "{}: {}", self.path, self.message),
         }
     }
 }
@@ -127,8 +196,12 @@ pub fn shipped() -> Vec<Source> {
 /// The shipped rules that a layer starts with: all of them for the house, and for others those that settings drive, so that a
 /// layer may be settings alone.
 pub fn shipped_for(scope: &Scope) -> Vec<Source> {
-    let is_base = |path: &str| BASE.iter().any(|name| shipped_name(path) == Some(name));
-    shipped().into_iter().filter(|source| *scope == Scope::House || !is_base(&source.path)).collect()
+    let mut shipped = shipped();
+    if *scope != Scope::House {
+        let is_base = |path: &str| BASE.iter().any(|name| shipped_name(path) == Some(name));
+        shipped.retain(|source| !source.is_test() && !is_base(&source.path));
+    }
+    shipped
 }
 
 /// Whether a module is one of the shipped ones, to the letter.
@@ -149,15 +222,11 @@ pub fn read_dir(dir: &Path) -> Result<Vec<Source>, Vec<Fault>> {
     let mut faults = Vec::new();
     let mut folders = vec![dir.to_owned()];
     while let Some(folder) = folders.pop() {
-        let fault = |error: std::io::Error| Fault {
-            path: folder.display().to_string(),
-            line: None,
-            message: format!("cannot be read: {error}"),
-        };
+        let unread = |error: std::io::Error| fault(&folder.display().to_string(), format!("cannot be read: {error}"));
         let entries = match std::fs::read_dir(&folder) {
             Ok(entries) => entries,
             Err(error) => {
-                faults.push(fault(error));
+                faults.push(unread(error));
                 continue;
             }
         };
@@ -165,7 +234,7 @@ pub fn read_dir(dir: &Path) -> Result<Vec<Source>, Vec<Fault>> {
             let entry = match entry.and_then(|entry| entry.file_type().map(|kind| (entry.path(), kind))) {
                 Ok(entry) => entry,
                 Err(error) => {
-                    faults.push(fault(error));
+                    faults.push(unread(error));
                     continue;
                 }
             };
@@ -175,11 +244,9 @@ pub fn read_dir(dir: &Path) -> Result<Vec<Source>, Vec<Fault>> {
                 (path, _) if path.extension().is_some_and(|extension| extension == "rego") => {
                     match std::fs::read_to_string(&path) {
                         Ok(text) => sources.push(Source::new(path.display().to_string(), text)),
-                        Err(error) => faults.push(Fault {
-                            path: path.display().to_string(),
-                            line: None,
-                            message: format!("cannot be read: {error}"),
-                        }),
+                        Err(error) => {
+                            faults.push(fault(&path.display().to_string(), format!("cannot be read: {error}")));
+                        }
                     }
                 }
                 _ => {}

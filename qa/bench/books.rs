@@ -23,7 +23,11 @@ impl Books {
     pub async fn make(url: &str, fan: [usize; 3]) -> Books {
         let ledger = Ledger::open(Options::new(url)).await.expect("a ledger");
         let org = ledger.new_id();
-        ledger.tenants().create_org(NewOrg { id: org, name: "Bench".into() }, &Actor::System).await.expect("an org");
+        ledger
+            .tenants()
+            .create_org(NewOrg { id: org, name: "Bench".into(), attributes: ledger::Attributes::new() }, &Actor::System)
+            .await
+            .expect("an org");
         let mut level = vec![wallet(&ledger, org, WalletKind::Org, None).await];
         for (depth, width) in fan.into_iter().enumerate() {
             let kind = if depth == fan.len() - 1 { WalletKind::Key } else { WalletKind::Project };

@@ -1,6 +1,7 @@
 """Evaluates Rego with rego-cpp (regopy), for tests that compare it with the engine of the house.
 
-Reads a list of jobs from the file named: {"modules": {path: text}, "data": {...}, "query": "data.x", "inputs": [...]}. Writes a list of
+Reads a list of jobs from the file named: {"modules": {path: text}, "data": {...}, "query": "data.x", "strict": true,
+"inputs": [...]}. Writes a list of
 lists to the other file named, one result an input: {"value": ...}, {"undefined": true}, {"error": "..."} or {"crash": signal}.
 Every job runs in a process of its own, since that engine ends the whole process on some texts.
 """
@@ -33,7 +34,7 @@ def run(job, first, write):
     """The results from the first input on, each written as soon as it is there."""
     try:
         interpreter = Interpreter()
-        interpreter.strict_built_in_errors = True
+        interpreter.strict_built_in_errors = job["strict"]
         for path, text in job["modules"].items():
             interpreter.add_module(path, text)
         interpreter.add_data(job["data"])

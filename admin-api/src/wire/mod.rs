@@ -2,11 +2,13 @@
 //! Money is decimal US dollars in a string, a moment is RFC 3339 in UTC, an id carries its kind.
 
 pub(crate) mod alerts;
+pub(crate) mod approvals;
 pub(crate) mod audit;
 pub(crate) mod breakers;
 pub(crate) mod charges;
 pub(crate) mod definitions;
 pub(crate) mod keys;
+pub(crate) mod operators;
 pub(crate) mod people;
 pub(crate) mod prices;
 pub(crate) mod requests;
@@ -73,6 +75,12 @@ impl From<TenantError> for Problem {
             TenantError::Ended(id) => Problem::Refused {
                 code: "key_ended",
                 detail: format!("{id} was revoked or has expired; make a new key"),
+            },
+            TenantError::Bootstrap(id) => Problem::Refused {
+                code: "bootstrap_operator",
+                detail: format!(
+                    "{id} is the bootstrap operator: start with another ALFRED_BOOTSTRAP_ADMIN_KEY to replace it"
+                ),
             },
             TenantError::Closed(id) => Problem::Refused {
                 code: "wallet_closed",

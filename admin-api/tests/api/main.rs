@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
 mod alerts;
+mod approvals;
 mod charges;
 mod configuration;
 mod document;

@@ -93,12 +93,17 @@ async fn example(world: &World, operation: &str, org: &str) -> Option<&'static s
     let once = format!("example of {operation}");
     let (method, path, body, kind) = match operation {
         "create_org" => ("POST", "/orgs".into(), json!({"name": "Acme"}), "ORG_CREATED"),
+        "change_org" => ("PATCH", format!("/orgs/{org}"), json!({"attributes": {"class": "bank"}}), "ORG_CHANGED"),
         "create_team" => ("POST", "/teams".into(), json!({"org_id": org, "name": "Search"}), "TEAM_CREATED"),
         "change_team" => {
             let team = world.post("/teams", json!({"org_id": org, "name": "Search"})).await.id();
             ("PATCH", format!("/teams/{team}"), json!({"rpm": 60}), "TEAM_CHANGED")
         }
         "create_user" => ("POST", "/users".into(), json!({"org_id": org, "name": "Ada"}), "USER_CREATED"),
+        "change_user" => {
+            let user = world.post("/users", json!({"org_id": org, "name": "Ada"})).await.id();
+            ("PATCH", format!("/users/{user}"), json!({"groups": ["staff"]}), "USER_CHANGED")
+        }
         "create_wallet" => {
             ("POST", "/wallets".into(), json!({"org_id": org, "name": "Purse", "kind": "org"}), "WALLET_CREATED")
         }
@@ -197,6 +202,17 @@ async fn example(world: &World, operation: &str, org: &str) -> Option<&'static s
             world.patch(&format!("/models/{org}"), json!({"targets": ["sim/other"]})).await;
             ("POST", format!("/models/{org}/rollback"), json!({"version": 1}), "MODEL_CHANGED")
         }
+        "decide_approval" => {
+            let approval = world.approval(org).await;
+            ("POST", format!("/approvals/{approval}/decide"), json!({"decision": "approve"}), "APPROVAL_GRANTED")
+        }
+        "create_operator" => {
+            ("POST", "/operators".into(), json!({"name": "Ada", "role": "auditor"}), "OPERATOR_CREATED")
+        }
+        "revoke_operator" => {
+            let operator = world.operator(json!({"role": "auditor"})).await.0;
+            ("DELETE", format!("/operators/{operator}"), json!({}), "OPERATOR_REVOKED")
+        }
         "reload_config" => ("POST", "/config/reload".into(), Value::Null, "CONFIG_RELOADED"),
         _ => return None,
     };
@@ -230,7 +246,7 @@ async fn every_write_leaves_an_audit_entry_and_is_in_force_when_it_is_answered()
         let chain = match operation.as_str() {
             // Of no organisation.
             "create_reconciliation" => "/audit?limit=1000".to_owned(),
-            it if ["_provider", "_model", "_config"].iter().any(|end| it.ends_with(end)) => {
+            it if ["_provider", "_model", "_config", "_operator"].iter().any(|end| it.ends_with(end)) => {
                 "/audit?limit=1000".to_owned()
             }
             _ => format!("/audit?org_id={}", org.as_str().unwrap()),
@@ -262,4 +278,46 @@ async fn mounted_under_a_path_it_is_the_same() {
     let org = world.post("/admin/v1/orgs", json!({"name": "Acme"})).await.id();
     assert_eq!(world.get(&format!("/admin/v1/orgs/{org}")).await.json()["name"], "Acme");
     assert_eq!(world.house.refreshes.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn a_role_may_do_what_it_is_for_on_every_route_there_is() {
+    let world = World::new().await;
+    let id = "org_00000000000000000000000000000000";
+    let keys = [
+        ("admin", world.operator(json!({})).await.1),
+        ("approver", world.operator(json!({"role": "approver"})).await.1),
+        ("auditor", world.operator(json!({"role": "auditor"})).await.1),
+    ];
+    let (mut told, before) = (0, world.ledger.revision().borrow().revision);
+    for (method, path, operation) in operations() {
+        for (role, key) in &keys {
+            let may = match (*role, operation.as_str()) {
+                ("admin", _) | (_, "openapi") => true,
+                ("approver", it) => ["list_approvals", "get_approval", "decide_approval"].contains(&it),
+                _ => method == "GET",
+            };
+            let asked = path.replace("{id}", id).replace("{scope}", id);
+            // Nothing that a write could be made of: whoever may, is told so.
+            let bearer = format!("Bearer {key}");
+            let answer = world.ask(&method, &asked).header("authorization", &bearer).json(&json!(7)).bare().await;
+            if may {
+                assert_ne!(answer.status, 403, "{role} may {method} {path}: {}", answer.text);
+            } else {
+                answer.is_problem(403, "forbidden", None);
+                assert!(answer.text.contains(role), "{}", answer.text);
+                told += 1;
+            }
+        }
+    }
+    assert!(told > 60, "{told}");
+    for (role, key) in &keys[1..] {
+        let bearer = format!("Bearer {key}");
+        for (method, path) in [("POST", "/approvals"), ("DELETE", "/approvals/x"), ("PUT", "/approvals/x/decide")] {
+            let answer = world.ask(method, path).header("authorization", &bearer).bare().await;
+            assert_eq!(answer.status, 403, "{role} {method} {path}: what there is not is for nobody but admins");
+        }
+    }
+    // A reload is a write that needs no body; whoever may not has changed nothing.
+    assert_eq!(world.ledger.revision().borrow().revision, before);
 }

@@ -186,3 +186,43 @@ async fn a_team_has_limits_that_change() {
     let kinds = world.audit_kinds(&org).await;
     assert_eq!(kinds.iter().filter(|kind| *kind == "TEAM_CHANGED").count(), 2);
 }
+
+#[tokio::test]
+async fn attributes_and_groups_are_said_and_changed() {
+    let world = World::new().await;
+    let org = world.post("/orgs", json!({"name": "Acme", "attributes": {"sector": "bank"}})).await;
+    assert_eq!(org.json()["attributes"], json!({"sector": "bank"}));
+    let org = org.id();
+    let body = json!({"org_id": org, "name": "Ada", "groups": ["staff"], "attributes": {"level": "2"}});
+    let user = world.post("/users", body).await;
+    assert_eq!((&user.json()["groups"], &user.json()["attributes"]), (&json!(["staff"]), &json!({"level": "2"})));
+    let team = world.post("/teams", json!({"org_id": org, "name": "Desk", "attributes": {"desk": "7"}})).await.id();
+    for (path, change, member, value) in [
+        (
+            format!("/orgs/{org}"),
+            json!({"attributes": {"sector": "school"}}),
+            "attributes",
+            json!({"sector": "school"}),
+        ),
+        (format!("/orgs/{org}"), json!({"name": "Other"}), "name", json!("Other")),
+        (format!("/orgs/{org}"), json!({"attributes": null}), "attributes", json!({})),
+        (format!("/teams/{team}"), json!({"attributes": {"desk": "8"}}), "attributes", json!({"desk": "8"})),
+        (format!("/users/{}", user.id()), json!({"groups": ["b", "a"]}), "groups", json!(["a", "b"])),
+        (format!("/users/{}", user.id()), json!({"team_ids": [team]}), "team_ids", json!([team])),
+        (format!("/users/{}", user.id()), json!({"groups": null}), "groups", json!([])),
+    ] {
+        let answer = world.patch(&path, change.clone()).await;
+        assert_eq!(answer.status, 200, "{change}: {}", answer.text);
+        assert_eq!(answer.json()[member], value, "{change}");
+        assert_eq!(world.get(&path).await.json(), answer.json(), "{change}");
+    }
+    for (path, body, member) in [
+        (format!("/orgs/{org}"), json!({"attributes": {"n": "v".repeat(257)}}), "attributes"),
+        (format!("/orgs/{org}"), json!({"attributes": {"n": 1}}), "attributes.n"),
+        (format!("/orgs/{org}"), json!({"name": null}), "name"),
+        (format!("/users/{}", user.id()), json!({"groups": ["a", "a"]}), "groups"),
+        (format!("/users/{}", user.id()), json!({"email": "nobody"}), "email"),
+    ] {
+        world.patch(&path, body).await.is_problem(400, "invalid_value", Some(member));
+    }
+}

@@ -15,8 +15,8 @@ use http::request::Parts;
 use http::{HeaderMap, Request, StatusCode};
 use http_body_util::BodyExt;
 use ledger::{
-    Actor, CallRecord, Charge, Clock, DefinitionKind, DefinitionRow, Entropy, Entry, Id, Ledger, Money,
-    OperatorCredential, Options, Order, PresentedKey, Reserved, Timestamp,
+    Actor, CallRecord, Charge, Clock, DefinitionKind, DefinitionRow, Entropy, Entry, Id, Ledger, Money, NewApproval,
+    OperatorCredential, Options, Order, PresentedKey, Requirement, Reserved, Timestamp,
 };
 use serde_json::{Value, json};
 use tower::ServiceExt;
@@ -359,6 +359,32 @@ impl World {
         self.ledger.reserve(order).await.expect_err("nothing is free");
         let alerts = self.get(&format!("/alerts?org_id={org}&kind=hard_limit&limit=1000")).await.json();
         alerts["data"].as_array().unwrap().last().unwrap()["id"].as_str().unwrap().to_owned()
+    }
+
+    /// An operator that is made of this; id and key.
+    pub async fn operator(&self, more: Value) -> (String, String) {
+        let mut body = json!({"name": "Ada"});
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let made = self.post("/operators", body).await;
+        (made.id(), made.json()["key"].as_str().unwrap().to_owned())
+    }
+
+    /// A call of this organisation that wants an approval; its id.
+    pub async fn approval(&self, org: &str) -> String {
+        let key = self.key(&self.wallet(org, json!({})).await).await;
+        let key = self.ledger.tenants().key(key.parse().unwrap()).await.unwrap();
+        let new = NewApproval {
+            org: key.org,
+            team: key.team,
+            key: key.id,
+            user: key.user,
+            call: self.ledger.new_id(),
+            requirements: vec![Requirement { name: "frontier".into(), reason: "is dear".into() }],
+            model: "gpt-4o".into(),
+            amount: "0.25".parse().unwrap(),
+            expires_at: self.ledger.clock().now().after(Duration::from_secs(3_600)),
+        };
+        self.ledger.approvals().request(new).await.unwrap().expect("room").id.to_string()
     }
 
     /// Whether the gateway would let this key in.

@@ -33,6 +33,7 @@ async fn uploaded(app: &Arc<App>, call: &mut Call, case: &mut Case) -> Outcome {
     let file = asked(form)?;
     let checked =
         on_this_thread_if_small(file.bytes.len(), || lines::check(app, &snapshot, &caller, &file.bytes, case))?;
+    app.decisions.take(case, &app.ledger);
     let Checked { target, endpoint, lines, text, terms } = checked;
     case.target = Some(Arc::clone(&target));
     let asked_at = std::time::Instant::now();

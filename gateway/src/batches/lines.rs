@@ -48,6 +48,7 @@ pub fn check(
         if lines > MOST_LINES {
             return Err(bad("file", format!("A batch has at most {MOST_LINES} lines.")));
         }
+        case.judged.clear(); // of a file the last line's decision is kept, which is that of the line it is refused for
         one(app, snapshot, caller, (&health, file), line, &mut so_far, case)
             .map_err(|refusal| Refusal::InLine { line: number, refusal: Box::new(refusal) })?;
     }

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
+use super::DecisionLogConfig;
+
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct PolicyConfig {
@@ -11,4 +13,6 @@ pub struct PolicyConfig {
     pub dir: Option<PathBuf>,
     /// What the rules read as `data.alfred`.
     pub data: serde_json::Map<String, serde_json::Value>,
+    /// What is kept of decisions.
+    pub log: DecisionLogConfig,
 }

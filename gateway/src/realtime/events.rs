@@ -76,6 +76,7 @@ impl Session {
         let cleared = permit(&snapshot, &caller, &event, &found, &health, case)
             .and_then(|permit| permit.apply(&event, &found, case));
         case.input_tokens = input;
+        self.app.decisions.take(case, &self.app.ledger);
         cleared.map(|it| it.request)
     }
 

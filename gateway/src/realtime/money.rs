@@ -182,7 +182,9 @@ impl Session {
         }
         app.limits.look(&caller, &mut self.case)?;
         let health = app.health.view(app.millis());
-        let permit = permit(&snapshot, &caller, &self.asked, &Found::default(), &health, &mut self.case)?;
+        let permit = permit(&snapshot, &caller, &self.asked, &Found::default(), &health, &mut self.case);
+        app.decisions.take(&mut self.case, &app.ledger);
+        let permit = permit?;
         if !permit.targets.iter().any(|target| target.name == self.target.name) {
             let reasons = vec!["The model of this conversation may not be used any more.".to_owned()];
             return Err(Refusal::Denied { code: "policy_denied", reasons });
@@ -363,6 +365,7 @@ fn successor(case: &Case, app: &App) -> Case {
         claims: case.claims.clone(),
         policy: case.policy.clone(),
         judged: Vec::new(),
+        decided: false,
         routing: case.routing.clone(),
         target: case.target.clone(),
         findings: Vec::new(),

@@ -183,6 +183,7 @@ impl Meters {
 }
 
 fn describe() {
+    crate::policy::describe();
     let seconds = Unit::Seconds;
     describe_histogram!("gen_ai.client.token.usage", Unit::Count, "tokens that calls used, by direction");
     describe_histogram!("gen_ai.client.operation.duration", seconds, "time that providers took for whole answers");

@@ -184,7 +184,12 @@ async fn make_tenants(database: &Database, world: &World) -> Result<(), crate::e
     for (wallet, org) in &world.wallets {
         if !made.contains(org) {
             made.push(*org);
-            insert_org(&mut tx, &OrgRow { id: *org, name: "org".into(), created_at: world.now }, [0; 32]).await?;
+            insert_org(
+                &mut tx,
+                &OrgRow { id: *org, name: "org".into(), attributes: BTreeMap::new(), created_at: world.now },
+                [0; 32],
+            )
+            .await?;
         }
         insert_wallet(&mut tx, &row(*wallet, &world.image.wallets[wallet], world.now), [0; 32]).await?;
     }

@@ -1,14 +1,17 @@
 //! All SQL. Here: the two databases, how they are opened, and one way to say one text to both.
 
+pub(crate) mod approvals;
 pub(crate) mod audit;
 pub(crate) mod batches;
 pub(crate) mod charges;
+pub(crate) mod decisions;
 pub(crate) mod definitions;
 pub(crate) mod journal;
 mod memory;
 pub(crate) mod outbox;
 pub(crate) mod pace;
 mod places;
+pub(crate) mod policies;
 mod postgres;
 pub(crate) mod prices;
 pub(crate) mod receipts;
@@ -57,6 +60,8 @@ pub(crate) struct SqliteDatabase {
     pub pool: SqlitePool,
     /// Whoever writes takes this first. It is fair, so that nobody starves behind the writer's back-to-back batches.
     pub gate: Arc<tokio::sync::Mutex<()>>,
+    /// For what may be lost with the machine's power, though never with the process: no commit waits for the disk.
+    pub relaxed: SqlitePool,
     pub path: PathBuf,
 }
 
@@ -162,12 +167,16 @@ impl Database {
                     .busy_timeout(Duration::from_secs(10))
                     .pragma("wal_autocheckpoint", "0")
                     .pragma("cache_size", "-2048");
+                let relaxed = SqlitePoolOptions::new()
+                    .max_connections(1)
+                    .acquire_timeout(Duration::from_secs(10))
+                    .connect_lazy_with(options.clone().synchronous(SqliteSynchronous::Normal));
                 let pool = SqlitePoolOptions::new()
                     .max_connections(8)
                     .acquire_timeout(Duration::from_secs(10))
                     .connect_with(options)
                     .await?;
-                Ok(Database::Sqlite(SqliteDatabase { pool, gate: Arc::default(), path: path.clone() }))
+                Ok(Database::Sqlite(SqliteDatabase { pool, gate: Arc::default(), relaxed, path: path.clone() }))
             }
             Place::Postgres(url) => {
                 let options = sqlx::postgres::PgConnectOptions::from_str(url)?.application_name("alfred");
@@ -213,6 +222,39 @@ impl Database {
         }
     }
 
+    /// The same for what may be lost with the machine's power: whoever waits at the gate waits for no disk.
+    pub async fn begin_relaxed(&self) -> Result<Tx, StoreError> {
+        match self {
+            Database::Sqlite(db) => {
+                let turn = db.gate.clone().lock_owned().await;
+                let tx = db.relaxed.begin_with("BEGIN IMMEDIATE").await?;
+                Ok(Tx::Sqlite { tx, _turn: turn })
+            }
+            Database::Postgres(_) => {
+                let mut tx = self.begin().await?;
+                tx.execute("SET LOCAL synchronous_commit = off", values![]).await?;
+                Ok(tx)
+            }
+        }
+    }
+
+    /// Opens a database for reading alone: makes nothing, and welcomes whoever runs on it.
+    pub async fn look(place: &Place) -> Result<Database, StoreError> {
+        let Place::Sqlite(path) = place else { return Database::connect(place).await };
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .create_if_missing(false)
+            .read_only(true)
+            .busy_timeout(Duration::from_secs(10))
+            .pragma("cache_size", "-16384");
+        let pool = SqlitePoolOptions::new()
+            .max_connections(2)
+            .acquire_timeout(Duration::from_secs(10))
+            .connect_with(options)
+            .await?;
+        Ok(Database::Sqlite(SqliteDatabase { relaxed: pool.clone(), pool, gate: Arc::default(), path: path.clone() }))
+    }
+
     /// Reads rows outside any transaction. Money is never admitted by such a read.
     pub async fn rows(&self, sql: impl Into<Sql>, values: Vec<Value>) -> Result<Vec<Row>, StoreError> {
         let sql = AssertSqlSafe(sql.into());
@@ -251,7 +293,10 @@ impl Database {
 
     pub async fn close(&self) {
         match self {
-            Database::Sqlite(db) => db.pool.close().await,
+            Database::Sqlite(db) => {
+                db.relaxed.close().await;
+                db.pool.close().await;
+            }
             Database::Postgres(pool) => pool.close().await,
         }
     }

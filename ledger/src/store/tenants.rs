@@ -1,6 +1,7 @@
 //! Tenants in SQL: one text for both databases.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
 use super::terms::{calendar, soft_action, thresholds};
 use super::{Database, Row, Tx, Value, audit, values};
@@ -9,20 +10,20 @@ use crate::clock::Timestamp;
 use crate::error::StoreError;
 use crate::id::{Id, Key, Operator, Org, Team, User, Wallet};
 use crate::tenants::{
-    Credential, Funding, KeyRow, Limits, OperatorCredential, OperatorRow, OrgRow, Overlap, Page, Priority, Scope,
-    TeamRow, UserRow, WalletKind, WalletRow, WalletStatus,
+    Attributes, Credential, CredentialAttributes, Funding, KeyRow, Limits, OperatorCredential, OperatorRow, OrgRow,
+    Overlap, Page, Priority, Role, Scope, TeamRow, UserRow, WalletKind, WalletRow, WalletStatus,
 };
 use crate::window::Zone;
 
-const ORG: &str = "SELECT id, name, content, created_at FROM orgs";
-const TEAM: &str = "SELECT id, org_id, name, content, created_at, rpm, tpm, max_parallel FROM teams";
-const USER: &str = "SELECT id, org_id, name, email, content, created_at FROM users";
+const ORG: &str = "SELECT id, name, content, created_at, attributes FROM orgs";
+const TEAM: &str = "SELECT id, org_id, name, content, created_at, rpm, tpm, max_parallel, attributes FROM teams";
+const USER: &str = "SELECT id, org_id, name, email, content, created_at, group_names, attributes FROM users";
 const WALLET: &str = "SELECT id, org_id, name, kind, parent_id, team_id, user_id, status, hard_limit, soft_limit,
     window_kind, funding, funded, content, created_at, thresholds, soft_action, time_zone, anchor, scope, under_id, closed_at
     FROM wallets";
 const KEY: &str = "SELECT id, org_id, wallet_id, team_id, user_id, name, models, rpm, tpm, expires_at, previous_until,
     rotated_at, revoked_at, content, created_at, tags, max_parallel, priority FROM keys";
-const OPERATOR: &str = "SELECT id, name, source, secret_hash, created_at FROM operators WHERE revoked_at IS NULL";
+const OPERATOR: &str = "SELECT id, name, source, secret_hash, created_at, role, org_id, revoked_at FROM operators";
 
 /// A kind of row that is read by id and listed.
 pub(crate) trait Stored: Sized {
@@ -34,7 +35,8 @@ pub(crate) trait Stored: Sized {
 impl Stored for OrgRow {
     const SELECT: &'static str = ORG;
     fn read(row: &Row) -> Result<Self, StoreError> {
-        Ok(OrgRow { id: row.id("id")?, name: row.get("name")?, created_at: row.time("created_at")? })
+        let attributes = json(row, "attributes")?.unwrap_or_default();
+        Ok(OrgRow { id: row.id("id")?, name: row.get("name")?, attributes, created_at: row.time("created_at")? })
     }
 }
 
@@ -43,7 +45,8 @@ impl Stored for TeamRow {
     fn read(row: &Row) -> Result<Self, StoreError> {
         let (id, org, name) = (row.id("id")?, row.id("org_id")?, row.get("name")?);
         let limits = limits(row, ["rpm", "tpm", "max_parallel"])?;
-        Ok(TeamRow { id, org, name, limits, created_at: row.time("created_at")? })
+        let attributes = json(row, "attributes")?.unwrap_or_default();
+        Ok(TeamRow { id, org, name, limits, attributes, created_at: row.time("created_at")? })
     }
 }
 
@@ -57,6 +60,8 @@ impl Stored for UserRow {
             name: row.get("name")?,
             email: row.get("email")?,
             teams: Vec::new(),
+            groups: json(row, "group_names")?.unwrap_or_default(),
+            attributes: json(row, "attributes")?.unwrap_or_default(),
             created_at: row.time("created_at")?,
         })
     }
@@ -116,6 +121,21 @@ impl Stored for KeyRow {
             rotated_at: row.maybe_time("rotated_at")?,
             revoked_at: row.maybe_time("revoked_at")?,
             created_at: row.time("created_at")?,
+        })
+    }
+}
+
+impl Stored for OperatorRow {
+    const SELECT: &'static str = OPERATOR;
+    fn read(row: &Row) -> Result<Self, StoreError> {
+        Ok(OperatorRow {
+            id: row.id("id")?,
+            name: row.get("name")?,
+            bootstrap: row.get::<String>("source")? == "bootstrap",
+            role: word(row, "role", Role::from_word)?,
+            org: row.maybe_id("org_id")?,
+            created_at: row.time("created_at")?,
+            revoked_at: row.maybe_time("revoked_at")?,
         })
     }
 }
@@ -230,17 +250,25 @@ fn revision_of(row: Option<&Row>) -> Result<i64, StoreError> {
 
 pub(crate) async fn insert_org(tx: &mut Tx, org: &OrgRow, content: [u8; 32]) -> Result<(), StoreError> {
     tx.execute(
-        "INSERT INTO orgs (id, name, content, created_at) VALUES ($1, $2, $3, $4)",
-        values![org.id, &org.name, content, org.created_at],
+        "INSERT INTO orgs (id, name, content, created_at, attributes) VALUES ($1, $2, $3, $4, $5)",
+        values![org.id, &org.name, content, org.created_at, told(&org.attributes, org.attributes.is_empty())],
     )
     .await?;
     Ok(())
 }
 
+/// Saves what may change of an organisation.
+pub(crate) async fn update_org(tx: &mut Tx, org: &OrgRow) -> Result<(), StoreError> {
+    let attributes = told(&org.attributes, org.attributes.is_empty());
+    tx.execute("UPDATE orgs SET name = $2, attributes = $3 WHERE id = $1", values![org.id, &org.name, attributes])
+        .await?;
+    Ok(())
+}
+
 pub(crate) async fn insert_team(tx: &mut Tx, team: &TeamRow, content: [u8; 32]) -> Result<(), StoreError> {
     tx.execute(
-        "INSERT INTO teams (id, org_id, name, content, created_at, rpm, tpm, max_parallel)
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+        "INSERT INTO teams (id, org_id, name, content, created_at, rpm, tpm, max_parallel, attributes)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
         values![
             team.id,
             team.org,
@@ -250,6 +278,7 @@ pub(crate) async fn insert_team(tx: &mut Tx, team: &TeamRow, content: [u8; 32]) 
             team.limits.rpm.map(i64::from),
             stored(team.limits.tpm),
             team.limits.max_parallel.map(i64::from),
+            told(&team.attributes, team.attributes.is_empty()),
         ],
     )
     .await?;
@@ -259,13 +288,14 @@ pub(crate) async fn insert_team(tx: &mut Tx, team: &TeamRow, content: [u8; 32]) 
 /// Saves what may change of a team.
 pub(crate) async fn update_team(tx: &mut Tx, team: &TeamRow) -> Result<(), StoreError> {
     tx.execute(
-        "UPDATE teams SET name = $2, rpm = $3, tpm = $4, max_parallel = $5 WHERE id = $1",
+        "UPDATE teams SET name = $2, rpm = $3, tpm = $4, max_parallel = $5, attributes = $6 WHERE id = $1",
         values![
             team.id,
             &team.name,
             team.limits.rpm.map(i64::from),
             stored(team.limits.tpm),
             team.limits.max_parallel.map(i64::from),
+            told(&team.attributes, team.attributes.is_empty()),
         ],
     )
     .await?;
@@ -278,14 +308,54 @@ fn stored(rate: Option<u64>) -> Option<i64> {
 
 pub(crate) async fn insert_user(tx: &mut Tx, user: &UserRow, content: [u8; 32]) -> Result<(), StoreError> {
     tx.execute(
-        "INSERT INTO users (id, org_id, name, email, content, created_at) VALUES ($1, $2, $3, $4, $5, $6)",
-        values![user.id, user.org, &user.name, user.email.as_ref(), content, user.created_at],
+        "INSERT INTO users (id, org_id, name, email, content, created_at, group_names, attributes)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+        values![
+            user.id,
+            user.org,
+            &user.name,
+            user.email.as_ref(),
+            content,
+            user.created_at,
+            told(&user.groups, user.groups.is_empty()),
+            told(&user.attributes, user.attributes.is_empty()),
+        ],
     )
     .await?;
+    insert_teams(tx, user).await
+}
+
+async fn insert_teams(tx: &mut Tx, user: &UserRow) -> Result<(), StoreError> {
     for team in &user.teams {
         tx.execute("INSERT INTO user_teams (user_id, team_id) VALUES ($1, $2)", values![user.id, *team]).await?;
     }
     Ok(())
+}
+
+/// Saves what may change of a person; their teams only where those are others.
+pub(crate) async fn update_user(tx: &mut Tx, user: &UserRow, teams: bool) -> Result<(), StoreError> {
+    tx.execute(
+        "UPDATE users SET name = $2, email = $3, group_names = $4, attributes = $5 WHERE id = $1",
+        values![
+            user.id,
+            &user.name,
+            user.email.as_ref(),
+            told(&user.groups, user.groups.is_empty()),
+            told(&user.attributes, user.attributes.is_empty()),
+        ],
+    )
+    .await?;
+    if teams {
+        tx.execute("DELETE FROM user_teams WHERE user_id = $1", values![user.id]).await?;
+        insert_teams(tx, user).await?;
+    }
+    Ok(())
+}
+
+/// A person's teams, in the order of their ids.
+pub(crate) async fn teams_of(tx: &mut Tx, user: Id<User>) -> Result<Vec<Id<Team>>, StoreError> {
+    let rows = tx.rows("SELECT team_id FROM user_teams WHERE user_id = $1 ORDER BY team_id", values![user]).await?;
+    rows.iter().map(|row| row.id("team_id")).collect()
 }
 
 /// Writes the wallet, its chain up to the root, and the chain of itself alone.
@@ -566,10 +636,51 @@ pub(crate) async fn credentials(db: &Database, now: Timestamp) -> Result<Vec<Cre
             values![now],
         )
         .await?;
-    rows.iter().map(credential).collect()
+    let said = said(db).await?;
+    rows.iter().map(|row| credential(row, &said)).collect()
 }
 
-fn credential(row: &Row) -> Result<Credential, StoreError> {
+/// What admins say of those that living keys belong to, once each, by their ids.
+#[derive(Default)]
+struct Said {
+    attributes: HashMap<String, Arc<Attributes>>,
+    groups: HashMap<String, Arc<Vec<String>>>,
+    nothing: Arc<Attributes>,
+    nobody: Arc<Vec<String>>,
+}
+
+impl Said {
+    fn attributes(&self, id: Option<String>) -> Arc<Attributes> {
+        Arc::clone(id.and_then(|id| self.attributes.get(&id)).unwrap_or(&self.nothing))
+    }
+}
+
+async fn said(db: &Database) -> Result<Said, StoreError> {
+    // Apart from the keys: most have nothing said of them, and what is said of an organisation would come with each of its keys.
+    let rows = db
+        .rows(
+            "SELECT id, attributes, NULL AS group_names FROM orgs WHERE attributes IS NOT NULL
+             UNION ALL SELECT id, attributes, NULL FROM teams WHERE attributes IS NOT NULL
+             UNION ALL SELECT id, attributes, group_names FROM users
+              WHERE (attributes IS NOT NULL OR group_names IS NOT NULL)
+                AND id IN (SELECT user_id FROM keys WHERE revoked_at IS NULL)",
+            values![],
+        )
+        .await?;
+    let mut said = Said::default();
+    for row in &rows {
+        let id: String = row.get("id")?;
+        if let Some(groups) = json::<Vec<String>>(row, "group_names")? {
+            said.groups.insert(id.clone(), Arc::new(groups));
+        }
+        if let Some(attributes) = json::<Attributes>(row, "attributes")? {
+            said.attributes.insert(id, Arc::new(attributes));
+        }
+    }
+    Ok(said)
+}
+
+fn credential(row: &Row, said: &Said) -> Result<Credential, StoreError> {
     let overlap = match (row.get::<Option<Vec<u8>>>("previous_hash")?, row.maybe_time("previous_until")?) {
         (Some(_), Some(until)) => Some(Overlap { secret_hash: row.hash("previous_hash")?, until }),
         _ => None,
@@ -585,6 +696,16 @@ fn credential(row: &Row) -> Result<Credential, StoreError> {
         overlap,
         models: json(row, "models")?,
         tags: json(row, "tags")?.unwrap_or_default(),
+        groups: row
+            .get::<Option<String>>("user_id")?
+            .and_then(|id| said.groups.get(&id))
+            .unwrap_or(&said.nobody)
+            .clone(),
+        attributes: CredentialAttributes {
+            org: said.attributes(Some(row.get("org_id")?)),
+            team: said.attributes(row.get("team_id")?),
+            user: said.attributes(row.get("user_id")?),
+        },
         rpm,
         tpm,
         max_parallel,
@@ -595,27 +716,42 @@ fn credential(row: &Row) -> Result<Credential, StoreError> {
 }
 
 pub(crate) async fn operator_credentials(db: &Database) -> Result<Vec<OperatorCredential>, StoreError> {
-    let rows = db.rows(OPERATOR, values![]).await?;
-    rows.iter().map(|row| Ok(OperatorCredential { id: row.id("id")?, secret_hash: row.hash("secret_hash")? })).collect()
+    let rows = db.rows(format!("{OPERATOR} WHERE revoked_at IS NULL"), values![]).await?;
+    rows.iter()
+        .map(|row| {
+            let (id, secret_hash) = (row.id("id")?, row.hash("secret_hash")?);
+            let (role, org) = (word(row, "role", Role::from_word)?, row.maybe_id("org_id")?);
+            Ok(OperatorCredential { id, secret_hash, role, org })
+        })
+        .collect()
 }
 
 /// The living operators with their hashes, oldest first.
 pub(crate) async fn operators(tx: &mut Tx) -> Result<Vec<(OperatorRow, [u8; 32])>, StoreError> {
-    let rows = tx.rows(format!("{OPERATOR} ORDER BY created_at, id"), values![]).await?;
-    rows.iter()
-        .map(|row| {
-            let bootstrap = row.get::<String>("source")? == "bootstrap";
-            let (id, name, created_at) = (row.id("id")?, row.get("name")?, row.time("created_at")?);
-            Ok((OperatorRow { id, name, bootstrap, created_at }, row.hash("secret_hash")?))
-        })
-        .collect()
+    let rows = tx.rows(format!("{OPERATOR} WHERE revoked_at IS NULL ORDER BY created_at, id"), values![]).await?;
+    rows.iter().map(|row| Ok((OperatorRow::read(row)?, row.hash("secret_hash")?))).collect()
+}
+
+/// The operator with this id, living or not.
+pub(crate) async fn find_operator(tx: &mut Tx, id: Id<Operator>) -> Result<Option<OperatorRow>, StoreError> {
+    let row = tx.row(format!("{OPERATOR} WHERE id = $1"), values![id]).await?;
+    row.as_ref().map(OperatorRow::read).transpose()
 }
 
 pub(crate) async fn insert_operator(tx: &mut Tx, operator: &OperatorRow, secret: [u8; 32]) -> Result<(), StoreError> {
     let source = if operator.bootstrap { "bootstrap" } else { "minted" };
     tx.execute(
-        "INSERT INTO operators (id, name, source, secret_hash, created_at) VALUES ($1, $2, $3, $4, $5)",
-        values![operator.id, &operator.name, source, secret, operator.created_at],
+        "INSERT INTO operators (id, name, source, secret_hash, created_at, role, org_id)
+         VALUES ($1, $2, $3, $4, $5, $6, $7)",
+        values![
+            operator.id,
+            &operator.name,
+            source,
+            secret,
+            operator.created_at,
+            operator.role.as_str(),
+            operator.org,
+        ],
     )
     .await?;
     Ok(())

@@ -1,8 +1,10 @@
 //! What verifies callers from memory: the hashes of living keys and operators, as of one `config_revision`.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
+use super::attributes::CredentialAttributes;
 use super::limits::{Limits, Priority};
 use super::scope::{Scope, Tags};
 use super::{OperatorCredential, Tenants};
@@ -45,6 +47,10 @@ pub struct Credential {
     pub priority: Priority,
     /// What is said of its calls.
     pub tags: Tags,
+    /// Of its user; nobody's key has none. Shared by the keys of one user.
+    pub groups: Arc<Vec<String>>,
+    /// What rules may go by.
+    pub attributes: CredentialAttributes,
     pub expires_at: Option<Timestamp>,
 }
 

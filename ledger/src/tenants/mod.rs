@@ -4,6 +4,7 @@
 //! name or an address). Ids come from the asker: the same id and content again is answered the same and changes nothing,
 //! other content is a conflict.
 
+mod attributes;
 mod breaker;
 mod change;
 pub(crate) mod check;
@@ -13,6 +14,7 @@ mod key;
 mod limits;
 mod operator;
 pub(crate) mod people;
+mod renewal;
 mod scope;
 mod wallet;
 
@@ -25,12 +27,14 @@ use crate::store::tenants::Change;
 
 pub(crate) use wallet::words;
 
+pub use attributes::{Attributes, CredentialAttributes};
 pub use change::WalletChange;
 pub use credential::{Credential, CredentialSet, Overlap};
 pub use key::{DEFAULT_OVERLAP, KeyChange, KeyRow, LONGEST_OVERLAP, NewKey, Rotation};
 pub use limits::{LimitChange, Limits, Priority};
-pub use operator::{OperatorCredential, OperatorRow};
+pub use operator::{NewOperator, OperatorCredential, OperatorRow, Role};
 pub use people::{NewOrg, NewTeam, NewUser, OrgRow, TeamChange, TeamRow, UserRow};
+pub use renewal::{OrgChange, UserChange};
 pub use scope::{Coverage, Scope, Tags};
 pub use wallet::{Anchor, Funding, LONGEST_CHAIN, NewWallet, WalletKind, WalletRow, WalletStatus};
 
@@ -70,9 +74,11 @@ impl Ledger {
 /// Kinds of audit entries about tenants.
 pub mod kind {
     pub const ORG_CREATED: &str = "ORG_CREATED";
+    pub const ORG_CHANGED: &str = "ORG_CHANGED";
     pub const TEAM_CREATED: &str = "TEAM_CREATED";
     pub const TEAM_CHANGED: &str = "TEAM_CHANGED";
     pub const USER_CREATED: &str = "USER_CREATED";
+    pub const USER_CHANGED: &str = "USER_CHANGED";
     pub const WALLET_CREATED: &str = "WALLET_CREATED";
     pub const WALLET_CHANGED: &str = "WALLET_CHANGED";
     pub const BREAKER_SET: &str = "BREAKER_SET";
@@ -113,6 +119,9 @@ pub enum TenantError {
     /// A key that was revoked or has expired cannot be rotated.
     #[error("{0} was revoked or has expired")]
     Ended(String),
+    /// The bootstrap operator is replaced and not revoked.
+    #[error("{0} is the bootstrap operator")]
+    Bootstrap(String),
     /// A wallet that was closed stays as it is.
     #[error("{0} is closed")]
     Closed(String),

@@ -1,7 +1,7 @@
 //! Organisations, their teams and their people.
 
 use super::limits::{LimitChange, Limits};
-use super::{Mark, Page, TenantError, Tenants, check, kind};
+use super::{Attributes, Mark, Page, TenantError, Tenants, attributes, check, kind};
 use crate::audit::{Actor, Entry};
 use crate::clock::Timestamp;
 use crate::id::{Id, Org, Team, User};
@@ -12,6 +12,8 @@ use crate::store::tenants::{self as rows, Change};
 pub struct NewOrg {
     pub id: Id<Org>,
     pub name: String,
+    /// What rules may go by.
+    pub attributes: Attributes,
 }
 
 /// An organisation.
@@ -19,6 +21,7 @@ pub struct NewOrg {
 pub struct OrgRow {
     pub id: Id<Org>,
     pub name: String,
+    pub attributes: Attributes,
     pub created_at: Timestamp,
 }
 
@@ -30,6 +33,8 @@ pub struct NewTeam {
     pub name: String,
     /// Of all its keys together.
     pub limits: Limits,
+    /// What rules may go by.
+    pub attributes: Attributes,
 }
 
 /// A team.
@@ -40,6 +45,7 @@ pub struct TeamRow {
     pub name: String,
     /// Of all its keys together.
     pub limits: Limits,
+    pub attributes: Attributes,
     pub created_at: Timestamp,
 }
 
@@ -48,6 +54,8 @@ pub struct TeamRow {
 pub struct TeamChange {
     pub name: Option<String>,
     pub limits: LimitChange,
+    /// All of them anew.
+    pub attributes: Option<Attributes>,
 }
 
 /// A person to be made.
@@ -59,6 +67,10 @@ pub struct NewUser {
     pub email: Option<String>,
     /// Teams of the same organisation.
     pub teams: Vec<Id<Team>>,
+    /// As the directory or an admin says.
+    pub groups: Vec<String>,
+    /// What rules may go by.
+    pub attributes: Attributes,
 }
 
 /// A person.
@@ -69,6 +81,9 @@ pub struct UserRow {
     pub name: String,
     pub email: Option<String>,
     pub teams: Vec<Id<Team>>,
+    /// In the order of their names.
+    pub groups: Vec<String>,
+    pub attributes: Attributes,
     pub created_at: Timestamp,
 }
 
@@ -97,14 +112,20 @@ impl Tenants<'_> {
     /// Makes an organisation.
     pub async fn create_org(&self, new: NewOrg, actor: &Actor) -> Result<OrgRow, TenantError> {
         check::name(&new.name)?;
-        let content = check::content(&&new.name);
+        attributes::check(&new.attributes)?;
+        // What came later counts only where it says something: a repeat of what an earlier release made is still one.
+        let content = match new.attributes.is_empty() {
+            true => check::content(&&new.name),
+            false => check::content(&(&new.name, &new.attributes)),
+        };
         let mut change = Change::begin(self.db()).await?;
         if let Some((row, made_of)) = rows::find::<OrgRow>(&mut change.tx, new.id.to_string()).await? {
             return check::repeat(row, &new.id, made_of, content);
         }
-        let row = OrgRow { id: new.id, name: new.name, created_at: self.now() };
+        let row = OrgRow { id: new.id, name: new.name, attributes: new.attributes, created_at: self.now() };
         rows::insert_org(&mut change.tx, &row, content).await?;
         let entry = Entry::new(Some(row.id), kind::ORG_CREATED, *actor).with("org_id", row.id);
+        let entry = attributes::told(entry, &Attributes::new(), &row.attributes);
         self.commit(change, row.created_at, &[entry]).await?;
         Ok(row)
     }
@@ -123,21 +144,24 @@ impl Tenants<'_> {
     pub async fn create_team(&self, new: NewTeam, actor: &Actor) -> Result<TeamRow, TenantError> {
         check::name(&new.name)?;
         new.limits.check()?;
-        // What came later counts only where it says something: a repeat of what an earlier release made is still one.
-        let content = match new.limits.is_none() {
-            true => check::content(&(new.org, &new.name)),
-            false => check::content(&(new.org, &new.name, new.limits)),
+        attributes::check(&new.attributes)?;
+        let content = match (new.limits.is_none(), new.attributes.is_empty()) {
+            (true, true) => check::content(&(new.org, &new.name)),
+            (false, true) => check::content(&(new.org, &new.name, new.limits)),
+            (_, false) => check::content(&(new.org, &new.name, new.limits, &new.attributes)),
         };
         let mut change = Change::begin(self.db()).await?;
         if let Some((row, made_of)) = rows::find::<TeamRow>(&mut change.tx, new.id.to_string()).await? {
             return check::repeat(row, &new.id, made_of, content);
         }
         check_org(&mut change, new.org).await?;
-        let row = TeamRow { id: new.id, org: new.org, name: new.name, limits: new.limits, created_at: self.now() };
+        let NewTeam { id, org, name, limits, attributes } = new;
+        let row = TeamRow { id, org, name, limits, attributes, created_at: self.now() };
         rows::insert_team(&mut change.tx, &row, content).await?;
         let entry = Entry::new(Some(row.org), kind::TEAM_CREATED, *actor)
             .with("team_id", row.id)
             .with("limits", Some(row.limits).filter(|limits| !limits.is_none()));
+        let entry = attributes::told(entry, &Attributes::new(), &row.attributes);
         self.commit(change, row.created_at, &[entry]).await?;
         Ok(row)
     }
@@ -145,12 +169,14 @@ impl Tenants<'_> {
     /// Changes a team's name, or how much its keys may do at a time, all together.
     pub async fn change_team(&self, id: Id<Team>, to: TeamChange, actor: &Actor) -> Result<TeamRow, TenantError> {
         to.name.as_deref().map_or(Ok(()), check::name)?;
+        to.attributes.as_ref().map_or(Ok(()), attributes::check)?;
         let mut change = Change::begin(self.db()).await?;
         let row = rows::lock::<TeamRow>(&mut change.tx, id.to_string()).await?;
         let old = row.ok_or_else(|| TenantError::Unknown(id.to_string()))?;
         let limits = to.limits.of(old.limits);
         limits.check()?;
-        let row = TeamRow { name: to.name.unwrap_or_else(|| old.name.clone()), limits, ..old.clone() };
+        let attributes = to.attributes.unwrap_or_else(|| old.attributes.clone());
+        let row = TeamRow { name: to.name.unwrap_or_else(|| old.name.clone()), limits, attributes, ..old };
         if row == old {
             return Ok(row);
         }
@@ -160,6 +186,7 @@ impl Tenants<'_> {
             .with("renamed", (old.name != row.name).then_some(true))
             .with("from", old.limits)
             .with("to", row.limits);
+        let entry = attributes::told(entry, &old.attributes, &row.attributes);
         self.commit(change, self.now(), &[entry]).await?;
         Ok(row)
     }
@@ -182,7 +209,12 @@ impl Tenants<'_> {
         if new.teams.windows(2).any(|pair| pair[0] == pair[1]) {
             return Err(check::invalid("teams", "must name each team once"));
         }
-        let content = check::content(&(new.org, &new.name, &new.email, &new.teams));
+        attributes::check(&new.attributes)?;
+        new.groups = attributes::groups(new.groups)?;
+        let content = match new.groups.is_empty() && new.attributes.is_empty() {
+            true => check::content(&(new.org, &new.name, &new.email, &new.teams)),
+            false => check::content(&(new.org, &new.name, &new.email, &new.teams, &new.groups, &new.attributes)),
+        };
         let mut change = Change::begin(self.db()).await?;
         if let Some((row, made_of)) = rows::find::<UserRow>(&mut change.tx, new.id.to_string()).await? {
             let mut row = check::repeat(row, &new.id, made_of, content)?;
@@ -193,11 +225,13 @@ impl Tenants<'_> {
         for team in &new.teams {
             check_team("teams", &mut change, new.org, *team).await?;
         }
-        let NewUser { id, org, name, email, teams } = new;
-        let row = UserRow { id, org, name, email, teams, created_at: self.now() };
+        let NewUser { id, org, name, email, teams, groups, attributes } = new;
+        let row = UserRow { id, org, name, email, teams, groups, attributes, created_at: self.now() };
         rows::insert_user(&mut change.tx, &row, content).await?;
         let entry = Entry::new(Some(row.org), kind::USER_CREATED, *actor);
         let entry = entry.with("user_id", row.id).with("team_ids", &row.teams);
+        let entry = attributes::told(entry, &Attributes::new(), &row.attributes);
+        let entry = attributes::told_groups(entry, &[], &row.groups);
         self.commit(change, row.created_at, &[entry]).await?;
         Ok(row)
     }

@@ -2,15 +2,20 @@
 
 #![expect(clippy::unwrap_used, reason = "unwrap belongs to tests")]
 
+mod approvals;
+mod attributes;
 mod batches;
 mod books;
 mod charges;
+mod decisions;
 mod definitions;
 mod idempotency;
 mod money;
+mod operators;
 mod orphans;
 mod outbox;
 mod pace;
+mod policies;
 mod postgres;
 mod prices;
 mod tenants;

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use ledger::{
-    Actor, Id, KeyChange, KeyRow, Ledger, LimitChange, Limits, NewKey, NewOrg, NewTeam, NewUser, NewWallet,
-    OperatorCredential, Order, Org, Page, PresentedKey, Priority, ReserveError, Reserved, Rotation, ShownKey, Team,
-    TeamChange, TenantError, Wallet, WalletChange, WalletKind, WalletRow, WalletStatus,
+    Actor, Attributes, Id, KeyChange, KeyRow, Ledger, LimitChange, Limits, NewKey, NewOperator, NewOrg, NewTeam,
+    NewUser, NewWallet, OperatorCredential, Order, Org, Page, PresentedKey, Priority, ReserveError, Reserved, Role,
+    Rotation, ShownKey, Team, TeamChange, TenantError, Wallet, WalletChange, WalletKind, WalletRow, WalletStatus,
 };
 
 use crate::postgres::through_a_network;
@@ -29,12 +29,18 @@ on_both_databases!(
 const BY: &Actor = &Actor::System;
 
 async fn org(ledger: &Ledger) -> Id<Org> {
-    let new = NewOrg { id: ledger.new_id(), name: "Acme".into() };
+    let new = NewOrg { id: ledger.new_id(), name: "Acme".into(), attributes: Attributes::new() };
     ledger.tenants().create_org(new, BY).await.unwrap().id
 }
 
 async fn team(ledger: &Ledger, org: Id<Org>) -> Id<Team> {
-    let new = NewTeam { id: ledger.new_id(), org, name: "Search".into(), limits: Limits::default() };
+    let new = NewTeam {
+        id: ledger.new_id(),
+        org,
+        name: "Search".into(),
+        limits: Limits::default(),
+        attributes: Attributes::new(),
+    };
     ledger.tenants().create_team(new, BY).await.unwrap().id
 }
 
@@ -95,9 +101,15 @@ fn conflicts<T: std::fmt::Debug>(result: Result<T, TenantError>) {
 
 async fn the_same_id_and_content_again_is_answered_the_same_and_changes_nothing(World { ledger, .. }: World) {
     let tenants = ledger.tenants();
-    let new_org = NewOrg { id: ledger.new_id(), name: "Acme".into() };
+    let new_org = NewOrg { id: ledger.new_id(), name: "Acme".into(), attributes: Attributes::new() };
     let org = tenants.create_org(new_org.clone(), BY).await.unwrap();
-    let new_team = NewTeam { id: ledger.new_id(), org: org.id, name: "Search".into(), limits: Limits::default() };
+    let new_team = NewTeam {
+        id: ledger.new_id(),
+        org: org.id,
+        name: "Search".into(),
+        limits: Limits::default(),
+        attributes: Attributes::new(),
+    };
     let team = tenants.create_team(new_team.clone(), BY).await.unwrap();
     let other_team = self::team(&ledger, org.id).await;
     let new_user = NewUser {
@@ -106,6 +118,8 @@ async fn the_same_id_and_content_again_is_answered_the_same_and_changes_nothing(
         name: "Ada".into(),
         email: Some("ada@example.com".into()),
         teams: vec![team.id, other_team],
+        groups: vec![],
+        attributes: Attributes::new(),
     };
     let user = tenants.create_user(new_user.clone(), BY).await.unwrap();
     let purse = NewWallet { hard_limit: Some(usd("10")), ..new_wallet(&ledger, org.id) };
@@ -144,7 +158,15 @@ async fn every_write_raises_the_revision_and_leaves_its_entry(World { ledger, ..
     let start = revision(&ledger).await;
     let org = org(&ledger).await;
     let team = team(&ledger, org).await;
-    let user = NewUser { id: ledger.new_id(), org, name: "Ada".into(), email: None, teams: vec![team] };
+    let user = NewUser {
+        id: ledger.new_id(),
+        org,
+        name: "Ada".into(),
+        email: None,
+        teams: vec![team],
+        groups: vec![],
+        attributes: Attributes::new(),
+    };
     tenants.create_user(user, BY).await.unwrap();
     let purse = wallet(&ledger, new_wallet(&ledger, org)).await;
     let change = WalletChange { status: Some(WalletStatus::Suspended), ..WalletChange::default() };
@@ -174,7 +196,15 @@ async fn what_belongs_to_another_organisation_cannot_be_named(World { ledger, ..
     let tenants = ledger.tenants();
     let (ours, theirs) = (org(&ledger).await, org(&ledger).await);
     let their_team = team(&ledger, theirs).await;
-    let their_user = NewUser { id: ledger.new_id(), org: theirs, name: "Eve".into(), email: None, teams: vec![] };
+    let their_user = NewUser {
+        id: ledger.new_id(),
+        org: theirs,
+        name: "Eve".into(),
+        email: None,
+        teams: vec![],
+        groups: vec![],
+        attributes: Attributes::new(),
+    };
     let their_user = tenants.create_user(their_user, BY).await.unwrap().id;
     let their_wallet = wallet(&ledger, new_wallet(&ledger, theirs)).await.id;
     let wallet = wallet(&ledger, new_wallet(&ledger, ours)).await.id;
@@ -188,7 +218,15 @@ async fn what_belongs_to_another_organisation_cannot_be_named(World { ledger, ..
     names(tenants.create_key(NewKey { team: Some(their_team), ..app() }, BY).await, "team");
     names(tenants.create_key(NewKey { user: Some(their_user), ..app() }, BY).await, "user");
     names(tenants.create_key(NewKey { wallet: ledger.new_id(), ..app() }, BY).await, "wallet");
-    let user = NewUser { id: ledger.new_id(), org: ours, name: "Ada".into(), email: None, teams: vec![their_team] };
+    let user = NewUser {
+        id: ledger.new_id(),
+        org: ours,
+        name: "Ada".into(),
+        email: None,
+        teams: vec![their_team],
+        groups: vec![],
+        attributes: Attributes::new(),
+    };
     names(tenants.create_user(user, BY).await, "teams");
     assert_eq!(kinds(&ledger, Some(ours)).await, ["ORG_CREATED", "WALLET_CREATED"], "what was refused left nothing");
 }
@@ -324,7 +362,7 @@ async fn one_bootstrap_operator_lives_at_a_time(World { ledger, .. }: World) {
     let tenants = ledger.tenants();
     let who = async |secret: &str| {
         let operators = ledger.tenants().credentials().await.unwrap().operators;
-        OperatorCredential::find(&operators, secret.as_bytes())
+        OperatorCredential::find(&operators, secret.as_bytes()).map(|it| it.id)
     };
     let made = tenants.first_operator().await.unwrap().expect("the first start makes one");
     assert!(who(made.expose()).await.is_some());
@@ -335,7 +373,8 @@ async fn one_bootstrap_operator_lives_at_a_time(World { ledger, .. }: World) {
     let before = revision(&ledger).await;
     assert_eq!(tenants.ensure_operator(one).await.unwrap(), id);
     assert_eq!(revision(&ledger).await, before, "the same key again changes nothing");
-    let (minted, shown) = tenants.mint_operator("second shift", BY).await.unwrap();
+    let new = NewOperator { id: ledger.new_id(), name: "second shift".into(), role: Role::Admin, org: None };
+    let (minted, shown) = tenants.create_operator(new, BY).await.unwrap();
     let id = tenants.ensure_operator(two).await.unwrap();
     assert_eq!((who(one).await, who(two).await), (None, Some(id)));
     assert_eq!(who(shown.expose()).await, Some(minted.id), "other operators stay");
@@ -444,7 +483,7 @@ async fn limits_of_keys_and_teams_are_known_to_whoever_verifies_callers(World { 
     let (tenants, org) = (ledger.tenants(), org(&ledger).await);
     let purse = wallet(&ledger, new_wallet(&ledger, org)).await.id;
     let limits = Limits { rpm: Some(60), tpm: None, max_parallel: Some(4) };
-    let new = NewTeam { id: ledger.new_id(), org, name: "Search".into(), limits };
+    let new = NewTeam { id: ledger.new_id(), org, name: "Search".into(), limits, attributes: Attributes::new() };
     let made = tenants.create_team(new.clone(), BY).await.unwrap();
     assert_eq!(tenants.create_team(new.clone(), BY).await.unwrap(), made, "a repeat");
     conflicts(tenants.create_team(NewTeam { limits: Limits::default(), ..new }, BY).await);

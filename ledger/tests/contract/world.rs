@@ -5,8 +5,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use ledger::{
-    Actor, Call, CallRecord, Charge, Clock, Entropy, Fund, Funding, Hold, Id, Key, Ledger, Money, NewKey, NewOrg,
-    NewWallet, Options, Order, Org, Receipt, Release, ReserveError, Reserved, Timestamp, Wallet, WalletKind, Window,
+    Actor, Attributes, Call, CallRecord, Charge, Clock, Entropy, Fund, Funding, Hold, Id, Key, Ledger, Money, NewKey,
+    NewOrg, NewWallet, Options, Order, Org, Receipt, Release, ReserveError, Reserved, Timestamp, Wallet, WalletKind,
+    Window,
 };
 use sqlx::{AssertSqlSafe, PgPool, SqlitePool};
 
@@ -84,7 +85,11 @@ impl World {
 
     pub async fn org(&self) -> Id<Org> {
         let id = self.ledger.new_id();
-        self.ledger.tenants().create_org(NewOrg { id, name: "org".into() }, &Actor::System).await.expect("an org");
+        self.ledger
+            .tenants()
+            .create_org(NewOrg { id, name: "org".into(), attributes: Attributes::new() }, &Actor::System)
+            .await
+            .expect("an org");
         id
     }
 

@@ -64,9 +64,14 @@ fn rows() -> impl Iterator<Item = Row> {
     own.into_iter().chain(base::ROWS.iter().copied()).chain(library::ROWS.iter().copied())
 }
 
+/// Every name that may stand below `data.alfred`.
+pub(crate) fn names() -> impl Iterator<Item = &'static str> {
+    rows().map(|(name, _)| name)
+}
+
 /// Everything wrong with the data that can be seen without rules.
 pub(crate) fn faults(data: &Value) -> Vec<Fault> {
-    let fault = |path: String, message: String| Fault { path, line: None, message };
+    let fault = |path: String, message: String| Fault { path, message, ..Fault::default() };
     let Some(data) = data.as_object() else {
         return vec![fault("data".into(), "the data must be an object".into())];
     };

@@ -5,9 +5,12 @@
 mod compose;
 mod faults;
 mod library;
+mod lint;
+mod pack;
 mod refused;
 mod schema;
 mod shipped;
+mod signed;
 
 use std::collections::BTreeMap;
 

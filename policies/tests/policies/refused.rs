@@ -5,10 +5,14 @@ use serde_json::json;
 
 use crate::with;
 
-/// Each added module, and the faults: `path:line: message` starts so.
+/// Each added module, and the faults: `path:line: message` starts so, the column left out.
 fn check(added: &[&str], expected: &[&str]) {
     let faults = PolicySet::compile(&with(added), json!({}), Limits::default()).expect_err("it was accepted");
-    let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
+    let told = |fault: &policies::Fault| match fault.line {
+        Some(line) => format!("{}:{line}: {}", fault.path, fault.message),
+        None => format!("{}: {}", fault.path, fault.message),
+    };
+    let faults: Vec<String> = faults.iter().map(told).collect();
     assert_eq!(faults.len(), expected.len(), "{faults:#?}");
     for (fault, expected) in faults.iter().zip(expected) {
         assert!(fault.starts_with(expected), "{fault}\n{expected}");
@@ -137,13 +141,134 @@ fn what_cannot_be_read_names_its_place() {
     check(&["not rego"], &["added/0.rego:1: "]);
     check(&[""], &["added/0.rego"]);
     let deep = rule(&format!("deny contains m if m := {}1{}", "[".repeat(500), "]".repeat(500)));
-    check(&[&deep], &["added/0.rego: brackets nest deeper than 12 on line 5"]);
+    check(&[&deep], &["added/0.rego:5: brackets nest deeper than 12"]);
     check(
         &[&rule(
             "deny contains \"[[[[[[[[[[[[[[\" if `{{{{{{{{{{{{{{` == \"\\\"((((((((((((((\" # [[[[[[[[[[[[[[[[[\n\ndeny := 1",
         )],
         &["added/0.rego:7: deny must"],
     );
+}
+
+#[test]
+fn rules_of_one_name_that_cannot_both_hold_are_refused() {
+    let deny = "deny contains m if m := limit\n\n";
+    for (rules, expected) in [
+        (
+            "limit := 1\n\nlimit := 2",
+            "added/0.rego:9: alfred.rules.added.limit is always 2 here, and always 1 on line 7",
+        ),
+        ("limit := \"a\"\n\nlimit := \"b\" if true", ""),
+        ("limit := 1\n\nlimit := 1", ""),
+        ("limit := 1 if input.time.hour > 99\n\nlimit := 2", ""),
+        (
+            "limit if true\n\nlimit contains 2",
+            "added/0.rego:9: alfred.rules.added.limit is written as a set here, and as a value on line 7",
+        ),
+        (
+            "limit(x) := x\n\nlimit := 2",
+            "added/0.rego:9: alfred.rules.added.limit is written as a value here, and as a function of one",
+        ),
+        (
+            "limit(x) := x\n\nlimit(x, y) := x if y",
+            "added/0.rego:9: alfred.rules.added.limit is written as a function of 2",
+        ),
+        (
+            "default limit := 1\n\ndefault limit := 2",
+            "added/0.rego:9: alfred.rules.added.limit has a default already, on line 7",
+        ),
+    ] {
+        let text = rule(&format!("{deny}{rules}"));
+        let faults = PolicySet::compile(&with(&[&text]), json!({}), Limits::default()).err().unwrap_or_default();
+        let first = faults.first().map(|it| format!("{}:{}: {}", it.path, it.line.unwrap_or(0), it.message));
+        assert!(
+            first.as_deref().unwrap_or_default().starts_with(expected) && first.is_some() | expected.is_empty(),
+            "{rules}: {faults:#?}"
+        );
+    }
+    let other = "package alfred.rules.added\nlimit := 2";
+    let faults = PolicySet::compile(&with(&[&rule(&format!("{deny}limit := 1")), other]), json!({}), Limits::default())
+        .unwrap_err();
+    assert_eq!(
+        faults[0].to_string(),
+        "added/1.rego:2:1: alfred.rules.added.limit is always 2 here, and always 1 at added/0.rego:7: no call could be decided"
+    );
+}
+
+/// What an author sees: place, line, mark, and the way to write it instead.
+#[test]
+fn a_refusal_shows_the_line_and_the_way_to_write_it_instead() {
+    for (text, expected) in [
+        (
+            rule("deny contains m if m := time.now_ns()"),
+            "added/0.rego:5:25: time.now_ns is refused: it reads the clock: use input.time\n\
+             5 | deny contains m if m := time.now_ns()\n  |                         ^\n  \
+             help: input.time.unix_seconds, input.time.weekday, input.time.hour",
+        ),
+        (
+            rule("deny contains m if {\n\tm := numbers.ragne(1, 2)\n}"),
+            "added/0.rego:6:7: there is no function numbers.ragne\n\
+             6 | \tm := numbers.ragne(1, 2)\n  | \t     ^\n  help: did you mean numbers.range?",
+        ),
+        (
+            rule("denny contains \"x\""),
+            "added/0.rego:5:1: alfred.rules.added.denny contributes nothing: no decision reads it (contributions are *)\n\
+             5 | denny contains \"x\"\n  | ^\n  help: did you mean deny?",
+        ),
+        (
+            "package alfred.rules.added\n\ndeny := := 1".to_owned(),
+            "added/0.rego:3:9: expecting expression\n3 | deny := := 1\n  |         ^",
+        ),
+        (
+            "deny contains 1".to_owned(),
+            "added/0.rego:1:1: expecting `package` Missing package declaration.\n1 | deny contains 1\n  | ^\n  \
+             help: a module begins with `package alfred.rules.<name>`",
+        ),
+        (
+            "package alfred.rules.added\ndeny[x] { x := 1 }".to_owned(),
+            "added/0.rego:2:9: `if` keyword is required before rule body\n2 | deny[x] { x := 1 }\n  |         ^\n  \
+             help: this is Rego before v1: `deny contains x if { … }` (`opa fmt --v0-v1` rewrites a file)",
+        ),
+    ] {
+        let faults = PolicySet::compile(&with(&[&text]), json!({}), Limits::default()).unwrap_err();
+        let shown = faults[0].shown();
+        let (before, after) = expected.split_once('*').unwrap_or((expected, ""));
+        assert!(shown.starts_with(before) && shown.ends_with(after), "{shown}\n\n{expected}");
+    }
+}
+
+#[test]
+fn every_refusal_says_what_to_write_instead() {
+    for body in [
+        "deny contains m if m := http.send({})",
+        "deny contains m if m := teapot(1)",
+        "deny contains m if m := numbers.range(1, input.time.hour)",
+        "deny contains m if m := numbers.range(1, 100000000)",
+        "deny contains m if m := sprintf(input.request.model, [1])",
+        "deny contains m if m := sprintf(\"%9999d\", [1])",
+        "deny contains m if m := regex.match(\"(\", \"x\")",
+        "deny contains m if m := regex.match(`(a{1000}){1000}`, \"x\")",
+        "deny contains m if m := regex.match(`a(?=b)`, \"x\")",
+        "deny contains input.request.model if true",
+        "deny contains m if m := f(1)\nf(x) := f(x)",
+        "deny := 1",
+        "tea contains 1",
+        "deny contains 1 if data.x with input as 1",
+        "deny contains x if x := a\na := 1\na := 2",
+        "deny contains [[[[[[[[[[[[[[1]]]]]]]]]]]]]] if true",
+    ] {
+        let faults = PolicySet::compile(&with(&[&rule(body)]), json!({}), Limits::default()).expect_err(body);
+        assert!(faults.iter().all(|fault| fault.help.is_some() && fault.excerpt.is_some()), "{body}: {faults:#?}");
+    }
+}
+
+#[test]
+fn a_policy_of_ten_megabytes_is_refused_before_it_is_read() {
+    let text = rule(&"deny contains \"x\" if input.time.hour > 1\n".repeat(260_000));
+    assert!(text.len() > 10_000_000);
+    let faults = PolicySet::compile(&with(&[&text]), json!({}), Limits::default()).unwrap_err();
+    assert_eq!(faults.len(), 1);
+    assert!(faults[0].message.ends_with("bytes, at most 262144") && faults[0].help.is_some(), "{faults:?}");
 }
 
 #[test]

@@ -47,7 +47,11 @@ impl Books {
     async fn make(url: &str) -> Books {
         let ledger = Ledger::open(Options::new(url)).await.expect("a ledger");
         let org = ledger.new_id();
-        ledger.tenants().create_org(NewOrg { id: org, name: "org".into() }, &Actor::System).await.expect("an org");
+        ledger
+            .tenants()
+            .create_org(NewOrg { id: org, name: "org".into(), attributes: ledger::Attributes::new() }, &Actor::System)
+            .await
+            .expect("an org");
         let root = wallet(&ledger, org, None).await;
         let mut leaves = Vec::new();
         for _ in 0..TEAMS {

@@ -27,6 +27,8 @@ struct Job {
     modules: BTreeMap<String, String>,
     data: Value,
     query: String,
+    /// Whether the other engine also counts errors of functions in rules that do not apply: it evaluates more of them than it needs.
+    strict: bool,
     inputs: Vec<Value>,
 }
 
@@ -52,7 +54,7 @@ fn theirs(jobs: &[Job]) -> Vec<Vec<Outcome>> {
     let (asked, said) = (folder.path().join("asked.json"), folder.path().join("said.json"));
     let list: Vec<Value> = jobs
         .iter()
-        .map(|job| json!({"modules": job.modules, "data": job.data, "query": job.query, "inputs": job.inputs}))
+        .map(|job| json!({"modules": job.modules, "data": job.data, "query": job.query, "strict": job.strict, "inputs": job.inputs}))
         .collect();
     std::fs::write(&asked, Value::from(list).to_string()).expect("the jobs are written");
     let script = repository().join("qa/policy/differential.py");

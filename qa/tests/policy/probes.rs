@@ -316,6 +316,7 @@ fn job(text: &str) -> Job {
         )]),
         data: json!({"k": 1}),
         query: "data.probe.x".to_owned(),
+        strict: true,
         inputs: vec![input()],
     }
 }
