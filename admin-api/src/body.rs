@@ -13,6 +13,9 @@ pub(crate) const BODY_LIMIT: usize = 1024 * 1024;
 /// The largest file that it reads.
 const FILE_LIMIT: usize = 16 * 1024 * 1024;
 
+/// The largest layer of rules.
+const RULES_LIMIT: usize = ledger::policies::LONGEST_BUNDLE;
+
 /// A JSON body that is a `T` and nothing more.
 pub(crate) struct Json<T>(pub T);
 
@@ -41,6 +44,31 @@ impl<T: DeserializeOwned + Default, S: Send + Sync> FromRequest<S> for OptionalJ
             (false, false) => Err(Problem::NotJson),
             (false, true) => read(&bytes).map(|body: Option<T>| OptionalJson(body.unwrap_or_default())),
         }
+    }
+}
+
+/// Rules, in JSON or as a bundle.
+pub(crate) enum Upload<T> {
+    Json(T),
+    Gzip(bytes::Bytes),
+}
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Upload<T> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
+        let is_gzip = matches!(essence(&request).as_str(), "application/gzip" | "application/x-gzip");
+        if !is_gzip && !is_json(&request) {
+            return Err(Problem::NotRules);
+        }
+        // Refused by what it says of itself, before a byte of it is read.
+        let length =
+            request.headers().get(header::CONTENT_LENGTH).and_then(|it| it.to_str().ok()?.parse::<usize>().ok());
+        if length.is_some_and(|length| length > RULES_LIMIT) {
+            return Err(Problem::TooLarge { limit: RULES_LIMIT });
+        }
+        let bytes = collect(request.into_body(), RULES_LIMIT).await?;
+        if is_gzip { Ok(Upload::Gzip(bytes)) } else { read(&bytes).map(Upload::Json) }
     }
 }
 

@@ -2,9 +2,12 @@
 
 use futures_util::future::BoxFuture;
 use ledger::{Actor, DefinitionKind, DefinitionRow};
+use policies::{Pack, PackLimits};
 use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
+
+use crate::rules::RulesStatus;
 
 /// The configuration of the process: read, checked and reloaded there.
 pub trait Configuration: Send + Sync {
@@ -22,6 +25,24 @@ pub trait Configuration: Send + Sync {
 
     /// What is in force, and how the last reload went.
     fn status(&self) -> ConfigStatus;
+
+    /// The rules that are in force here.
+    fn rules(&self) -> RulesStatus {
+        RulesStatus::default()
+    }
+
+    /// Whether rules that nobody has signed are refused.
+    fn needs_signature(&self) -> bool {
+        false
+    }
+
+    /// Reads a bundle, with its signature where one is needed. Takes its time: never called where calls are served.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it.
+    fn open_bundle(&self, bytes: &[u8]) -> Result<Pack, Vec<policies::Fault>> {
+        Pack::read(bytes, &PackLimits::default())
+    }
 }
 
 /// Why something cannot be stored.

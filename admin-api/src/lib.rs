@@ -11,21 +11,26 @@ mod body;
 mod charges;
 mod config;
 pub mod configuration;
+mod decisions;
 mod definitions;
 mod document;
 mod effect;
 mod keys;
+mod layers;
 mod models;
 mod once;
 mod operator;
 mod operators;
 mod orgs;
 mod page;
+mod policies;
 mod prices;
 mod problem;
 mod providers;
 mod reconcile;
+pub mod rehearsal;
 mod requests;
+pub mod rules;
 mod teams;
 mod users;
 mod wallets;
@@ -71,6 +76,11 @@ pub trait Refresh: Send + Sync {
 
     /// What else a target is called: by the kind of its provider, whatever the configuration calls that.
     fn goes_by(&self, _target: &str) -> Option<String> {
+        None
+    }
+
+    /// The rules in force in this process; none where there are none.
+    fn rulebook(&self) -> Option<Arc<policies::Rulebook>> {
         None
     }
 
@@ -147,6 +157,19 @@ fn guarded() -> OpenApiRouter<AdminState> {
         .routes(routes!(models::get, models::change, models::delete))
         .routes(routes!(models::versions))
         .routes(routes!(models::roll_back))
+        .routes(routes!(policies::create, policies::list))
+        .routes(routes!(policies::get))
+        .routes(routes!(policies::diff))
+        .routes(routes!(policies::activate))
+        .routes(routes!(layers::list))
+        .routes(routes!(layers::remove))
+        .routes(routes!(layers::roll_back))
+        .routes(routes!(layers::activations))
+        .routes(routes!(layers::shadow, layers::set_shadow, layers::clear_shadow))
+        .routes(routes!(decisions::list))
+        .routes(routes!(decisions::get))
+        .routes(routes!(decisions::explain))
+        .routes(routes!(decisions::replay))
         .routes(routes!(config::reload))
         .routes(routes!(config::status))
         .routes(routes!(alerts::list))

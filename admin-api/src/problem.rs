@@ -28,6 +28,8 @@ pub(crate) enum Problem {
     NotJson,
     /// The body is not CSV by its content type.
     NotCsv,
+    /// The body is neither JSON nor a bundle by its content type.
+    NotRules,
     /// The body is larger than it may be.
     TooLarge { limit: usize },
     /// The body could not be read to its end.
@@ -46,6 +48,8 @@ pub(crate) enum Problem {
     Expired(String),
     /// It was read, and cannot be: every fault of a configuration with its place.
     Unfit(Vec<ConfigFault>),
+    /// Rules were read, and cannot be: every fault with its place.
+    BadRules(Vec<policies::Fault>),
     /// The state of things does not allow it.
     Refused { code: &'static str, detail: String },
     /// Nothing can be changed or read for now.
@@ -91,6 +95,28 @@ pub(crate) struct FaultyMember {
     /// Its line there.
     #[serde(skip_serializing_if = "Option::is_none")]
     line: Option<usize>,
+    /// Its column there, from 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    column: Option<u32>,
+    /// The line itself, of rules that were uploaded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    excerpt: Option<String>,
+    /// How it may be written instead.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    help: Option<String>,
+}
+
+/// A member at fault of what is not a file.
+fn simple(member: &str, detail: &str) -> FaultyMember {
+    FaultyMember {
+        member: member.to_owned(),
+        detail: detail.to_owned(),
+        file: None,
+        line: None,
+        column: None,
+        excerpt: None,
+        help: None,
+    }
 }
 
 impl Problem {
@@ -115,12 +141,12 @@ impl Problem {
             Problem::TooManyFailures { .. } => StatusCode::TOO_MANY_REQUESTS,
             Problem::NoRoute | Problem::NotFound(_) => StatusCode::NOT_FOUND,
             Problem::NoMethod => StatusCode::METHOD_NOT_ALLOWED,
-            Problem::NotJson | Problem::NotCsv => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Problem::NotJson | Problem::NotCsv | Problem::NotRules => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Problem::TooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Problem::Broken | Problem::Syntax(_) | Problem::Member { .. } => StatusCode::BAD_REQUEST,
             Problem::Parameter { .. } | Problem::IdempotencyKey(_) => StatusCode::BAD_REQUEST,
             Problem::Mismatch(_) | Problem::Expired(_) | Problem::Refused { .. } => StatusCode::CONFLICT,
-            Problem::Unfit(_) => StatusCode::UNPROCESSABLE_ENTITY,
+            Problem::Unfit(_) | Problem::BadRules(_) => StatusCode::UNPROCESSABLE_ENTITY,
             Problem::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
             Problem::Fault => StatusCode::INTERNAL_SERVER_ERROR,
         }
@@ -133,7 +159,7 @@ impl Problem {
             Problem::TooManyFailures { .. } => "rate_limit_exceeded",
             Problem::NoRoute | Problem::NotFound(_) => "not_found",
             Problem::NoMethod => "method_not_allowed",
-            Problem::NotJson | Problem::NotCsv => "unsupported_media_type",
+            Problem::NotJson | Problem::NotCsv | Problem::NotRules => "unsupported_media_type",
             Problem::TooLarge { .. } => "request_too_large",
             Problem::Broken => "incomplete_body",
             Problem::Syntax(_) => "invalid_json",
@@ -143,6 +169,7 @@ impl Problem {
             Problem::Mismatch(_) => "idempotency_mismatch",
             Problem::Expired(_) => "idempotency_expired",
             Problem::Unfit(_) => "invalid_configuration",
+            Problem::BadRules(_) => "invalid_policy",
             Problem::Refused { code, .. } => code,
             Problem::Unavailable(_) => "unavailable",
             Problem::Fault => "internal_error",
@@ -158,6 +185,7 @@ impl Problem {
             Problem::NoMethod => "Method not allowed",
             Problem::NotJson => "The body must be JSON",
             Problem::NotCsv => "The body must be CSV",
+            Problem::NotRules => "The body must be JSON or a bundle",
             Problem::TooLarge { .. } => "The body is too large",
             Problem::Broken => "The body ended early",
             Problem::Syntax(_) => "The body is not valid JSON",
@@ -167,6 +195,7 @@ impl Problem {
             Problem::Mismatch(_) => "Used before with other content",
             Problem::Expired(_) => "The first answer is not kept",
             Problem::Unfit(_) => "The configuration is not valid",
+            Problem::BadRules(_) => "The rules are not valid",
             Problem::Refused { .. } => "The current state does not allow this",
             Problem::Unavailable(_) => "Not available for now",
             Problem::Fault => "Internal error",
@@ -186,6 +215,10 @@ impl Problem {
             Problem::NoMethod => "this route does not take this method; the `allow` header lists those it takes".into(),
             Problem::NotJson => "send the body with `content-type: application/json`".into(),
             Problem::NotCsv => "send the file as it is, with `content-type: text/csv`".into(),
+            Problem::NotRules => {
+                "send JSON with `content-type: application/json`, or a bundle with `content-type: application/gzip`"
+                    .into()
+            }
             Problem::TooLarge { limit } => format!("a body may have at most {limit} bytes"),
             Problem::Broken => "the body could not be read to its end".into(),
             Problem::Member { member, detail } | Problem::Parameter { name: member, detail } => {
@@ -195,6 +228,11 @@ impl Problem {
                 [] => "the configuration cannot be built".into(),
                 [one] if one.path.is_empty() => one.message.clone(),
                 [one] => format!("{}: {}", one.path, one.message),
+                more => format!("{} faults; `errors` has them all", more.len()),
+            },
+            Problem::BadRules(faults) => match faults.as_slice() {
+                [] => "the rules cannot be read".into(),
+                [one] => one.to_string(),
                 more => format!("{} faults; `errors` has them all", more.len()),
             },
             Problem::NotFound(detail)
@@ -211,9 +249,10 @@ impl Problem {
     fn document(&self) -> ProblemDocument {
         let errors = match self {
             Problem::Member { member, detail } | Problem::Parameter { name: member, detail } => {
-                vec![FaultyMember { member: member.clone(), detail: detail.clone(), file: None, line: None }]
+                vec![simple(member, detail)]
             }
             Problem::Unfit(faults) => faults.iter().map(faulty).collect(),
+            Problem::BadRules(faults) => faults.iter().map(unruly).collect(),
             _ => Vec::new(),
         };
         ProblemDocument {
@@ -229,10 +268,20 @@ impl Problem {
 
 fn faulty(fault: &ConfigFault) -> FaultyMember {
     FaultyMember {
-        member: fault.path.clone(),
-        detail: fault.message.clone(),
         file: Some(fault.file.clone()).filter(|file| !file.is_empty()),
         line: fault.line,
+        ..simple(&fault.path, &fault.message)
+    }
+}
+
+fn unruly(fault: &policies::Fault) -> FaultyMember {
+    FaultyMember {
+        file: fault.path.ends_with(".rego").then(|| fault.path.clone()),
+        line: fault.line.and_then(|line| usize::try_from(line).ok()),
+        column: fault.column,
+        excerpt: fault.excerpt.clone(),
+        help: fault.help.clone(),
+        ..simple(&fault.path, &fault.message)
     }
 }
 

@@ -5,8 +5,11 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use ledger::{Clock, Confirmed, Hold, Ledger, Money, Order, OverLimit, ReserveError, Reserved, StoreError, Timestamp};
-use policies::{PolicySet, Rulebook, Scope};
+use ledger::{
+    Clock, Confirmed, Hold, Ledger, Money, Order, OverLimit, PolicyError, PolicyInForce, ReserveError, Reserved,
+    StoreError, Timestamp,
+};
+use policies::Rulebook;
 use providers::{Calibration, Health, Keeper, Outbound};
 use safety::{Action, Actions, Kind, Scanner};
 use tokio::sync::{Semaphore, watch};
@@ -18,10 +21,11 @@ use crate::cache::Cache;
 use crate::config::{Config, Fault};
 use crate::connections::ConnectionConfig;
 use crate::estimator::Estimates;
+use crate::headroom::Headroom;
 use crate::limits::Door;
 use crate::managed::{State, Stored};
 use crate::patience::Patience;
-use crate::policy::{DECISION_PLACES, DecisionLog};
+use crate::policy::{DECISION_PLACES, DecisionLog, House, Rules, Shadow};
 use crate::recall::Replays;
 use crate::refusal::Refusal;
 use crate::reload::{LiveDeadlines, Unadopted, Unrecorded};
@@ -49,6 +53,8 @@ pub struct App {
     pub estimates: Estimates,
     /// Calls that wait for money that others hold.
     pub patience: Patience,
+    /// What wallets have left, for rules that ask.
+    pub headroom: Headroom,
     pub telemetry: Telemetry,
     /// What rules decided, on its way to the ledger.
     pub decisions: DecisionLog,
@@ -69,6 +75,8 @@ pub struct App {
     pub most_in_flight: usize,
     /// Whose calls are shed when there are too many.
     pub admission: Admission,
+    /// What the rules of the snapshot are made of.
+    pub rules: Rules,
     snapshot: ArcSwap<Snapshot>,
     /// One refresh at a time.
     refreshing: tokio::sync::Mutex<()>,
@@ -83,21 +91,24 @@ impl App {
     /// Puts the parts together.
     ///
     /// # Errors
-    /// When the keys cannot be read.
+    /// When the keys or rules cannot be read, or the house's rules not be put on record.
     pub async fn build(
         config: &Config,
         ledger: Ledger,
         routes: Routes,
-        policies: PolicySet,
+        house: House,
         telemetry: Telemetry,
         trust: Trust,
-    ) -> Result<Arc<App>, StoreError> {
+    ) -> Result<Arc<App>, PolicyError> {
         let set = ledger.tenants().credentials().await?;
         let confirmed_at = ledger.clock().now();
         let book = Arc::new(ledger.prices().book().await?);
         let stored = Arc::new(stored(&ledger).await?);
         let routes = with_stored(Arc::new(routes), stored).await;
-        let snapshot = Snapshot::new(set, book, routes, Arc::new(Rulebook::new(Arc::new(policies))));
+        let (rules, rulebook) = Rules::open(&ledger, house, set.revision).await?;
+        let shadow = rules.layers().shadow(&rulebook);
+        let mut snapshot = Snapshot::new(set, book, routes, Arc::new(rulebook));
+        snapshot.shadow = shadow;
         let deadlines = LiveDeadlines::new(config.deadlines.clone());
         let bodies = usize::try_from(config.limits.max_bodies_bytes.max(config.limits.max_body_bytes) / 4_096 + 1);
         let limits = Door::new(config, &ledger.new_id::<ledger::Instance>().to_string());
@@ -112,6 +123,7 @@ impl App {
             health: Health::new(),
             calibration: Calibration::new(),
             estimates: Estimates::default(),
+            headroom: Headroom::new(),
             patience: Patience::new(config.holds.patience(), config.limits.max_in_flight),
             telemetry,
             decisions: DecisionLog::new(DECISION_PLACES),
@@ -125,6 +137,7 @@ impl App {
             places: Arc::new(Semaphore::new(config.limits.max_in_flight)),
             most_in_flight: config.limits.max_in_flight,
             admission: Admission::new(config.limits.max_in_flight, config.limits.shed_from),
+            rules,
             snapshot: ArcSwap::from_pointee(snapshot),
             refreshing: tokio::sync::Mutex::new(()),
             confirmed_at: AtomicI64::new(confirmed_at.micros()),
@@ -152,8 +165,10 @@ impl App {
         if confirmed.revision == snapshot.revision {
             self.confirmed_at.fetch_max(confirmed.at.micros(), Ordering::Relaxed);
         }
-        let since = self.clock().now().since(Timestamp::from_micros(self.confirmed_at.load(Ordering::Relaxed)));
-        if since > STALE { Err(Refusal::LedgerUnavailable) } else { Ok(snapshot) }
+        let now = self.clock().now();
+        let since = now.since(Timestamp::from_micros(self.confirmed_at.load(Ordering::Relaxed)));
+        let is_stale = since > STALE || self.rules.are_stale(now);
+        if is_stale { Err(Refusal::LedgerUnavailable) } else { Ok(snapshot) }
     }
 
     /// The routes as they are, however old: to look after them, never to let anybody in.
@@ -161,11 +176,20 @@ impl App {
         Arc::clone(&self.snapshot.load().routes)
     }
 
-    /// Reads the keys again if the ledger has newer ones.
+    /// Reads keys and rules again if the ledger has newer ones.
     ///
     /// # Errors
     /// When they cannot be read; the old view stays until it is stale.
     pub async fn refresh(&self) -> Result<(), StoreError> {
+        self.refresh_keys().await?;
+        self.follow_rules().await
+    }
+
+    /// The same of all that is read quickly: rules follow when they are compiled.
+    ///
+    /// # Errors
+    /// When it cannot be read; the old view stays until it is stale.
+    pub async fn refresh_keys(&self) -> Result<(), StoreError> {
         let _one = self.refreshing.lock().await;
         let old = self.snapshot.load_full();
         let now = self.clock().now();
@@ -186,6 +210,7 @@ impl App {
             }
             let mut new = Snapshot::new(set, book, routes, Arc::clone(&old.policies));
             new.shadow.clone_from(&old.shadow);
+            self.rules.expect(new.revision, now);
             self.snapshot.store(Arc::new(new));
         }
         self.confirmed_at.fetch_max(now.micros(), Ordering::Relaxed);
@@ -200,9 +225,9 @@ impl App {
     pub async fn adopt(
         &self,
         routes: Arc<Routes>,
-        policies: Arc<PolicySet>,
+        house: Arc<House>,
         keeper: Option<Keeper>,
-        on_record: impl Future<Output = Result<(), Unrecorded>>,
+        on_record: impl Future<Output = Result<PolicyInForce, Unrecorded>>,
     ) -> Result<(), Unadopted> {
         let _one = self.refreshing.lock().await;
         let old = self.snapshot.load_full();
@@ -215,7 +240,7 @@ impl App {
         })
         .await
         .map_err(Unadopted::Faults)?;
-        on_record.await.map_err(|Unrecorded| Unadopted::Unrecorded)?;
+        let row = on_record.await.map_err(|Unrecorded| Unadopted::Unrecorded)?;
         if let Some(keeper) = keeper {
             self.trust.keeper.follow(keeper).await;
         }
@@ -223,9 +248,31 @@ impl App {
         self.trust.renew(&routes.fleet).await;
         told_faults(&routes);
         self.telemetry.meters.knows(routes.known.clone());
-        let policies = Arc::new(old.policies.with(Scope::House, Some(policies)));
-        self.snapshot.store(Arc::new(old.under(routes, policies)));
+        let (policies, shadow) = self.rules.housed(&old, house, row);
+        let mut new = old.under(routes, policies);
+        new.shadow = shadow;
+        self.snapshot.store(Arc::new(new));
         Ok(())
+    }
+
+    /// Whoever holds this swaps snapshots.
+    pub async fn swapping(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.refreshing.lock().await
+    }
+
+    /// Puts other rules into force.
+    pub async fn swap_rules(&self, made: impl FnOnce(&Snapshot) -> (Arc<Rulebook>, Option<Arc<Shadow>>)) {
+        let _one = self.swapping().await;
+        let old = self.snapshot.load_full();
+        let (rulebook, shadow) = made(&old);
+        self.store_rules(&old, rulebook, shadow);
+    }
+
+    /// The same view under these rules. Only for whoever is [`App::swapping`].
+    pub fn store_rules(&self, old: &Snapshot, rulebook: Arc<Rulebook>, shadow: Option<Arc<Shadow>>) {
+        let mut new = old.under(Arc::clone(&old.routes), rulebook);
+        new.shadow = shadow;
+        self.snapshot.store(Arc::new(new));
     }
 
     /// The view as it is, however old: to say what is in force, never to let anybody in.

@@ -37,6 +37,10 @@ impl Refresh for BackDoor {
         self.0.snapshot().ok().map(|snapshot| crate::pricing::serves(&snapshot, target))
     }
 
+    fn rulebook(&self) -> Option<Arc<policies::Rulebook>> {
+        Some(Arc::clone(&self.0.present().policies))
+    }
+
     fn goes_by(&self, target: &str) -> Option<String> {
         let target = self.0.snapshot().ok()?.routes.fleet.target(target)?;
         Some(format!("{}/{}", target.kind, target.model))

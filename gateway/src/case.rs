@@ -7,13 +7,16 @@ use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use ledger::{AttemptRecord, CallRecord, Claim, Credential, Exact, FindingRecord, Id, SoftWarning, Timestamp};
-use policies::{Decided, Facts};
-use providers::{Outside, Shape, Target};
+use policies::{Decided, Facts, LogLevel};
+use providers::{Shape, Target};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
 
 use crate::admission::Seat;
+use crate::approvals::Shown;
 use crate::authenticate::Presented;
+use crate::headroom::Left;
+use crate::hops::Outside;
 use crate::limits::{RateState, Ticket};
 use crate::telemetry::{Marks, Parent, Step};
 
@@ -28,11 +31,13 @@ pub struct Call {
     pub idempotency_key: Option<String>,
     /// `x-alfred-tags` and its synonyms, as they stood.
     pub tags: Vec<String>,
+    /// `x-alfred-approval`.
+    pub approvals: Shown,
     pub content_length: Option<u64>,
     /// The body is compressed, or says so.
     pub compressed: bool,
     /// What the address and the head say of the request.
-    pub outside: Outside,
+    pub outside: providers::Outside,
     /// The client's trace that it belongs to.
     pub parent: Option<Parent>,
     pub body: Body,
@@ -50,6 +55,8 @@ pub struct Caller {
 pub struct Judged {
     pub facts: Facts,
     pub decided: Decided,
+    /// How much of it the decision log may keep.
+    pub log: LogLevel,
     /// How long the rules took.
     pub took: Duration,
 }
@@ -140,11 +147,17 @@ pub struct Case {
     pub policy: String,
     /// What the rules were asked and answered, the last that counts.
     pub judged: Vec<Judged>,
+    /// What its wallets have left, where a rule asks.
+    pub left: Option<Left>,
+    /// The places beside its targets that nothing of it must reach.
+    pub outside: Outside,
     /// A decision of this call is with the log already.
     pub decided: bool,
     pub routing: String,
     pub cache: CacheState,
     pub warnings: Vec<SoftWarning>,
+    /// Approvals that were used for it, until what it cost is known.
+    pub grants: Vec<Id<ledger::Approval>>,
     /// A wallet is past a soft limit that wants a cheaper plan: one is looked for.
     pub downgraded: bool,
     /// Every target of the plan that was asked or set aside.
@@ -197,10 +210,13 @@ impl Case {
             input_tokens: 0,
             policy: String::new(),
             judged: Vec::new(),
+            left: None,
+            outside: Outside::default(),
             decided: false,
             routing: String::new(),
             cache: CacheState::Bypass,
             warnings: Vec::new(),
+            grants: Vec::new(),
             downgraded: false,
             attempts: Vec::new(),
             tried: 0,

@@ -7,6 +7,7 @@ use ledger::{Charge, Hold, Markup, Money, Receipt, RefusedCall, Release};
 use providers::Usage;
 
 use crate::app::App;
+use crate::approvals;
 use crate::cache::Stored;
 use crate::case::{Case, Ending};
 use crate::forward::Upstream;
@@ -84,6 +85,7 @@ pub async fn settle(
     ledger::failpoint("call.settling");
     let receipt = in_time(app, case, pending).await;
     ledger::failpoint("call.settled");
+    approvals::settled(app, case, receipt.as_ref().map(|receipt| receipt.price)).await;
     if let (Some(answer), Some(receipt)) = (&mut case.marks.answer, &receipt) {
         answer.price = Some(receipt.price);
     }
@@ -162,7 +164,7 @@ pub async fn in_time(app: &App, case: &Case, pending: ledger::Pending<Receipt>) 
 /// Gives the hold back when no target answered. What failed attempts cost is the platform's.
 pub async fn release(app: &Arc<App>, hold: Hold, case: &mut Case, refusal: &Refusal) {
     let ending = match refusal {
-        Refusal::OverBudget(_) | Refusal::Suspended { .. } => Ending::Refused,
+        Refusal::OverBudget(_) | Refusal::Suspended { .. } | Refusal::Unapproved(_) => Ending::Refused,
         _ => Ending::ProviderFailed,
     };
     let record = case.record(ending, Some(refusal.code()));
@@ -173,6 +175,7 @@ pub async fn release(app: &Arc<App>, hold: Hold, case: &mut Case, refusal: &Refu
     if in_time(app, case, app.ledger.release(hold, why)).await.is_none() {
         tracing::warn!(call = %case.id, "a release is late");
     }
+    approvals::give_back(app, case).await;
     ledger::failpoint("call.released");
 }
 
@@ -186,6 +189,7 @@ pub async fn cached(app: &Arc<App>, stored: Arc<Stored>, hold: Hold, mut case: C
     let receipt = in_time(app, &case, app.ledger.settle(hold, charge)).await;
     case.resolved = true;
     if receipt.is_none() {
+        approvals::give_back(app, &mut case).await;
         return refuse(app, case, Refusal::LedgerUnavailable);
     }
     app.telemetry.closed(&case, Ending::Cached.as_str());
@@ -270,9 +274,11 @@ enum Weight {
 fn weight(refusal: &Refusal) -> Weight {
     match refusal {
         Refusal::InLine { refusal, .. } => weight(refusal),
-        Refusal::Content { .. } | Refusal::Denied { .. } | Refusal::Unpriced { .. } | Refusal::ClientLeft => {
-            Weight::Blocked
-        }
+        Refusal::Content { .. }
+        | Refusal::Denied { .. }
+        | Refusal::Unapproved(_)
+        | Refusal::Unpriced { .. }
+        | Refusal::ClientLeft => Weight::Blocked,
         Refusal::OverBudget(_)
         | Refusal::Suspended { .. }
         | Refusal::Closed { .. }

@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use policies::{PolicySet, Source};
+use policies::Source;
 
 use crate::alerts::{self, Sink};
 use crate::config::{self, Config, Fault, Loaded};
+use crate::policy::{House, HousePlan};
 use crate::reload::{Fingerprint, fingerprint};
 use crate::snapshot::{Routes, compose};
 use crate::telemetry::{self, Settings};
@@ -50,7 +51,7 @@ pub struct Origin {
 pub struct Plan {
     pub config: Arc<Config>,
     pub routes: Routes,
-    pub policies: PolicySet,
+    pub policies: HousePlan,
     /// Whom to tell of alerts.
     pub sinks: Vec<Sink>,
     /// What is shown to providers and clients.
@@ -67,16 +68,21 @@ impl Plan {
     ///
     /// # Errors
     /// Every fault found.
-    pub fn build(file: Option<&Path>, loaded: Loaded, demo: bool, before: Option<&Routes>) -> Result<Plan, Vec<Fault>> {
+    pub fn build(
+        file: Option<&Path>,
+        loaded: Loaded,
+        demo: bool,
+        before: Option<(&Routes, &House)>,
+    ) -> Result<Plan, Vec<Fault>> {
         let Loaded { config, mut notes, mut faults, text } = loaded;
         let name = file.map_or_else(|| "(no file)".to_owned(), |path| path.display().to_string());
         let environment = |variable: &str| std::env::var(variable).ok();
         let config = Arc::new(config);
-        let before: Vec<&Routes> = before.into_iter().collect();
-        let routes = compose(&name, &config, &Arc::default(), &before, &environment);
+        let known: Vec<&Routes> = before.iter().map(|(routes, _)| *routes).collect();
+        let routes = compose(&name, &config, &Arc::default(), &known, &environment);
         let fleet = routes.as_ref().ok().map(|it| &*it.fleet);
         let trust = Trust::build(&name, &config, fleet, &environment, &mut faults);
-        let policies = policies(&name, &config);
+        let policies = HousePlan::build(&name, &config, &environment, before.map(|(_, house)| house));
         let sinks = alerts::sinks(&name, &config.alerts, &environment);
         let telemetry = telemetry::settings(&name, &config, &environment);
         let (routes, policies, sinks, telemetry) = match (routes, policies, sinks, telemetry, faults.is_empty()) {
@@ -107,37 +113,6 @@ impl Plan {
         }
         Ok(Plan { config, routes, policies, sinks, trust, telemetry, notes, demo, sha256: fingerprint(&text) })
     }
-}
-
-fn policies(file: &str, config: &Config) -> Result<PolicySet, Vec<Fault>> {
-    let fault = |fault: policies::Fault| Fault {
-        file: fault.path,
-        line: fault.line.and_then(|line| usize::try_from(line).ok()),
-        path: String::new(),
-        message: fault.message,
-    };
-    let mut sources = policies::shipped();
-    if let Some(dir) = &config.policies.dir {
-        let found = policies::read_dir(dir).map_err(|faults| faults.into_iter().map(fault).collect::<Vec<_>>())?;
-        sources.extend(found);
-    }
-    let data = serde_json::json!({ "alfred": config.policies.data });
-    PolicySet::compile(&sources, data, policies::Limits::default()).map_err(|faults| {
-        let here = |it: &policies::Fault| it.path == "data" || it.path.starts_with("data.");
-        faults
-            .into_iter()
-            .map(|it| match here(&it) {
-                // A fault of the data is a fault of the file that holds it.
-                true => Fault {
-                    file: file.to_owned(),
-                    line: None,
-                    path: "policies.data".into(),
-                    message: format!("{}: {}", it.path, it.message),
-                },
-                false => fault(it),
-            })
-            .collect()
-    })
 }
 
 /// Prints every fault; 0 if there is none.

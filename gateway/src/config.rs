@@ -13,6 +13,7 @@ use serde_yaml_ng::{Mapping, Value};
 
 use crate::alerts::SinkConfig;
 use crate::connections::ConnectionConfig;
+use crate::hops::RegionConfig;
 use crate::limits::{ModelLimits, SharedConfig};
 use crate::policy::PolicyConfig;
 use crate::pricing::{self, PriceFault};
@@ -57,6 +58,8 @@ pub struct Config {
     pub telemetry: TelemetryConfig,
     /// Whom to tell of limits reached and spending unlike before.
     pub alerts: Vec<SinkConfig>,
+    /// Where this process, its database and those who are told things lie.
+    pub regions: RegionConfig,
     /// Networks whose `x-forwarded-for` is believed.
     pub trusted_proxies: Vec<String>,
 }
@@ -328,6 +331,7 @@ const SECTIONS: &[&str] = &[
     "reload",
     "telemetry",
     "alerts",
+    "regions",
     "trusted_proxies",
 ];
 
@@ -395,6 +399,7 @@ pub fn parse(name: &str, text: &str, environment: &[(String, String)]) -> Loaded
         reload: reader.section(&tree, "reload").unwrap_or_default(),
         telemetry: reader.section(&tree, "telemetry").unwrap_or_default(),
         alerts: reader.list(&tree, "alerts"),
+        regions: reader.section(&tree, "regions").unwrap_or_default(),
         trusted_proxies: reader.section(&tree, "trusted_proxies").unwrap_or_default(),
     };
     let said = |name: &str| environment.iter().find(|(it, _)| it == name).map(|(_, text)| text.clone());
@@ -539,6 +544,7 @@ impl Reader {
                 }
             }
         }
+        config.regions.check(&config.alerts, &mut |path, message| self.fault(&path, message));
         routing::check(&config.models, &config.retries, &mut |path, message| self.fault(&path, message));
         for (name, price) in &config.prices {
             if let Err(it) = price.rates() {

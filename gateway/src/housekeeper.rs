@@ -26,7 +26,7 @@ pub async fn keep(app: Arc<App>) {
             () = app.stopping.cancelled() => break,
         }
         if app.is_behind()
-            && let Err(error) = app.refresh().await
+            && let Err(error) = app.refresh_keys().await
         {
             tracing::error!(%error, "the keys cannot be read again");
         }

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use gateway::commands;
+use gateway::policy_command::{self, ReplayArguments};
 use gateway::prices_command::{self, ImportArguments};
 use gateway::providers_command::{self, BenchArguments, CheckArguments};
 
@@ -110,6 +111,8 @@ enum PolicyCommand {
         #[arg(long)]
         query: Option<String>,
     },
+    /// Ask other rules about calls that were recorded: who would be refused, and what that would have saved or cost.
+    Replay(ReplayArguments),
 }
 
 fn main() -> ExitCode {
@@ -123,6 +126,7 @@ fn main() -> ExitCode {
         Command::Policy(PolicyCommand::Eval { input, dir, data, query }) => {
             commands::policy_eval(&input, dir.as_deref(), data.as_deref(), query.as_deref())
         }
+        Command::Policy(PolicyCommand::Replay(arguments)) => policy_command::replay(arguments),
         Command::Prices(PricesCommand::Import(arguments)) => prices_command::import(arguments),
         Command::Providers(ProvidersCommand::Check(arguments)) => providers_command::check(arguments),
         Command::Providers(ProvidersCommand::Bench(arguments)) => providers_command::bench(arguments),

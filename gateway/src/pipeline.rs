@@ -6,6 +6,7 @@ use std::time::Duration;
 use ledger::{Hold, Order, Reserved};
 
 use crate::app::App;
+use crate::approvals;
 use crate::authenticate::authenticate;
 use crate::cache::Stored;
 use crate::case::{CacheState, Call, Case, Ending};
@@ -62,6 +63,7 @@ async fn admit(app: &Arc<App>, call: &mut Call, case: &mut Case) -> Result<Admit
     let asked = parse(app, call, case).await?; //                             what
     case.enter(Step::Safety);
     let found = scan(&app.scanner, &asked); //                                what is in it
+    case.left = app.headroom.left(app, &snapshot, &caller).await; //           what is left, if a rule asks
     let (health, large) = (app.health.view(app.millis()), asked.body().len());
     let plan = |case: &mut Case| {
         on_this_thread_if_small(large, || {
@@ -81,7 +83,8 @@ async fn admit(app: &Arc<App>, call: &mut Call, case: &mut Case) -> Result<Admit
         key: caller.credential.key,
         wallet: caller.credential.wallet,
         amount: quote.amount,
-        estimate: quote.estimate,
+        // What somebody approved is held for whole: it never grows beyond what was granted.
+        estimate: quote.estimate.filter(|_| quote.permit.approvals().is_empty()),
         patient: false,
         downgraded: case.downgraded,
         extra: quote.permit.extra.clone(),
@@ -111,6 +114,11 @@ async fn admit(app: &Arc<App>, call: &mut Call, case: &mut Case) -> Result<Admit
     };
     ledger::failpoint("call.held");
     case.warnings = hold.warnings().to_vec();
+    if let Err(refusal) = approvals::spend(app, &call.approvals, &caller, &quote, case).await {
+        //                                                                    somebody has to say yes first
+        release(app, hold, case, &refusal).await;
+        return Err(refusal);
+    }
     if let Some(stored) = quote.stored {
         case.cache = CacheState::Hit;
         return Ok(Admitted::Stored(stored, hold));

@@ -116,6 +116,9 @@ pub fn quote(
     if offers.is_empty() {
         return Err(Refusal::Unpriced { model: request.model().to_owned() });
     }
+    if stored.is_none() {
+        within(&permit, &mut offers)?;
+    }
     let offered = |target: &Arc<Target>| offers.iter().find(|offer| offer.target.name == target.name);
     let targets: Vec<_> = permit.targets.iter().filter(|it| offered(it).is_some()).map(Arc::clone).collect();
     if targets.is_empty() {
@@ -157,6 +160,16 @@ pub fn quote(
     let estimate = Estimate { amount: cover.amount(output).ok_or_else(too_much)?, elastic: cover.elastic() };
     let (amount, estimate) = if stored.is_some() { (Money::ZERO, None) } else { (amount, Some(estimate)) };
     Ok(Quote { permit, offers, plan, retries, hedge, amount, estimate, output, stored })
+}
+
+/// Leaves out every target whose worst case is more than policy allows for one call: none is asked later, when others have failed.
+fn within(permit: &Cleared, offers: &mut Vec<Offer>) -> Result<(), Refusal> {
+    let worst = |offer: &Offer| offer.cover.amount(offer.cover.whole()).unwrap_or(Money::MAX);
+    let in_turn = |offer: &&Offer| permit.targets.iter().any(|target| target.name == offer.target.name);
+    let cheapest = offers.iter().filter(in_turn).map(worst).min().unwrap_or(Money::ZERO);
+    permit.affords(cheapest)?;
+    offers.retain(|offer| permit.affords(worst(offer)).is_ok());
+    Ok(())
 }
 
 impl Offer {

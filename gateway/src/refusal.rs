@@ -10,6 +10,8 @@ use ledger::{Call, Id, Money, OverLimit};
 use providers::{BadRequest, Family, Shape};
 use serde_json::json;
 
+use crate::approvals::{self, Unapproved};
+
 /// Why a call gets no answer from a model.
 #[derive(Debug, Clone)]
 pub enum Refusal {
@@ -27,6 +29,8 @@ pub enum Refusal {
     Content { detector: String, place: String },
     /// The policy says no.
     Denied { code: &'static str, reasons: Vec<String> },
+    /// Somebody has to approve it first.
+    Unapproved(Box<Unapproved>),
     /// No alias and no provider of that name.
     UnknownModel { model: String },
     /// The path is not served.
@@ -93,6 +97,7 @@ impl Refusal {
             Refusal::InvalidKey => StatusCode::UNAUTHORIZED,
             Refusal::RateLimited { .. } | Refusal::OverBudget(_) => StatusCode::TOO_MANY_REQUESTS,
             Refusal::Denied { .. } | Refusal::Suspended { .. } | Refusal::Closed { .. } => StatusCode::FORBIDDEN,
+            Refusal::Unapproved(_) => StatusCode::FORBIDDEN,
             Refusal::UnknownModel { .. } | Refusal::UnknownRoute | Refusal::NotStored | Refusal::NotFound { .. } => {
                 StatusCode::NOT_FOUND
             }
@@ -121,6 +126,7 @@ impl Refusal {
             Refusal::RateLimited { .. } => "rate_limit_exceeded",
             Refusal::Content { .. } => "content_policy_violation",
             Refusal::Denied { code, .. } | Refusal::Rejected { code, .. } => code,
+            Refusal::Unapproved(_) => "approval_required",
             Refusal::UnknownModel { .. } => "model_not_found",
             Refusal::UnknownRoute => "unknown_url",
             Refusal::NotStored => "response_not_found",
@@ -165,7 +171,9 @@ impl Refusal {
             | Refusal::Unsupported { .. }
             | Refusal::Rejected { .. } => "invalid_request_error",
             Refusal::RateLimited { .. } => "rate_limit_error",
-            Refusal::Denied { .. } | Refusal::Suspended { .. } | Refusal::Closed { .. } => "permission_error",
+            Refusal::Denied { .. } | Refusal::Suspended { .. } | Refusal::Closed { .. } | Refusal::Unapproved(_) => {
+                "permission_error"
+            }
             Refusal::OverBudget(_) => "insufficient_quota",
             Refusal::Exhausted { .. }
             | Refusal::Overloaded
@@ -235,6 +243,14 @@ impl Refusal {
 
     /// The error object in the caller's shape.
     pub fn body(&self, shape: Shape) -> serde_json::Value {
+        let mut body = self.bare_body(shape);
+        if let Refusal::Unapproved(unapproved) = self {
+            body["error"]["approval"] = unapproved.object();
+        }
+        body
+    }
+
+    fn bare_body(&self, shape: Shape) -> serde_json::Value {
         match shape.family() {
             Family::OpenAi => json!({"error": {
                 "message": self.to_string(), "type": self.kind(), "param": self.param(), "code": self.code(),
@@ -293,6 +309,11 @@ impl Refusal {
             let millis = u64::try_from(wait.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX);
             headers.insert("retry-after-ms", HeaderValue::from(millis.max(1)));
         }
+        if let Refusal::Unapproved(unapproved) = self
+            && let Some(value) = unapproved.header().and_then(|ids| HeaderValue::from_str(&ids).ok())
+        {
+            headers.insert(approvals::HEADER, value);
+        }
         if self.is_final() {
             headers.insert("x-should-retry", HeaderValue::from_static("false"));
         }
@@ -320,6 +341,7 @@ impl fmt::Display for Refusal {
                 [] => f.write_str("Denied by policy."),
                 reasons => f.write_str(&reasons.join(" ")),
             },
+            Refusal::Unapproved(unapproved) => unapproved.fmt(f),
             Refusal::UnknownModel { model } => write!(
                 f,
                 "The model '{}' does not exist here. GET /v1/models lists what this key can use.",

@@ -75,7 +75,12 @@ async fn rooms(
         false => None,
     };
     trust.begin(&routes.fleet).await;
-    let app = App::build(&config, ledger.clone(), routes, policies, telemetry, trust).await?;
+    let (house, polled) = policy::first(policies, ledger).await.map_err(|faults| {
+        let faults: Vec<String> = faults.iter().map(ToString::to_string).collect();
+        format!("the house's rules cannot be had, and none are on record: {}", faults.join("; "))
+    })?;
+    let app = App::build(&config, ledger.clone(), routes, house, telemetry, trust).await?;
+    polled.into_iter().for_each(|fault| app.rules.poll_fault.tell(fault));
     trust::keep(&app);
     app.limits.open(&app.tasks, &app.stop_now).await;
     announce(address, app.trust.tls.is_some(), admin.as_deref(), demo_key.as_ref())?;
@@ -84,6 +89,8 @@ async fn rooms(
     app.tasks.spawn(Arc::clone(&reloader).watch());
     app.tasks.spawn(reloader.listen_for_signals());
     app.tasks.spawn(batches::keep(Arc::clone(&app)));
+    app.tasks.spawn(policy::follow(Arc::clone(&app)));
+    app.tasks.spawn(policy::poll(Arc::clone(&app)));
     app.tasks.spawn(health_check::keep(Arc::clone(&app)));
     if let Some(exporter) = exporter {
         app.tasks.spawn(exporter.run(app.stop_now.clone(), app.tasks.clone()));

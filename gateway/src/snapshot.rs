@@ -1,6 +1,6 @@
 //! Keys, prices, routes and rules as one immutable view, swapped whole: a call sees one snapshot from start to end.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use ledger::prices::PriceBook;
@@ -36,6 +36,8 @@ pub struct Routes {
     pub model_limits: HashMap<String, ModelLimit>,
     /// Where no stored one is meant.
     pub markup: Markup,
+    /// Where else a call's content may come to rest, and the region of each.
+    pub hops: BTreeMap<String, String>,
     /// Every name that is configured or catalogued: only these are kept in receipts and become labels of metrics.
     pub known: HashSet<String>,
     /// What it was made of: the configuration, and what is stored beside it.
@@ -245,6 +247,7 @@ pub fn compose(
         model_limits,
         prices,
         markup,
+        hops: config.regions.hops(&config.alerts),
         known,
         made,
     })

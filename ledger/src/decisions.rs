@@ -8,9 +8,11 @@ use sha2::{Digest, Sha256};
 
 use crate::clock::Timestamp;
 use crate::error::StoreError;
-use crate::id::{Call, Decision, Id, Key, Org, Team};
+use crate::id::{Call, Decision, Id, Key, Org, Policy, Team};
 use crate::ledger::Ledger;
+use crate::policies::PolicyScope;
 use crate::store::decisions as rows;
+use crate::store::policies as rules;
 use crate::store::{Database, Place};
 
 /// How a question to the rules ended.
@@ -237,6 +239,27 @@ impl Decisions<'_> {
         limit: u32,
     ) -> Result<Vec<Replayable>, StoreError> {
         rows::replayable(self.0, org, since, cursor, limit).await
+    }
+
+    /// The scopes that have a layer of rules in force, and its revision.
+    pub async fn layers_in_force(&self) -> Result<Vec<(String, Id<Policy>)>, StoreError> {
+        let layers = rules::in_force(self.0).await?;
+        Ok(layers.into_iter().map(|it| (it.revision.scope.to_string(), it.revision.id)).collect())
+    }
+
+    /// What a revision of rules holds.
+    pub async fn bundle(&self, policy: Id<Policy>) -> Result<Option<Vec<u8>>, StoreError> {
+        rules::bundle(self.0, policy).await
+    }
+
+    /// What the newest revision of a scope holds that decisions call so.
+    pub async fn bundle_of(&self, scope: &str, revision: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        rows::bundle_of(self.0, scope, revision).await
+    }
+
+    /// Whose layer a revision is one of.
+    pub async fn scope_of(&self, policy: Id<Policy>) -> Result<Option<PolicyScope>, StoreError> {
+        rows::scope_of(self.0, policy).await
     }
 
     /// Takes away at most so many decisions made before a moment, oldest first; says how many they were. Where they are fewer, also

@@ -473,6 +473,11 @@ impl Ledger {
         journal::standings(&self.0.database, wallets, self.0.clock.now()).await
     }
 
+    /// Where the wallets stand that a call on this one has to satisfy: it and all above it.
+    pub async fn chain_standings(&self, wallet: Id<Wallet>) -> Result<Vec<Standing>, StoreError> {
+        journal::chain_standings(&self.0.database, wallet, self.0.clock.now()).await
+    }
+
     /// All that providers ever billed beyond what could be charged.
     pub async fn overrun(&self) -> Result<Money, StoreError> {
         crate::store::receipts::overrun(&self.0.database).await

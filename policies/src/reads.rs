@@ -75,6 +75,11 @@ impl Reads {
         }
     }
 
+    /// Whether any rule asks what kind of work a call seems to be.
+    pub fn seems(&self) -> bool {
+        self.intent || self.intent_confidence || self.tier
+    }
+
     /// Whether any rule asks what the caller's wallets have left.
     pub fn headroom(&self) -> bool {
         self.left_usd || self.left_percent

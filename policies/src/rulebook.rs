@@ -144,6 +144,11 @@ impl Rulebook {
         self.layers.iter()
     }
 
+    /// Whether any rule asks what kind of work a call seems to be.
+    pub fn asks_intent(&self) -> bool {
+        self.reads.seems()
+    }
+
     /// Whether any rule asks what the caller's wallets have left.
     pub fn asks_headroom(&self) -> bool {
         self.reads.headroom()

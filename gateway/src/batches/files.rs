@@ -31,6 +31,7 @@ async fn uploaded(app: &Arc<App>, call: &mut Call, case: &mut Case) -> Outcome {
     let bytes = body(app, call, case).await?;
     let form = FileForm::read(call.outside.content_type.as_deref(), &bytes).map_err(Refusal::BadRequest)?;
     let file = asked(form)?;
+    case.left = app.headroom.left(app, &snapshot, &caller).await;
     let checked =
         on_this_thread_if_small(file.bytes.len(), || lines::check(app, &snapshot, &caller, &file.bytes, case))?;
     app.decisions.take(case, &app.ledger);

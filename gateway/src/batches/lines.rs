@@ -9,6 +9,7 @@ use providers::{AskedLine, BatchEndpoint, HealthView, ModelRequest, Target};
 
 use super::{bad, unsupported};
 use crate::app::App;
+use crate::approvals::none_needed;
 use crate::case::{Caller, Case};
 use crate::permit::permit;
 use crate::quote::{quote, too_much};
@@ -97,7 +98,9 @@ fn one(
         }
     }
     let found = scan(&app.scanner, &asked);
-    let permit = permit(snapshot, caller, &asked, &found, health, case)?.apply(&asked, &found, case)?;
+    let permit = permit(snapshot, caller, &asked, &found, health, case)?;
+    none_needed(&permit, "a line of a batch")?;
+    let permit = permit.apply(&asked, &found, case)?;
     let extra = permit.extra.clone();
     let input_tokens = case.input_tokens;
     let quote = quote(app, snapshot, health, caller, permit, None, case)?;

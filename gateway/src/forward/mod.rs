@@ -135,7 +135,7 @@ pub async fn forward(app: &Arc<App>, quote: Quote, hold: &mut Hold, case: &mut C
             && let Ok(mut upstream) = note(app, case, &permit.request, tried)
         {
             case.target = Some(Arc::clone(&upstream.target));
-            upstream.keep = place(&permit, case);
+            upstream.keep = place(&permit, case).filter(|_| permit.may_store());
             return Ok(upstream);
         }
         if left(case).is_zero() {

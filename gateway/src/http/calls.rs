@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{presented, refused};
 use crate::app::App;
+use crate::approvals;
 use crate::case::{Call, Case};
 use crate::count_tokens;
 use crate::pipeline;
@@ -133,6 +134,7 @@ where
         presented,
         idempotency_key: idempotency_key(&head.headers),
         tags: tags(&head.headers),
+        approvals: approvals::shown(&head.headers),
         content_length: head.headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.parse().ok()),
         compressed: compressed(&head.headers),
         outside: Outside { content_type: content_type(&head.headers), arrived, betas, ..outside },

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::calls::tags;
 use super::{presented, refused};
 use crate::app::App;
+use crate::approvals;
 use crate::case::{Call, Case};
 use crate::realtime::run;
 use crate::refusal::Refusal;
@@ -47,6 +48,7 @@ pub async fn connect(State(app): State<Arc<App>>, peer: ConnectInfo<SocketAddr>,
         presented: shown,
         idempotency_key: None,
         tags: tags(&head.headers),
+        approvals: approvals::shown(&head.headers),
         content_length: None,
         compressed: false,
         outside: Outside { model: model(&head.uri), ..Outside::default() },

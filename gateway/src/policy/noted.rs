@@ -59,6 +59,8 @@ impl Noted {
     ) -> Option<Written> {
         let Noted { id, call, at, credential, model, judged } = self;
         let took: Duration = judged.iter().map(|it| it.took).sum();
+        // Where the database lies outside of the call's bound, less than its rules would have kept.
+        let most = judged.iter().map(|it| it.log).min().unwrap_or_default();
         let (questions, decided): (Vec<Facts>, Vec<_>) = judged.into_iter().map(|it| (it.facts, it.decided)).unzip();
         let live = walk(&questions, |at| decided[at].decision.clone());
         let counts = match &live {
@@ -71,8 +73,8 @@ impl Noted {
             None => (None, None),
         };
         let (level, observed) = match &live {
-            Outcome::Goes { duties, .. } => (duties.log, duties.observed.len()),
-            Outcome::Denied(_) => (LogLevel::default(), 0),
+            Outcome::Goes { duties, .. } => (duties.log.min(most), duties.observed.len()),
+            Outcome::Denied(_) => (most, 0),
         };
         let code = match &live {
             Outcome::Denied(reasons) => reasons.first().map(|reason| reason.code.as_str().to_owned()),

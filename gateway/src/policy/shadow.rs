@@ -5,12 +5,14 @@ use std::sync::Arc;
 
 use ledger::{DecisionResult, ShadowWord};
 use policies::replay::{Difference, Outcome, walk};
-use policies::{Facts, Rulebook};
+use policies::{Facts, Rulebook, Scope};
 
 /// The rules in force with a candidate in the place of one of their layers.
 pub struct Shadow {
     /// The candidate: `pol_…`.
     pub revision: String,
+    /// Whose layer it would be.
+    pub scope: Scope,
     /// Every layer as it would be with it.
     pub rulebook: Arc<Rulebook>,
 }

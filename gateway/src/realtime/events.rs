@@ -65,7 +65,8 @@ impl Session {
     /// The event with nothing in it that must not leave.
     fn redacted(&mut self, event: ModelRequest) -> Result<ModelRequest, Refusal> {
         let found = scan(&self.app.scanner, &event);
-        if found.parts.is_empty() {
+        let offered = event.offered();
+        if found.parts.is_empty() && offered.tools.is_empty() && offered.servers.is_empty() {
             return Ok(event);
         }
         let snapshot = self.app.snapshot()?;
@@ -73,8 +74,15 @@ impl Session {
         let health = self.app.health.view(self.app.millis());
         let case = self.ready.as_mut().map_or(&mut self.case, |purse| &mut purse.case);
         let input = case.input_tokens;
-        let cleared = permit(&snapshot, &caller, &event, &found, &health, case)
-            .and_then(|permit| permit.apply(&event, &found, case));
+        let target = &self.target.name;
+        let cleared = permit(&snapshot, &caller, &event, &found, &health, case).and_then(|permit| {
+            // What this event says may be what a rule does not let go where the conversation is.
+            if !permit.targets.iter().any(|it| it.name == *target) {
+                let reasons = vec!["This may not be said where the conversation is held.".to_owned()];
+                return Err(Refusal::Denied { code: "policy_denied", reasons });
+            }
+            permit.needs_no_approval()?.apply(&event, &found, case)
+        });
         case.input_tokens = input;
         self.app.decisions.take(case, &self.app.ledger);
         cleared.map(|it| it.request)

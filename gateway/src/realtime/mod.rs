@@ -18,10 +18,12 @@ use tokio::sync::oneshot;
 
 use crate::admission::Seat;
 use crate::app::App;
+use crate::approvals::none_needed;
 use crate::authenticate::authenticate;
 use crate::case::{Call, Case, Ending, millis};
 use crate::close;
 use crate::forward;
+use crate::headroom::Left;
 use crate::limits::Ticket;
 use crate::parse::claims;
 use crate::permit::permit;
@@ -92,6 +94,7 @@ pub async fn run(
 type Refused = (Case, Refusal);
 
 async fn open(app: &Arc<App>, call: Call, mut case: Case, told: Option<Refusal>) -> Result<(Session, Socket), Refused> {
+    case.left = left(app, &call).await;
     let admitted = match admit(app, &call, &mut case, told) {
         Ok(admitted) => admitted,
         Err(refusal) => return Err((case, refusal)),
@@ -138,6 +141,17 @@ async fn open(app: &Arc<App>, call: Call, mut case: Case, told: Option<Refusal>)
     Err((purse.case, refusal))
 }
 
+/// What the wallets of the key that is shown have left, if it is a key.
+fn left(app: &Arc<App>, call: &Call) -> impl Future<Output = Option<Left>> + use<> {
+    let shown = call.presented.key.as_deref().and_then(PresentedKey::parse);
+    let app = Arc::clone(app);
+    async move {
+        let snapshot = app.snapshot().ok()?;
+        let caller = snapshot.caller(&shown?, app.clock().now())?;
+        app.headroom.left(&app, &snapshot, &caller).await
+    }
+}
+
 struct Admitted {
     key: PresentedKey,
     asked: ModelRequest,
@@ -168,6 +182,7 @@ fn admit(app: &Arc<App>, call: &Call, case: &mut Case, told: Option<Refusal>) ->
     case.claims = claims(app, &asked, &call.tags)?;
     let health = app.health.view(app.millis());
     let permit = permit(&snapshot, &caller, &asked, &Found::default(), &health, case)?;
+    none_needed(&permit, "a conversation")?;
     let demand = Demand {
         routing: permit.routing.as_ref().map(|it| &it.routing),
         seed: seed(case),

@@ -11,6 +11,7 @@ use providers::{Formats, Target, Task, Usage};
 
 use super::{Lasting, Session};
 use crate::app::App;
+use crate::approvals::none_needed;
 use crate::case::{Caller, Case, Ending, millis};
 use crate::close::in_time;
 use crate::cover::Cover;
@@ -182,9 +183,11 @@ impl Session {
         }
         app.limits.look(&caller, &mut self.case)?;
         let health = app.health.view(app.millis());
+        self.case.left = app.headroom.left(&app, &snapshot, &caller).await;
         let permit = permit(&snapshot, &caller, &self.asked, &Found::default(), &health, &mut self.case);
         app.decisions.take(&mut self.case, &app.ledger);
         let permit = permit?;
+        none_needed(&permit, "a conversation")?;
         if !permit.targets.iter().any(|target| target.name == self.target.name) {
             let reasons = vec!["The model of this conversation may not be used any more.".to_owned()];
             return Err(Refusal::Denied { code: "policy_denied", reasons });
@@ -201,13 +204,15 @@ impl Session {
         self.case.input_tokens = self.context.bound(&self.target);
         let likely = self.context.likely().all_input().saturating_add(output);
         app.limits.draw(&caller, &mut self.case, Drawing { model, tokens: likely, place: false }).await?;
+        let amount = cover.amount(cover.whole()).ok_or_else(too_much)?;
+        permit.affords(amount)?;
         let mut order = Order {
             call: self.case.id,
             org: caller.credential.org,
             key: caller.credential.key,
             wallet: caller.credential.wallet,
             extra: permit.extra.clone(),
-            amount: cover.amount(cover.whole()).ok_or_else(too_much)?,
+            amount,
             estimate: Some(Estimate { amount: cover.amount(output).ok_or_else(too_much)?, elastic }),
             patient: false,
             downgraded: false,
@@ -387,6 +392,7 @@ fn successor(case: &Case, app: &App) -> Case {
         tried: 1,
         downgraded: false,
         marks: Marks::within(case.marks.parent.clone()),
+        grants: Vec::new(),
         ..*case
     }
 }

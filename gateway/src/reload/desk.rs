@@ -6,6 +6,7 @@ use std::sync::Arc;
 use admin_api::configuration::{
     ConfigStatus, Configuration, Configured, NotReloaded, Reloaded, State as Told, TargetHealth, Unfit,
 };
+use admin_api::rules::RulesStatus;
 use futures_util::future::BoxFuture;
 use ledger::{Actor, DefinitionKind};
 use providers::{BreakerState, Fleet, HealthReport, Keeper, Target};
@@ -15,6 +16,7 @@ use super::{Reloader, Trigger, told_fault};
 use crate::app::App;
 use crate::config::Fault;
 use crate::managed::{self, Known, State};
+use crate::policy::desk as rules;
 use crate::snapshot::{Routes, Snapshot};
 
 /// The configuration, for operators.
@@ -65,6 +67,18 @@ impl Configuration for Desk {
 
     fn reload(&self, actor: Actor) -> BoxFuture<'_, Result<Reloaded, NotReloaded>> {
         Box::pin(self.reloader.reload(Trigger::Operator(actor)))
+    }
+
+    fn rules(&self) -> RulesStatus {
+        rules::status(&self.app)
+    }
+
+    fn needs_signature(&self) -> bool {
+        rules::needs_signature(&self.app)
+    }
+
+    fn open_bundle(&self, bytes: &[u8]) -> Result<policies::Pack, Vec<policies::Fault>> {
+        rules::open(&self.app, bytes)
     }
 
     fn status(&self) -> ConfigStatus {

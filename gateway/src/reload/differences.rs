@@ -24,7 +24,8 @@ pub fn differences(old: &Value, new: &Value) -> Vec<String> {
 pub fn is_live(path: &str) -> bool {
     let section = path.split(['.', '[']).next().unwrap_or(path);
     match section {
-        "providers" | "models" | "prices" | "markup" | "policies" | "alerts" | "vault" | "egress" | "reload" => true,
+        "providers" | "models" | "prices" | "markup" | "policies" | "alerts" | "regions" | "vault" | "egress"
+        | "reload" => true,
         // Whoever is connected was connected under the old one, and the pool outlives all calls.
         "deadlines" => path != "deadlines.connect_ms",
         "log" => path == "log.filter",

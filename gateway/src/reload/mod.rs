@@ -22,7 +22,9 @@ use crate::alerts::{Messenger, Sink};
 use crate::app::App;
 use crate::commands::{Origin, Plan, environment};
 use crate::config::{self, Config, Fault, Tree};
-use crate::snapshot::Snapshot;
+use crate::policy::{self, House};
+use crate::snapshot::{Routes, Snapshot};
+use crate::trust::Trust;
 
 pub use deadlines::LiveDeadlines;
 pub use desk::Desk;
@@ -92,7 +94,11 @@ struct Present {
 
 /// What was read and found good.
 struct Read {
-    plan: Plan,
+    config: Arc<Config>,
+    routes: Routes,
+    house: House,
+    sinks: Vec<Sink>,
+    trust: Trust,
     sha256: Fingerprint,
 }
 
@@ -127,8 +133,9 @@ impl Reloader {
         };
         let sha256 = fingerprint(&text);
         let (before, path) = (Arc::clone(&present), file.clone());
+        let house = Arc::clone(&self.app.rules.layers().house);
         // Reading keys and compiling rules takes its time, and calls are served meanwhile.
-        let read = tokio::task::spawn_blocking(move || plan(&path, &text, &before)).await;
+        let read = tokio::task::spawn_blocking(move || plan(&path, &text, &before, &house)).await;
         let plan = match read {
             Ok(Ok(plan)) => plan,
             Ok(Err(faults)) => return Err(self.refuse(trigger, Some(sha256), faults).await),
@@ -137,16 +144,23 @@ impl Reloader {
                 return Err(self.refuse(trigger, Some(sha256), faults).await);
             }
         };
-        self.apply(trigger, &present, Read { plan, sha256 }).await
+        // Rules behind an address that is new are fetched now, or nothing changes.
+        let Plan { config, routes, policies, sinks, trust, .. } = plan;
+        match policy::now(policies).await {
+            Ok(house) => self.apply(trigger, &present, Read { config, routes, house, sinks, trust, sha256 }).await,
+            Err(faults) => Err(self.refuse(trigger, Some(sha256), faults).await),
+        }
     }
 
     async fn apply(&self, trigger: Trigger, present: &Snapshot, read: Read) -> Result<Reloaded, NotReloaded> {
-        let Read { plan, sha256 } = read;
-        let Plan { config, routes, policies, sinks, trust, .. } = plan;
+        let Read { config, routes, house, sinks, trust, sha256 } = read;
+        let house = Arc::new(house);
         let old = Arc::clone(&present.routes.made.config);
         let mut changed = differences(&old.tree, &config.tree);
         // Rules lie in files of their own.
-        if policies.revision() != present.policies.revision() && !changed.iter().any(|it| it.starts_with("policies")) {
+        if house.set.revision() != present.policies.house().revision()
+            && !changed.iter().any(|it| it.starts_with("policies"))
+        {
             changed.push("policies".to_owned());
         }
         let needs_restart: Vec<String> =
@@ -155,15 +169,19 @@ impl Reloader {
             .with("changed", sections(&changed))
             .with("needs_restart", sections(&needs_restart));
         let ledger = self.app.ledger.clone();
+        let rules = Arc::clone(&house);
         let on_record = async move {
             // What is not on record does not come into force; the watch tries again.
-            ledger.record(entry).await.map_err(|error| {
-                tracing::error!(%error, "a new configuration cannot be put on record");
+            let unrecorded = |error: &(dyn std::error::Error + 'static)| {
+                tracing::error!(error, "a new configuration cannot be put on record");
                 Unrecorded
-            })
+            };
+            let row = policy::recorded(&ledger, &rules).await.map_err(|error| unrecorded(&error))?;
+            ledger.record(entry).await.map_err(|error| unrecorded(&error))?;
+            Ok(row)
         };
         let keeper = (old.tree["vault"] != config.tree["vault"]).then_some(trust.keeper);
-        match self.app.adopt(Arc::new(routes), Arc::new(policies), keeper, on_record).await {
+        match self.app.adopt(Arc::new(routes), house, keeper, on_record).await {
             Ok(()) => {}
             Err(Unadopted::Unrecorded) => {
                 let why = "the ledger cannot put it on record now: try again".to_owned();
@@ -276,13 +294,13 @@ pub enum Unadopted {
     Faults(Vec<Fault>),
 }
 
-fn plan(file: &Path, text: &str, before: &Snapshot) -> Result<Plan, Vec<Fault>> {
+fn plan(file: &Path, text: &str, before: &Snapshot, house: &House) -> Result<Plan, Vec<Fault>> {
     // Who writes a file anew empties it first: no house loses all its providers to that.
     if text.trim().is_empty() {
         return Err(vec![fault(file, "is empty: to run without settings, start without it".to_owned())]);
     }
     let loaded = config::parse(&file.display().to_string(), text, &environment());
-    Plan::build(Some(file), loaded, false, Some(&before.routes))
+    Plan::build(Some(file), loaded, false, Some((&before.routes, house)))
 }
 
 fn deliver(app: &Arc<App>, sinks: Vec<Sink>) -> CancellationToken {

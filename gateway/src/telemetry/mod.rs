@@ -154,7 +154,8 @@ impl Telemetry {
             CallLog::All => true,
         };
         slow::line(&call, aloud);
-        let Some(traces) = &self.traces else { return };
+        // Where a bound on regions holds, nothing of the call goes to a collector beyond it.
+        let Some(traces) = self.traces.as_ref().filter(|_| !case.outside.telemetry) else { return };
         let kept = self.settings.sampler.keeps(case.id, case.marks.parent.as_ref());
         let noted = (is_error && self.settings.keeps_errors) || (is_slow && self.settings.keeps_slow);
         if kept || noted {

@@ -46,6 +46,7 @@ fn case(target: &Arc<Target>) -> Case {
         },
         idempotency_key: None,
         tags: Vec::new(),
+        approvals: crate::approvals::Shown::default(),
         content_length: None,
         compressed: false,
         outside: Outside::default(),

@@ -9,7 +9,8 @@ use super::{Database, Row, Tx, Value, values};
 use crate::clock::Timestamp;
 use crate::decisions::{DecisionFilter, DecisionResult, DecisionRow, Frame, Lost, Priced, Replayable, ShadowWord};
 use crate::error::StoreError;
-use crate::id::{Call, Decision, Id, Org};
+use crate::id::{Call, Decision, Id, Org, Policy};
+use crate::policies::PolicyScope;
 use crate::price::Usage;
 
 const COLUMNS: [&str; 24] = [
@@ -252,6 +253,18 @@ pub(crate) async fn replayable(
         wheres.texts.join(" AND ")
     );
     db.rows(sql, wheres.values).await?.iter().map(read_replayable).collect()
+}
+
+pub(crate) async fn bundle_of(db: &Database, scope: &str, revision: &str) -> Result<Option<Vec<u8>>, StoreError> {
+    let sql = "SELECT bundle FROM policy_revisions WHERE scope = $1 AND revision = $2 ORDER BY created_at DESC LIMIT 1";
+    db.row(sql, values![scope, revision]).await?.map(|row| row.get("bundle")).transpose()
+}
+
+pub(crate) async fn scope_of(db: &Database, policy: Id<Policy>) -> Result<Option<PolicyScope>, StoreError> {
+    let row = db.row("SELECT scope FROM policy_revisions WHERE id = $1", values![policy]).await?;
+    let Some(row) = row else { return Ok(None) };
+    let scope: String = row.get("scope")?;
+    scope.parse().map(Some).map_err(|_| StoreError::Corrupt(format!("scope {scope:?}")))
 }
 
 pub(crate) async fn forget(db: &Database, before: Timestamp, most: u32) -> Result<u64, StoreError> {

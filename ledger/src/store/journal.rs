@@ -171,6 +171,18 @@ pub(crate) async fn standings(
     Ok(standings)
 }
 
+/// Where the wallets from this one up to its root stand at `now`.
+pub(crate) async fn chain_standings(
+    database: &Database,
+    wallet: Id<Wallet>,
+    now: Timestamp,
+) -> Result<Vec<Standing>, StoreError> {
+    let sql = "SELECT wallet_id FROM chain_members WHERE chain = $1 ORDER BY depth";
+    let rows = database.rows(sql, values![wallet]).await?;
+    let chain = rows.iter().map(|row| row.id("wallet_id")).collect::<Result<Vec<_>, _>>()?;
+    Ok(standings(database, &chain, now).await?.into_values().collect())
+}
+
 fn terms(row: &super::Row) -> Result<Terms, StoreError> {
     let (status, soft_action): (String, String) = (row.get("status")?, row.get("soft_action")?);
     let (window_kind, funding): (String, String) = (row.get("window_kind")?, row.get("funding")?);

@@ -318,8 +318,8 @@ impl Replay {
             money: ChangedMoney {
                 saved_by_refusals_usd: Sum::default().minus(denied).to_string(),
                 estimated_cost_of_allowed_usd: allowed.to_string(),
-                estimated_change_by_rerouting_usd: rerouted.to_string(),
-                estimated_change_usd: denied.plus(allowed).plus(rerouted).to_string(),
+                estimated_rerouting_delta_usd: rerouted.to_string(),
+                estimated_delta_usd: denied.plus(allowed).plus(rerouted).to_string(),
                 calls_without_price: self.counts.unpriced,
             },
         }

@@ -47,7 +47,7 @@ pub struct Class {
     /// How many.
     pub calls: u64,
     /// What they would have cost more, or less with a minus. Of refusals what was charged; else an estimate.
-    pub change_usd: String,
+    pub charge_delta_usd: String,
     /// By team; `-` is none.
     pub by_team: BTreeMap<String, Share>,
     /// By the model that was asked for.
@@ -65,7 +65,7 @@ pub struct Share {
     /// How many calls.
     pub calls: u64,
     /// What they would have cost more, or less with a minus.
-    pub change_usd: String,
+    pub charge_delta_usd: String,
 }
 
 /// What other rules would have saved or cost. Estimates go by list prices and the tokens that calls used; those of calls that were
@@ -77,9 +77,9 @@ pub struct ChangedMoney {
     /// What calls that were refused would have cost.
     pub estimated_cost_of_allowed_usd: String,
     /// What calls that would go elsewhere would have cost more, or less with a minus.
-    pub estimated_change_by_rerouting_usd: String,
+    pub estimated_rerouting_delta_usd: String,
     /// All of it: with a minus, money saved.
-    pub estimated_change_usd: String,
+    pub estimated_delta_usd: String,
     /// Calls whose change is not in these sums, because a price is not known.
     pub calls_without_price: u64,
 }
@@ -149,13 +149,14 @@ impl Tally {
 
     pub fn told_as_class(self) -> Class {
         let shares = |all: BTreeMap<String, (u64, Sum)>| {
-            let share =
-                |(key, (calls, change)): (String, (u64, Sum))| (key, Share { calls, change_usd: change.to_string() });
+            let share = |(key, (calls, change)): (String, (u64, Sum))| {
+                (key, Share { calls, charge_delta_usd: change.to_string() })
+            };
             all.into_iter().map(share).collect()
         };
         Class {
             calls: self.calls,
-            change_usd: self.sum.to_string(),
+            charge_delta_usd: self.sum.to_string(),
             by_team: shares(self.by_team),
             by_model: shares(self.by_model),
             reasons: self.reasons,

@@ -73,7 +73,7 @@ fn rules_that_change_nothing_change_nothing() {
     {
         assert_eq!(class.calls, 0, "{report:?}");
     }
-    assert_eq!(report.money.estimated_change_usd, "0");
+    assert_eq!(report.money.estimated_delta_usd, "0");
 }
 
 #[test]
@@ -83,16 +83,13 @@ fn who_would_be_refused_is_told_with_what_was_charged() {
         [call(1, "big", &live, Some((2_500, 10, 10))), call(2, "big", &live, None), call(3, "small", &live, None)];
     let report = replay(&calls, &rules(FREEZE));
     let denied = &report.newly_denied;
-    assert_eq!((denied.calls, denied.change_usd.as_str()), (2, "-0.0000025"));
-    assert_eq!(denied.by_team["team_1"], Share { calls: 1, change_usd: "0".into() });
-    assert_eq!(denied.by_team["-"], Share { calls: 1, change_usd: "-0.0000025".into() });
+    assert_eq!((denied.calls, denied.charge_delta_usd.as_str()), (2, "-0.0000025"));
+    assert_eq!(denied.by_team["team_1"], Share { calls: 1, charge_delta_usd: "0".into() });
+    assert_eq!(denied.by_team["-"], Share { calls: 1, charge_delta_usd: "-0.0000025".into() });
     assert_eq!(denied.by_model.keys().collect::<Vec<_>>(), ["big"]);
     assert_eq!(denied.reasons, BTreeMap::from([("big is frozen".to_owned(), 2)]));
     assert_eq!(denied.examples, [calls[1].id.clone(), calls[0].id.clone()], "newest first");
-    assert_eq!(
-        (&*report.money.saved_by_refusals_usd, &*report.money.estimated_change_usd),
-        ("0.0000025", "-0.0000025")
-    );
+    assert_eq!((&*report.money.saved_by_refusals_usd, &*report.money.estimated_delta_usd), ("0.0000025", "-0.0000025"));
 }
 
 #[test]
@@ -108,7 +105,7 @@ fn what_calls_that_were_refused_would_cost_is_estimated_by_others_of_that_model(
     assert_eq!(report.newly_allowed.calls, 1);
     // 1,000 tokens in and 200 out, at 10 dollars a million.
     assert_eq!(report.money.estimated_cost_of_allowed_usd, "0.012");
-    assert_eq!(report.newly_allowed.by_team["team_1"].change_usd, "0.012");
+    assert_eq!(report.newly_allowed.by_team["team_1"].charge_delta_usd, "0.012");
 }
 
 #[test]
@@ -121,12 +118,12 @@ fn what_goes_elsewhere_is_priced_at_both_places() {
     let calls = [call(1, "big", &live, Some((1, 1_000_000, 500_000))), call(2, "small", &live, None)];
     let report = replay(&calls, &elsewhere);
     // 1.5 million tokens at 4 instead of 10 dollars.
-    assert_eq!((report.rerouted.calls, report.rerouted.change_usd.as_str()), (1, "-9"));
+    assert_eq!((report.rerouted.calls, report.rerouted.charge_delta_usd.as_str()), (1, "-9"));
     let back = replay(
         &[Recorded { decisions: vec![elsewhere.decide(&calls[0].questions[0]).decision], ..calls[0].clone() }],
         &live,
     );
-    assert_eq!(back.money.estimated_change_by_rerouting_usd, "9");
+    assert_eq!(back.money.estimated_rerouting_delta_usd, "9");
 }
 
 #[test]

@@ -58,6 +58,11 @@ fn is_fetched(sound: &str) -> bool {
     sound.is_ok_and(|it| it.data.is_some_and(|data| unescape(data.get()).contains("://")))
 }
 
+/// Whether what has this role is the app's word, and nobody's in the conversation.
+pub(super) fn is_the_apps(role: &str) -> bool {
+    matches!(role, "system" | "developer")
+}
+
 impl Reader<'_> {
     pub(super) fn messages(&mut self) -> Read<()> {
         if !self.expect("messages", Kind::Array, "an array of messages")? {
@@ -78,6 +83,7 @@ impl Reader<'_> {
     }
 
     fn message(&mut self, place: &str) -> Read<()> {
+        let (first, mut instructs) = (self.view.texts.len(), false);
         let mut walk = self.scanner.object()?;
         while let Some(key) = self.scanner.member(&mut walk, place)? {
             refuse_lookalike(&key, &IN_MESSAGE, place)?;
@@ -85,6 +91,7 @@ impl Reader<'_> {
             match &*key.name {
                 "role" => {
                     let role = self.string(&here)?;
+                    instructs = role.as_deref().is_some_and(is_the_apps);
                     self.view.other_bytes += role.map_or(0, |it| it.len() as u64);
                 }
                 "name" => self.unknown(&here, "")?,
@@ -96,7 +103,18 @@ impl Reader<'_> {
                 _ => self.unknown(&beneath(place, &key.name), &key.name)?,
             }
         }
+        self.instructs_since(first, instructs);
         Ok(())
+    }
+
+    /// Remembers which texts tell the model what to be.
+    pub(super) fn instructs_since(&mut self, first: usize, instructs: bool) {
+        if instructs && first < self.view.texts.len() {
+            while self.view.instructions.last().is_some_and(|within| within.start >= first) {
+                self.view.instructions.pop();
+            }
+            self.view.instructions.push(first..self.view.texts.len());
+        }
     }
 
     /// A string, or parts. False if null.

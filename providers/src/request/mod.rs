@@ -101,6 +101,8 @@ pub struct TextPart<'a> {
     pub text: Cow<'a, str>,
     /// Nothing else can be put in its place: it was given as tokens.
     pub fixed: bool,
+    /// The app tells the model what to be, rather than that anybody speaks.
+    pub instructs: bool,
 }
 
 /// What a request needs a target to be able to do.
@@ -286,16 +288,22 @@ impl ModelRequest {
     /// Left out on purpose: tool names, descriptions and schemas, which the app's author wrote, not its users; settings; ids;
     /// what images, sounds and files hold in base64.
     pub fn texts(&self) -> Vec<TextPart<'_>> {
+        // In order and apart, so that a body of nothing but instructions is not searched for each.
+        let spans = &self.view.instructions;
+        let instructs =
+            |i: usize| spans.partition_point(|span| span.start <= i).checked_sub(1).is_some_and(|at| i < spans[at].end);
         self.view
             .texts
             .iter()
-            .map(|it| TextPart {
+            .enumerate()
+            .map(|(i, it)| TextPart {
                 place: it.place.clone(),
                 text: match &it.says {
                     Some(says) => Cow::Borrowed(&**says),
                     None => json::unquoted(self.raw(&it.span)),
                 },
                 fixed: it.sort == Sort::Tokens,
+                instructs: instructs(i),
             })
             .collect()
     }

@@ -23,6 +23,8 @@ pub(crate) struct View {
     pub metadata: Vec<(String, String)>,
     pub messages: u64,
     pub texts: Vec<TextSpan>,
+    /// Which of the texts tell the model what to be.
+    pub instructions: Vec<Range<usize>>,
     pub members: Vec<Member>,
     pub features: Features,
     /// The span of `stream_options.include_usage`'s value.
@@ -177,9 +179,11 @@ impl<'a> Reader<'a> {
             }
             "messages" => self.messages()?,
             "system" if !openai => {
+                let first = self.view.texts.len();
                 if self.content(name)? {
                     self.view.messages += 1;
                 }
+                self.instructs_since(first, true);
             }
             "stream" => self.view.stream = self.boolean(name)?.unwrap_or(false),
             "stream_options" if openai => self.stream_options()?,

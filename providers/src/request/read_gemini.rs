@@ -194,7 +194,9 @@ impl Reader<'_> {
             }
             "systemInstruction" => {
                 if self.expect(meant, Kind::Object, "an object")? {
+                    let first = self.view.texts.len();
                     self.gemini_content(meant)?;
+                    self.instructs_since(first, true);
                     self.view.messages += 1;
                 }
             }

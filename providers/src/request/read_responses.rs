@@ -1,6 +1,7 @@
 //! Reads a body of OpenAI's Responses into its view: every text with its place, what its tools and settings make the provider bill,
 //! and which of its members lean on something that is stored at the provider.
 
+use super::content::is_the_apps;
 use super::names::{names_a_model, refuse_lookalike};
 use super::read::{Member, Read, Reader, Sort, invalid, missing, wrong};
 use super::read_task::names_a_file;
@@ -126,6 +127,7 @@ impl Reader<'_> {
             }
             "input" => self.input()?,
             "instructions" => {
+                let first = self.view.texts.len();
                 // An object made by the API has them as items.
                 if self.scanner.peek()? == Kind::Array {
                     self.items(name)?;
@@ -133,6 +135,7 @@ impl Reader<'_> {
                     self.text(name)?;
                     self.view.messages += 1;
                 }
+                self.instructs_since(first, true);
             }
             "stream" => self.view.stream = self.boolean(name)?.unwrap_or(false),
             // OpenAI asks for 16 at the least; others for less.
@@ -229,6 +232,7 @@ impl Reader<'_> {
     /// One item, whatever its kind: the kind may come after its texts.
     fn item(&mut self, place: &str) -> Read<()> {
         let (mut kind, mut says) = (None, false);
+        let (first, mut instructs) = (self.view.texts.len(), false);
         let mut walk = self.scanner.object()?;
         while let Some(key) = self.scanner.member(&mut walk, place)? {
             refuse_lookalike(&key, &IN_ITEM, place)?;
@@ -238,6 +242,7 @@ impl Reader<'_> {
                 "type" => kind = self.string(&here)?,
                 "role" | "status" | "phase" => {
                     let word = self.string(&here)?;
+                    instructs |= key.name == "role" && word.as_deref().is_some_and(is_the_apps);
                     self.view.other_bytes += word.map_or(0, |it| it.len() as u64);
                 }
                 "content" | "summary" => self.content(&here).map(drop)?,
@@ -265,6 +270,7 @@ impl Reader<'_> {
         if kind.as_deref() == Some("item_reference") || !says {
             self.leans_on(place);
         }
+        self.instructs_since(first, instructs);
         Ok(())
     }
 

@@ -20,6 +20,7 @@ mod messages;
 mod models;
 mod parse;
 mod passthrough;
+mod policies;
 mod policy;
 mod prices;
 mod providers;

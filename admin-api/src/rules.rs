@@ -1,0 +1,37 @@
+//! What the process around the admin API knows of its rules.
+
+use ledger::{Id, Policy, PolicyScope, Timestamp};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::configuration::ConfigFault;
+
+/// The rules of the process that answers.
+#[derive(Debug, Clone, Default)]
+pub struct RulesStatus {
+    /// A short hash of all layers.
+    pub revision: String,
+    /// Those that it has in force.
+    pub layers: Vec<LayerState>,
+    /// Why the last bundle that was polled did not come into force.
+    pub last_fault: Option<PolledFault>,
+}
+
+/// A layer, as the process has it in force.
+#[derive(Debug, Clone)]
+pub struct LayerState {
+    pub scope: PolicyScope,
+    pub policy: Option<Id<Policy>>,
+    /// The short hash of its rules, as this version compiles them.
+    pub revision: String,
+    /// Why it is closed, so that it denies all calls of its scope; none: it serves.
+    pub faults: Vec<ConfigFault>,
+}
+
+/// A bundle that was polled and not taken over.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct PolledFault {
+    #[schema(value_type = String, format = DateTime)]
+    pub at: Timestamp,
+    pub faults: Vec<ConfigFault>,
+}
