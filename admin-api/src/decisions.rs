@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use axum::Json as Answer;
 use axum::extract::State;
-use ledger::{Call, Entry, Decision, DecisionFilter, DecisionResult, DecisionRow, Id, Org, Team, Timestamp};
+use ledger::{Call, Decision, DecisionFilter, DecisionResult, DecisionRow, Entry, Id, Org, Team, Timestamp};
 use policies::replay::walk;
 use policies::{Pack, Rulebook, Scope, Source};
 use serde::Deserialize;

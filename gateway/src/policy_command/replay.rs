@@ -194,8 +194,11 @@ mod tests {
     fn a_candidates_data_lies_over_the_configurations() {
         for (below, above, whole) in [
             (json!({"alfred": {"a": 1}}), json!({}), json!({"alfred": {"a": 1}})),
-            (json!({"alfred": {"a": 1, "b": {"c": 1}}}), json!({"alfred": {"b": {"d": 2}}, "mine": 3}),
-             json!({"alfred": {"a": 1, "b": {"c": 1, "d": 2}}, "mine": 3})),
+            (
+                json!({"alfred": {"a": 1, "b": {"c": 1}}}),
+                json!({"alfred": {"b": {"d": 2}}, "mine": 3}),
+                json!({"alfred": {"a": 1, "b": {"c": 1, "d": 2}}, "mine": 3}),
+            ),
             (json!({"alfred": {"a": [1]}}), json!({"alfred": {"a": [2]}}), json!({"alfred": {"a": [2]}})),
         ] {
             assert_eq!(over(below, above), whole);

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU64;
 
-use super::values::{Clock, Date, Filled, Instant, Kind, Name, Pattern, Percent, Server, Tier, Usd, Whom, Zone};
+use super::values::{Clock, Date, Filled, Instant, Kind, Name, Pattern, Percent, Server, Share, Tier, Usd, Whom, Zone};
 use super::{Row, Setting, read, settings};
 
 pub(super) const ROWS: &[Row] = &[
@@ -85,7 +85,7 @@ settings! {
 
     Canary { models: BTreeMap<Name, Shares> }
 
-    Shares { only: Option<Whom>, except: Option<Whom>, targets: BTreeMap<Name, u32> }
+    Shares { only: Option<Whom>, except: Option<Whom>, targets: BTreeMap<Name, Share> }
 
     Charged {
         only: Option<Whom>,

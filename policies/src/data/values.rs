@@ -87,12 +87,12 @@ macro_rules! numbers {
     ($($(#[$doc:meta])* $name:ident: $least:literal to $most:literal;)+) => {$(
         $(#[$doc])*
         #[derive(PartialEq, Eq, PartialOrd, Ord)]
-        pub(super) struct $name(u8);
+        pub(super) struct $name(u32);
 
         impl<'de> Deserialize<'de> for $name {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<$name, D::Error> {
                 match u64::deserialize(deserializer)? {
-                    number @ $least..=$most => Ok($name(u8::try_from(number).map_err(de::Error::custom)?)),
+                    number @ $least..=$most => Ok($name(u32::try_from(number).map_err(de::Error::custom)?)),
                     _ => Err(de::Error::custom(concat!("must be a whole number from ", $least, " to ", $most))),
                 }
             }
@@ -103,6 +103,8 @@ macro_rules! numbers {
 numbers! {
     /// A share.
     Percent: 0 to 100;
+    /// How often a target comes first, beside the others.
+    Share: 0 to 1_000_000;
     /// How demanding a request seems.
     Tier: 1 to 4;
 }

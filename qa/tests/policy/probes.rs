@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use qa::tools::repository;
 use serde_json::{Value, json};
 
 use crate::{Job, Outcome, theirs};
@@ -370,4 +371,40 @@ fn the_language_is_what_its_definition_says() {
         }
     }
     assert!(wrong.is_empty(), "{} of {} probes:\n{}", wrong.len(), PROBES.len(), wrong.join("\n"));
+}
+
+/// The rows of the table in docs/policies.md.
+fn table() -> String {
+    let code = |says: &Says| match says {
+        Is(text) => format!("`{}`", text.replace('|', "\\|")),
+        Undefined => "undefined".to_owned(),
+        Fails => "a fault".to_owned(),
+    };
+    let mut rows = "| Rego | by its definition | here | so |\n|---|---|---|---|\n".to_owned();
+    for Probe(text, says, differs) in PROBES {
+        if let Ours(ours, meaning) = differs {
+            let text = text.replace('\n', "; ").replace('\t', "").replace('|', "\\|");
+            rows += &format!("| `{text}` | {} | {} | {meaning} |\n", code(says), code(ours));
+        }
+    }
+    rows
+}
+
+#[test]
+fn the_differences_are_told_in_the_documents() {
+    const BEGIN: &str = "<!-- differences: kept by `UPDATE=1 cargo test -p qa --test policy differences` -->\n";
+    const END: &str = "<!-- end of differences -->";
+    let path = repository().join("docs/policies.md");
+    let page = std::fs::read_to_string(&path).expect("docs/policies.md");
+    let (before, rest) = page.split_once(BEGIN).expect("where the table begins");
+    let (_, after) = rest.split_once(END).expect("where it ends");
+    let kept = format!("{before}{BEGIN}\n{}\n{END}{after}", table());
+    if std::env::var_os("UPDATE").is_some() {
+        std::fs::write(&path, kept).expect("docs/policies.md is written");
+    } else {
+        assert!(
+            page == kept,
+            "docs/policies.md is not what the probes say: UPDATE=1 cargo test -p qa --test policy differences"
+        );
+    }
 }
