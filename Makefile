@@ -6,7 +6,7 @@ DENY := $(QA_CACHE)/cargo-deny-$(DENY_VERSION)/bin/cargo-deny
 # A thousand calls at once are a few thousand sockets.
 MORE_FILES := ulimit -S -n 8192 2>/dev/null || ulimit -S -n "$$(ulimit -Hn)" || true;
 
-.PHONY: help run setup test test-failpoints check fmt lint deny generated bench bench-short bench-peers bench-ledger bench-codec fuzz soak
+.PHONY: help run setup test test-failpoints check fmt lint deny generated bench bench-short bench-peers bench-ledger bench-codec bench-policy fuzz soak
 
 help:
 	@echo 'make run    the demo on http://127.0.0.1:8080, nothing else needed'
@@ -16,6 +16,7 @@ help:
 	@echo 'make soak   half load with faults mixed in, MINUTES long (release build); see docs/faults.md'
 	@echo 'make bench  the benchmark tables of docs/benchmarks.md (release build)'
 	@echo 'make bench-peers   only the tables beside TensorZero and LiteLLM (release build)'
+	@echo 'make bench-policy  decisions by rules: the shipped ones, 200 and 1,000 more (release build)'
 	@echo 'make bench-codec   reading, translating and passing on, without a network (release build)'
 	@echo 'make bench-ledger  the ledger beside a plain version and pgbench (release build)'
 
@@ -95,3 +96,7 @@ bench-ledger:
 
 bench-codec:
 	cargo bench --workspace --bench codec
+
+# ARGS=--short for a quick look.
+bench-policy:
+	cargo bench --package policies --bench policy -- $(ARGS)

@@ -1,23 +1,24 @@
-//! Sources and data on their way to an engine: sized, parsed, checked, hashed, and joined by one generated module.
+//! Sources and data on their way to an engine: sized, parsed, checked, hashed. For people at a terminal all contributions are
+//! joined by one generated module; calls evaluate rule by rule (`index`).
 
 use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::num::NonZeroU32;
+use std::sync::Arc;
 use std::time::Duration;
 
+use regorus::unstable::{Module, Ref};
 use regorus::utils::limits::ExecutionTimerConfig;
 use regorus::{Engine, Value};
 use sha2::{Digest, Sha256};
 
 use crate::asleep::asleep;
 use crate::check::{self, CONTRIBUTIONS, Checked, Contributions, is_test_rule};
+use crate::index::Index;
 use crate::outline::Outline;
 use crate::reads::Reads;
 use crate::source::{fault, shipped};
 use crate::{Fault, Limits, Source, data};
-
-/// What one evaluation asks for.
-pub(crate) const DECISION: &str = "data.alfred.main.decision";
 
 /// The name of the generated module in faults.
 const MAIN: &str = "alfred/main.rego";
@@ -31,8 +32,12 @@ pub(crate) struct Bundle {
     pub revision: String,
     /// The paths of all tests, in order.
     pub tests: Vec<String>,
-    /// Which facts the rules in force may read.
+    /// Which facts the rules may read that calls evaluate.
     pub reads: Reads,
+    /// The rules that contribute.
+    pub index: Index,
+    /// The paths of shipped modules that are not loaded, since they have nothing to say.
+    pub asleep: BTreeSet<String>,
 }
 
 impl Bundle {
@@ -55,15 +60,17 @@ impl Bundle {
     ) -> Result<Bundle, Vec<Fault>> {
         sized(sources, data, limits)?;
         let mut faults = data::faults(data);
-        let mut parsed = engine(limits);
+        let (mut engine, mut tests) = (engine(limits), engine(limits));
         for source in sources {
-            if let Err(error) = parsed.add_policy(source.path.clone(), source.text.clone()) {
+            let into = if source.is_test() { &mut tests } else { &mut engine };
+            if let Err(error) = into.add_policy(source.path.clone(), source.text.clone()) {
                 faults.push(fault_of(&error, sources, &source.path));
             }
         }
-        let checked: Vec<Checked<'_>> = parsed
-            .get_modules()
+        let in_force: Vec<Ref<Module>> = engine.get_modules().clone();
+        let checked: Vec<Checked<'_>> = in_force
             .iter()
+            .chain(tests.get_modules())
             .filter_map(|module| {
                 let path = module.package.span.source.get_path();
                 let source = sources.iter().find(|source| source.path == *path)?;
@@ -78,22 +85,84 @@ impl Bundle {
         if !faults.is_empty() {
             return Err(faults);
         }
+        let fault = |error| vec![fault_of(&error, sources, "data")];
         let asleep = if with_tests { BTreeSet::new() } else { asleep(sources, &checked, data) };
-        let awake: Vec<Checked<'_>> = checked.into_iter().filter(|module| !asleep.contains(module.path)).collect();
-        let main = main(&check::contributions(&awake));
-        let mut tests: Vec<String> = awake
+        let (checked, in_force) = if asleep.is_empty() {
+            (checked, in_force)
+        } else {
+            engine = awake(sources, &asleep, limits)?;
+            let awake = checked.into_iter().filter(|module| !asleep.contains(module.path)).collect();
+            (awake, engine.get_modules().clone())
+        };
+        let values = Value::from(data.clone());
+        engine.add_data(values.clone()).map_err(fault)?;
+        let rules: Vec<&Checked<'_>> = checked.iter().filter(|module| !module.is_test).collect();
+        let (index, inputs) = Index::of(&in_force, &rules, &values);
+        if with_tests {
+            for source in sources.iter().filter(|source| source.is_test()) {
+                engine.add_policy(source.path.clone(), source.text.clone()).map_err(fault)?;
+            }
+            engine.add_policy(MAIN.into(), main(&check::contributions(&checked))).map_err(fault)?;
+        }
+        let mut tests: Vec<String> = checked
             .iter()
             .flat_map(|module| module.outline.rules.iter().filter(|rule| is_test_rule(rule)))
             .map(|rule| format!("data.{}", rule.path.join(".")))
             .collect();
         tests.sort();
         tests.dedup();
-        let in_force = awake.iter().filter(|module| !module.is_test).flat_map(|module| &module.outline.rules);
-        let reads = Reads::of(&in_force.flat_map(|rule| rule.inputs.iter().cloned()).collect());
-        let awake: Vec<&Source> = sources.iter().filter(|source| !asleep.contains(source.path.as_str())).collect();
-        let engine = load(&awake, data, limits, main, with_tests).map_err(|fault| vec![fault])?;
-        Ok(Bundle { engine, revision: revision(sources, data), tests, reads })
+        let asleep = asleep.into_iter().map(str::to_owned).collect();
+        Ok(Bundle { engine, revision: revision(sources, data), tests, reads: Reads::of(&inputs), index, asleep })
     }
+}
+
+/// What one more engine of a set that was read is made of.
+#[derive(Clone)]
+pub(crate) struct Recipe {
+    sources: Arc<[Source]>,
+    data: Arc<serde_json::Value>,
+    limits: Limits,
+}
+
+impl Recipe {
+    pub fn new(sources: &[Source], data: serde_json::Value, limits: Limits) -> Recipe {
+        let sources = sources.iter().filter(|source| !source.is_test()).cloned().collect();
+        Recipe { sources, data: Arc::new(data), limits }
+    }
+
+    /// Roughly what it is long.
+    pub fn bytes(&self) -> usize {
+        self.sources.iter().map(|source| source.text.len()).sum::<usize>() + self.data.to_string().len()
+    }
+
+    /// An engine that shares nothing with others, prepared.
+    pub fn engine(&self) -> Result<Engine, Fault> {
+        let mut engine = engine(&self.limits);
+        for source in self.sources.iter() {
+            engine
+                .add_policy(source.path.clone(), source.text.clone())
+                .map_err(|error| fault_of(&error, &self.sources, &source.path))?;
+        }
+        let data = Value::from((*self.data).clone());
+        engine.add_data(data).map_err(|error| fault_of(&error, &self.sources, "data"))?;
+        prepare(&mut engine).map_err(|error| fault_of(&error, &self.sources, "rules"))?;
+        Ok(engine)
+    }
+}
+
+/// What the first evaluation of an engine does besides: it analyses every module, used or not.
+pub(crate) fn prepare(engine: &mut Engine) -> Result<(), String> {
+    engine.eval_query("1".into(), false).map(drop).map_err(|error| format!("{error:#}"))
+}
+
+/// The modules in force without those that have nothing to say.
+fn awake(sources: &[Source], asleep: &BTreeSet<&str>, limits: &Limits) -> Result<Engine, Vec<Fault>> {
+    let mut engine = engine(limits);
+    for source in sources.iter().filter(|it| !it.is_test() && !asleep.contains(it.path.as_str())) {
+        let added = engine.add_policy(source.path.clone(), source.text.clone());
+        added.map_err(|error| vec![fault_of(&error, sources, &source.path)])?;
+    }
+    Ok(engine)
 }
 
 fn engine(limits: &Limits) -> Engine {
@@ -105,24 +174,6 @@ fn engine(limits: &Limits) -> Engine {
 
 pub(crate) fn timer(limit: Duration) -> ExecutionTimerConfig {
     ExecutionTimerConfig { limit, check_interval: NonZeroU32::new(32).expect("32 is not zero") }
-}
-
-fn load(
-    sources: &[&Source],
-    data: &serde_json::Value,
-    limits: &Limits,
-    main: String,
-    with_tests: bool,
-) -> Result<Engine, Fault> {
-    let mut engine = engine(limits);
-    for source in sources.iter().filter(|source| with_tests || !source.is_test()) {
-        engine
-            .add_policy(source.path.clone(), source.text.clone())
-            .map_err(|error| fault_of(&error, &[], &source.path))?;
-    }
-    engine.add_policy(MAIN.into(), main).map_err(|error| fault_of(&error, &[], MAIN))?;
-    engine.add_data(Value::from(data.clone())).map_err(|error| fault_of(&error, &[], "data"))?;
-    Ok(engine)
 }
 
 fn sized(sources: &[Source], data: &serde_json::Value, limits: &Limits) -> Result<(), Vec<Fault>> {

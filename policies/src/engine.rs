@@ -1,19 +1,21 @@
-//! The interpreter, compiled once and limited. Never regorus's virtual machine: it answers some rules wrongly, without
-//! an error and sometimes open, where the interpreter does not.
+//! Rules, compiled once, evaluated by the interpreter and limited. Never by regorus's virtual machine: it answers some rules wrongly,
+//! without an error and sometimes open. Only rules that can apply are evaluated (`index`), each by itself.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use regorus::{Engine, LimitError, Value};
+use regorus::Value;
 
-use crate::bundle::{self, Bundle, DECISION};
+use crate::bundle::{self, Bundle, Recipe};
+use crate::index::Index;
 use crate::input::input;
 use crate::reads::Reads;
 use crate::rulebook::Scope;
 use crate::verdict::Said;
+use crate::workers::{Worker, Workers, Wrong};
 use crate::{
     AttributeFacts, BudgetFacts, CallerFacts, Candidate, Decision, Facts, Fault, Limits, RequestFacts, Source,
     TimeFacts, data, verdict,
@@ -30,43 +32,55 @@ pub struct PolicySet {
     /// Paths that a complaint may name.
     paths: Vec<String>,
     time: Duration,
-    /// Evaluated once and never used again: every other engine is its clone.
-    warmed: Mutex<Engine>,
-    /// Engines that wait for a call. A lock is held to take or return one, never while it evaluates.
-    idle: Mutex<Vec<Engine>>,
-    most_idle: usize,
-    /// Which facts a decision may depend on.
-    reads: Reads,
+    index: Arc<Index>,
+    workers: Workers,
     /// Packages that are tried without effect.
     log_only: BTreeSet<String>,
+    /// Which facts a decision may depend on.
+    reads: Reads,
 }
 
 impl PolicySet {
     /// Reads the sources and the data, or says everything that is wrong with them.
     pub fn compile(sources: &[Source], data: serde_json::Value, limits: Limits) -> Result<PolicySet, Vec<Fault>> {
-        let Bundle { mut engine, revision, reads, .. } = Bundle::read(sources, &data, &limits, false)?;
-        engine.set_input(input(&sample()));
-        // The first evaluation also prepares the rules, and a machine that starts has more to do: no call waits for this one.
-        engine.set_execution_timer_config(bundle::timer(limits.time * FIRST_PATIENCE));
-        let evaluated = catch_unwind(AssertUnwindSafe(|| engine.eval_rule(DECISION.into()))).map_err(|_| {
-            vec![Fault { path: "rules".into(), message: "the interpreter panicked".into(), ..Fault::default() }]
-        })?;
-        if let Err(error) = evaluated {
-            let mut fault = bundle::fault_of(&error, sources, "rules");
+        let Bundle { mut engine, revision, reads, mut index, asleep, .. } =
+            Bundle::read(sources, &data, &limits, false)?;
+        let fault = |message: &str| {
+            let mut fault = bundle::fault_of(&message, sources, "rules");
             fault.message = format!("a sample call cannot be decided: {}", fault.message);
-            return Err(vec![fault.quoting(sources)]);
+            vec![fault.quoting(sources)]
+        };
+        let panicked = |_| fault("error: the interpreter panicked");
+        catch_unwind(AssertUnwindSafe(|| bundle::prepare(&mut engine)))
+            .map_err(panicked)?
+            .map_err(|error| fault(&error))?;
+        // Clones are made of an engine that has evaluated nothing but is prepared; this one only tries the rules.
+        let first = Worker::new(engine.clone(), &index);
+        let mut trying = Worker::new(engine, &index);
+        let wrong = |wrong: Failure| match wrong {
+            Failure::Late => fault("error: evaluation takes too long"),
+            Failure::Wrong(message) => fault(&message),
+            Failure::Panicked => fault("error: the interpreter panicked"),
+        };
+        let patience = limits.time * FIRST_PATIENCE;
+        let once = index.once();
+        let values = evaluated(&mut trying, &index, &once, Value::Undefined, patience).map_err(wrong)?;
+        for (entry, values) in once.into_iter().zip(values) {
+            index.stands(entry, values);
         }
-        engine.set_input(Value::Undefined);
-        engine.set_execution_timer_config(bundle::timer(limits.time));
+        // A machine that starts has more to do: no call waits for this one.
+        let live: Vec<usize> = index.live().collect();
+        evaluated(&mut trying, &index, &live, input(&sample()), patience).map_err(wrong)?;
+        let index = Arc::new(index);
+        let awake: Vec<Source> = sources.iter().filter(|it| !asleep.contains(&it.path)).cloned().collect();
         Ok(PolicySet {
             revision,
             paths: sources.iter().map(|source| source.path.clone()).collect(),
             time: limits.time,
-            warmed: Mutex::new(engine),
-            idle: Mutex::new(Vec::new()),
-            most_idle: limits.engines,
-            reads,
             log_only: data::log_only(&data),
+            workers: Workers::new(first, Recipe::new(&awake, data, limits), Arc::clone(&index), &limits),
+            index,
+            reads,
         })
     }
 
@@ -76,40 +90,82 @@ impl PolicySet {
         decided.unwrap_or_else(Decision::fault)
     }
 
+    /// The same with every rule evaluated, whether it can apply or not: what `decide` is compared with.
+    pub fn decide_unindexed(&self, facts: &Facts) -> Decision {
+        let decided = self.all_contributions(&Scope::House, facts).and_then(|said| verdict::decision(&said, facts));
+        decided.unwrap_or_else(Decision::fault)
+    }
+
     /// What the rules contribute as a layer of that scope; an error says in words for operators why that failed.
     pub(crate) fn contributions(&self, scope: &Scope, facts: &Facts) -> Result<Vec<Said>, String> {
         let input = input(facts);
-        let value = match self.evaluate(self.take(), input.clone()) {
+        let entries = self.index.matching(&input);
+        self.said(scope, &entries, input)
+    }
+
+    /// The same with every rule evaluated.
+    pub(crate) fn all_contributions(&self, scope: &Scope, facts: &Facts) -> Result<Vec<Said>, String> {
+        let entries: Vec<usize> = self.index.live().collect();
+        self.said(scope, &entries, input(facts))
+    }
+
+    fn said(&self, scope: &Scope, entries: &[usize], input: Value) -> Result<Vec<Said>, String> {
+        let mut sections: BTreeMap<usize, BTreeSet<Value>> =
+            self.index.always().map(|(at, section)| (at, section.standing.clone())).collect();
+        let values = self.values(entries, input)?;
+        for (entry, values) in entries.iter().zip(values) {
+            if !values.is_empty() {
+                sections.entry(self.index.entries[*entry].section).or_default().extend(values);
+            }
+        }
+        let said = sections.into_iter().map(|(at, values)| {
+            let section = &self.index.sections[at];
+            let name = &section.package;
+            let package = if *scope == Scope::House { name.clone() } else { format!("{scope}:{name}") };
+            let log_only = self.log_only.contains(name);
+            Said {
+                layer: scope.clone(),
+                package,
+                member: section.member,
+                values: values.into_iter().collect(),
+                log_only,
+            }
+        });
+        Ok(said.collect())
+    }
+
+    /// What each of some entries contributes.
+    pub(crate) fn values(&self, entries: &[usize], input: Value) -> Result<Vec<Vec<Value>>, String> {
+        if entries.is_empty() {
+            return Ok(Vec::new());
+        }
+        let outcome = match self.evaluate(self.workers.take(), entries, input.clone(), self.time) {
             // The clock runs on while a busy machine lets the thread wait. A rule that really runs away is stopped
             // the second time.
-            Err(Failure::Late) => {
-                let mut patient = self.fresh();
-                patient.set_execution_timer_config(bundle::timer(self.time * PATIENCE));
-                self.evaluate(patient, input)
-            }
+            Err(Failure::Late) => self.evaluate(self.workers.fresh(), entries, input, self.time * PATIENCE),
             outcome => outcome,
         };
-        match value.map(|value| verdict::said(&value, scope, &self.log_only)) {
-            Ok(said) => said,
-            Err(Failure::Faulty(message)) => Err(message),
-            Err(Failure::Late) => Err(format!("evaluation took longer than {:?}", self.time)),
-        }
+        outcome.map_err(|failure| match failure {
+            Failure::Late => format!("evaluation took longer than {:?}", self.time),
+            Failure::Wrong(message) => self.complaint(&message),
+            Failure::Panicked => "the interpreter panicked".into(),
+        })
     }
 
     /// One evaluation. An engine that failed is not used again.
-    fn evaluate(&self, mut engine: Engine, input: Value) -> Result<Value, Failure> {
-        engine.set_input(input);
-        match catch_unwind(AssertUnwindSafe(|| engine.eval_rule(DECISION.into()))) {
-            Ok(Ok(value)) => {
-                self.give_back(engine);
-                Ok(value)
-            }
-            Ok(Err(error)) => Err(match error.downcast_ref::<LimitError>() {
-                Some(LimitError::TimeLimitExceeded { .. }) => Failure::Late,
-                _ => Failure::Faulty(self.complaint(&format!("{error:#}"))),
-            }),
-            Err(_panic) => Err(Failure::Faulty("the interpreter panicked".into())),
+    fn evaluate(
+        &self,
+        mut worker: Worker,
+        entries: &[usize],
+        input: Value,
+        time: Duration,
+    ) -> Result<Vec<Vec<Value>>, Failure> {
+        let values = evaluated(&mut worker, &self.index, entries, input, time);
+        match values {
+            Ok(_) => self.workers.give_back(worker),
+            Err(_) => self.workers.replace(worker.place()),
         }
+        values
     }
 
     /// Which facts a decision may depend on.
@@ -117,27 +173,22 @@ impl PolicySet {
         self.reads
     }
 
+    pub(crate) fn index(&self) -> &Index {
+        &self.index
+    }
+
+    pub(crate) fn is_log_only(&self, package: &str) -> bool {
+        self.log_only.contains(package)
+    }
+
     /// A short hash of sources and data.
     pub fn revision(&self) -> &str {
         &self.revision
     }
 
-    fn take(&self) -> Engine {
-        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        idle.unwrap_or_else(|| self.fresh())
-    }
-
-    fn fresh(&self) -> Engine {
-        self.warmed.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    fn give_back(&self, mut engine: Engine) {
-        engine.set_execution_timer_config(bundle::timer(self.time));
-        engine.set_input(Value::Undefined); // keep nothing of one call for the next
-        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        if idle.len() < self.most_idle {
-            idle.push(engine);
-        }
+    /// Makes an engine for every core now. Left alone, they are made beside the calls once calls meet.
+    pub fn warm(&self) {
+        self.workers.warm();
     }
 
     /// Where an evaluation failed. Not how: the interpreter quotes values.
@@ -153,8 +204,39 @@ impl PolicySet {
 enum Failure {
     /// It took longer than it may.
     Late,
-    /// Anything else, in words for operators.
-    Faulty(String),
+    /// Anything else, in the interpreter's words.
+    Wrong(String),
+    Panicked,
+}
+
+/// The values of some entries, all within one limit.
+fn evaluated(
+    worker: &mut Worker,
+    index: &Index,
+    entries: &[usize],
+    input: Value,
+    time: Duration,
+) -> Result<Vec<Vec<Value>>, Failure> {
+    let started = Instant::now();
+    let mut limit = time;
+    worker.limit(limit);
+    worker.ask(input);
+    let each = |entry: &usize| {
+        let left = time.saturating_sub(started.elapsed());
+        if left.is_zero() {
+            return Err(Failure::Late);
+        }
+        // Setting the limit costs something, and a rule may be a little late.
+        if left < limit - limit / 8 {
+            limit = left;
+            worker.limit(limit);
+        }
+        worker.contributes(*entry, &index.sections[index.entries[*entry].section]).map_err(|wrong| match *wrong {
+            Wrong { late: true, .. } => Failure::Late,
+            Wrong { message, .. } => Failure::Wrong(message),
+        })
+    };
+    catch_unwind(AssertUnwindSafe(|| entries.iter().map(each).collect())).unwrap_or(Err(Failure::Panicked))
 }
 
 impl fmt::Debug for PolicySet {
@@ -209,5 +291,33 @@ pub(crate) fn sample() -> Facts {
         time: TimeFacts::at(0),
         budget: BudgetFacts { downgrade: true, left_usd: some("10"), left_percent: Some(50) },
         hops: BTreeMap::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Wherever in an evaluation the time is up, it is told as that, and the set goes on.
+    #[test]
+    fn an_evaluation_that_is_late_is_told_as_late() {
+        let slow = "package alfred.rules.slow\nimport rego.v1\n\ndeny contains {\"code\": \"policy_denied\", \"message\": message} if {\n\tsome c in input.candidates\n\tall := [x | some n in numbers.range(1, 300); x := double(n)]\n\tevery x in all { x > 0 }\n\tcount({x: y | some x in all; y := sprintf(\"%d %s\", [x, c.target])}) == 1\n\tmessage := object.get(input.caller, \"team\", lower(c.name))\n}\n\ndouble(n) := twice if {\n\tn < 500\n\ttwice := n * 2\n}\n";
+        let sources: Vec<Source> = crate::shipped().into_iter().chain([Source::new("slow.rego", slow)]).collect();
+        let limits = Limits { time: Duration::from_secs(60), ..Limits::default() };
+        let mut set = PolicySet::compile(&sources, serde_json::json!({}), limits).unwrap();
+        let mut late = 0;
+        for micros in (1..400).map(|at| at * 3) {
+            set.time = Duration::from_micros(micros);
+            match set.contributions(&Scope::House, &sample()) {
+                Ok(_) => {}
+                Err(message) => {
+                    late += 1;
+                    assert_eq!(message, format!("evaluation took longer than {:?}", set.time));
+                }
+            }
+        }
+        assert!(late > 20, "{late}");
+        set.time = Duration::from_secs(60);
+        set.contributions(&Scope::House, &sample()).unwrap();
     }
 }

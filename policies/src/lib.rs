@@ -10,7 +10,9 @@ mod data;
 mod decision;
 mod difference;
 mod engine;
+mod explain;
 mod facts;
+mod index;
 mod input;
 pub mod intent;
 mod kept;
@@ -24,12 +26,14 @@ mod rulebook;
 mod source;
 mod testing;
 mod verdict;
+mod workers;
 
 pub use decision::{
     ACTIONS, Approval, CacheMode, CacheRule, Code, Decision, KINDS, LogLevel, Obligations, Observed, Reason,
 };
 pub use difference::{Difference, How};
 pub use engine::PolicySet;
+pub use explain::{Explanation, LayerExplained, Outcome, RuleExplained};
 pub use facts::{AttributeFacts, BudgetFacts, CallerFacts, Candidate, Facts, RequestFacts, TimeFacts};
 pub use intent::{Asked, Classified, Intent};
 pub use kept::{FactsFrame, Kept, Mask, without_claims};

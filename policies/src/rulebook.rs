@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 
 use crate::memory::Memory;
 use crate::reads::{Fingerprint, Reads};
-use crate::{Decision, Facts, PolicySet, verdict};
+use crate::{Decision, Explanation, Facts, PolicySet, verdict};
 
 /// Whose rules a layer holds, first those that come first.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -85,12 +85,15 @@ impl Rulebook {
 
     /// May this call happen? What cannot be decided is denied. What was decided on the same facts is not decided again.
     pub fn decide(&self, facts: &Facts) -> Decided {
-        let facts_hash = self.reads.fingerprint(facts);
-        let revision = self.revision_for(&facts.caller.org, facts.caller.team.as_deref());
+        let layers = self.layers_for(&facts.caller.org, facts.caller.team.as_deref());
+        // Only what these layers read counts; two callers with other layers differ in their org or team anyway.
+        let reads = layers.iter().fold(Reads::default(), |reads, (_, set)| reads.or(set.reads()));
+        let facts_hash = reads.fingerprint(facts);
+        let revision = self.revision_of(&layers);
         if let Some(decision) = self.memory.find(&facts_hash) {
             return Decided { decision, revision, facts_hash, remembered: true };
         }
-        let decision = match self.judge(facts) {
+        let decision = match judge(&layers, facts) {
             Ok(decision) => {
                 self.memory.keep(facts_hash, &decision);
                 decision
@@ -106,11 +109,17 @@ impl Rulebook {
     /// # Errors
     /// What could not be evaluated or composed.
     pub fn judge(&self, facts: &Facts) -> Result<Decision, String> {
-        let mut said = Vec::new();
-        for (scope, set) in self.layers_for(&facts.caller.org, facts.caller.team.as_deref()) {
-            said.extend(set.contributions(&scope, facts)?);
+        judge(&self.layers_for(&facts.caller.org, facts.caller.team.as_deref()), facts)
+    }
+
+    /// The decision on these facts, and what every rule had to do with it.
+    pub fn explain(&self, facts: &Facts) -> Explanation {
+        let layers = self.layers_for(&facts.caller.org, facts.caller.team.as_deref());
+        Explanation {
+            decision: judge(&layers, facts).unwrap_or_else(Decision::fault),
+            revision: self.revision_of(&layers),
+            layers: layers.iter().map(|(scope, set)| set.explain(scope, facts)).collect(),
         }
-        verdict::decision(&said, facts)
     }
 
     /// The layers that hold for such a caller, in order.
@@ -122,10 +131,13 @@ impl Rulebook {
 
     /// The revision of the layers that hold for such a caller.
     pub fn revision_for(&self, org: &str, team: Option<&str>) -> String {
-        if self.layers.len() == 1 {
+        self.revision_of(&self.layers_for(org, team))
+    }
+
+    fn revision_of(&self, layers: &[(Scope, &Arc<PolicySet>)]) -> String {
+        if self.layers.len() == layers.len() {
             return self.revision.clone();
         }
-        let layers = self.layers_for(org, team);
         joined(layers.iter().map(|(scope, set)| (scope, set.revision())))
     }
 
@@ -153,6 +165,14 @@ impl Rulebook {
     pub fn asks_headroom(&self) -> bool {
         self.reads.headroom()
     }
+}
+
+fn judge(layers: &[(Scope, &Arc<PolicySet>)], facts: &Facts) -> Result<Decision, String> {
+    let mut said = Vec::new();
+    for (scope, set) in layers {
+        said.extend(set.contributions(scope, facts)?);
+    }
+    verdict::decision(&said, facts)
 }
 
 /// One layer's revision stands as it is.

@@ -11,7 +11,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use regorus::Value;
 
-use crate::check::CONTRIBUTIONS;
 use crate::rulebook::Scope;
 use crate::{Code, Decision, Facts, Obligations, Observed, Reason};
 
@@ -37,30 +36,6 @@ pub(crate) struct Said {
     pub values: Vec<Value>,
     /// It is told what it would have done, and has no effect.
     pub log_only: bool,
-}
-
-/// What an evaluated decision document says. Packages in `log_only` are heard, and without effect.
-pub(crate) fn said(value: &Value, scope: &Scope, log_only: &BTreeSet<String>) -> Result<Vec<Said>, Unusable> {
-    let Ok(members) = value.as_object() else {
-        return Err("the decision is undefined".into());
-    };
-    if members.len() != CONTRIBUTIONS.len() {
-        return Err("the decision has unknown members".into());
-    }
-    let mut all = Vec::new();
-    for member in CONTRIBUTIONS {
-        let packages = members.get(&Value::from(member)).ok_or_else(|| format!("the decision lacks {member}"))?;
-        let packages = packages.as_object().map_err(|_| "a member of the decision is no object".to_owned())?;
-        for (name, values) in packages.iter_sorted() {
-            let (Value::String(name), Value::Set(values)) = (name, values) else {
-                return Err(format!("a contribution of {name} is no set"));
-            };
-            let package = if *scope == Scope::House { name.to_string() } else { format!("{scope}:{name}") };
-            let values = values.iter_sorted().cloned().collect();
-            all.push(Said { layer: scope.clone(), package, member, values, log_only: log_only.contains(&**name) });
-        }
-    }
-    Ok(all)
 }
 
 /// The decision that the contributions amount to, those of layers in their order.
