@@ -6,6 +6,8 @@ DENY := $(QA_CACHE)/cargo-deny-$(DENY_VERSION)/bin/cargo-deny
 # A thousand calls at once are a few thousand sockets.
 MORE_FILES := ulimit -S -n 8192 2>/dev/null || ulimit -S -n "$$(ulimit -Hn)" || true;
 
+.PHONY: help run setup test test-failpoints check fmt lint deny generated bench bench-short bench-peers bench-ledger bench-codec bench-intent fuzz soak
+
 .PHONY: help run setup test test-failpoints check fmt lint deny generated bench bench-short bench-peers bench-ledger bench-codec bench-policy fuzz soak
 
 help:
@@ -18,6 +20,7 @@ help:
 	@echo 'make bench-peers   only the tables beside TensorZero and LiteLLM (release build)'
 	@echo 'make bench-policy  decisions by rules: the shipped ones, 200 and 1,000 more (release build)'
 	@echo 'make bench-codec   reading, translating and passing on, without a network (release build)'
+	@echo 'make bench-intent  what classifying a request costs (release build)'
 	@echo 'make bench-ledger  the ledger beside a plain version and pgbench (release build)'
 
 run:
@@ -62,7 +65,7 @@ deny:
 
 # What is written from the code and committed, in docs/api and docs/providers, must be what the code writes today.
 generated:
-	cargo test --workspace --quiet --test api --test policies -- document:: schema::
+	cargo test --workspace --quiet --test api --test policies -- document:: schema:: intent::
 	cargo test --package providers --quiet --lib docs::
 
 # One target after the other; FUZZ_SEED=… repeats what a failure printed, TARGET='fuzz::answers::cohere' is one of them.
@@ -96,6 +99,9 @@ bench-ledger:
 
 bench-codec:
 	cargo bench --workspace --bench codec
+
+bench-intent:
+	cargo bench --package policies --bench intent
 
 # ARGS=--short for a quick look.
 bench-policy:

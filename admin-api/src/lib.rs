@@ -80,7 +80,7 @@ pub trait Refresh: Send + Sync {
     }
 
     /// The rules in force in this process; none where there are none.
-    fn rulebook(&self) -> Option<Arc<policies::Rulebook>> {
+    fn rulebook(&self) -> Option<Arc<::policies::Rulebook>> {
         None
     }
 

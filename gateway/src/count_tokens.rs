@@ -11,6 +11,7 @@ use providers::ModelRequest;
 use serde_json::json;
 
 use crate::app::App;
+use crate::approvals::none_needed;
 use crate::authenticate::authenticate;
 use crate::case::{Call, Case};
 use crate::close;
@@ -64,7 +65,9 @@ async fn count(app: &Arc<App>, call: &mut Call, case: &mut Case) -> Result<Count
     case.left = app.headroom.left(app, &snapshot, &caller).await;
     case.enter(Step::Policy);
     let cleared = on_this_thread_if_small(asked.body().len(), || {
-        permit(&snapshot, &caller, &asked, &found, &health, case)?.needs_no_approval()?.apply(&asked, &found, case)
+        let permit = permit(&snapshot, &caller, &asked, &found, &health, case)?;
+        none_needed(&permit, "a count of tokens")?;
+        permit.apply(&asked, &found, case)
     })?;
     let target = cleared.targets.first().cloned();
     let target = target.ok_or_else(|| Refusal::UnknownModel { model: asked.model().to_owned() })?;

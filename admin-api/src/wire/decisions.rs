@@ -189,8 +189,7 @@ impl ExplainedBody {
 
 /// What each rule said.
 fn explanation(rulebook: &Rulebook, facts: &Facts) -> Value {
-    // Until rules can be told one by one: what they come to.
-    json(&rulebook.judge(facts).map_err(|message| serde_json::json!({ "fault": message })))
+    json(&rulebook.explain(facts))
 }
 
 /// Which rules to ask, about which calls.

@@ -6,6 +6,7 @@ mod alerts;
 mod approvals;
 mod charges;
 mod configuration;
+mod decisions;
 mod document;
 mod faults;
 mod keys;

@@ -213,6 +213,10 @@ async fn example(world: &World, operation: &str, org: &str) -> Option<&'static s
             let operator = world.operator(json!({"role": "auditor"})).await.0;
             ("DELETE", format!("/operators/{operator}"), json!({}), "OPERATOR_REVOKED")
         }
+        "replay_decisions" => {
+            let body = json!({"candidate": {"scope": "platform"}, "org_id": org});
+            ("POST", "/policies/replay".into(), body, "POLICY_REPLAYED")
+        }
         "reload_config" => ("POST", "/config/reload".into(), Value::Null, "CONFIG_RELOADED"),
         _ => return None,
     };

@@ -41,6 +41,7 @@ pub struct House {
     /// What is configured could not be confirmed.
     pub unsure: AtomicBool,
     stored: RwLock<Vec<DefinitionRow>>,
+    rulebook: RwLock<Option<Arc<policies::Rulebook>>>,
 }
 
 impl Refresh for House {
@@ -53,6 +54,10 @@ impl Refresh for House {
             Ok(())
         }
         .boxed()
+    }
+
+    fn rulebook(&self) -> Option<Arc<policies::Rulebook>> {
+        self.rulebook.read().unwrap().clone()
     }
 
     fn operators(&self) -> Option<Arc<[OperatorCredential]>> {
@@ -143,6 +148,11 @@ impl House {
             targets: vec![],
         });
         (!self.unsure.load(Ordering::SeqCst)).then(|| std::iter::once(filed).chain(stored).collect())
+    }
+
+    /// From now on these rules are in force.
+    pub fn rule(&self, rules: policies::Rulebook) {
+        *self.rulebook.write().unwrap() = Some(Arc::new(rules));
     }
 
     pub fn forget_operators(&self) {
@@ -244,6 +254,7 @@ impl World {
             throttles: AtomicBool::new(false),
             unsure: AtomicBool::new(false),
             stored: RwLock::default(),
+            rulebook: RwLock::default(),
         });
         house.refresh().await.unwrap();
         house.refreshes.store(0, Ordering::SeqCst);

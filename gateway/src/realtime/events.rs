@@ -5,6 +5,7 @@ use providers::{BadRequest, ModelRequest, Outside, Shape, realtime_capped, realt
 use serde_json::json;
 
 use super::Session;
+use crate::approvals::none_needed;
 use crate::close::written;
 use crate::permit::permit;
 use crate::refusal::Refusal;
@@ -81,7 +82,8 @@ impl Session {
                 let reasons = vec!["This may not be said where the conversation is held.".to_owned()];
                 return Err(Refusal::Denied { code: "policy_denied", reasons });
             }
-            permit.needs_no_approval()?.apply(&event, &found, case)
+            none_needed(&permit, "a conversation")?;
+            permit.apply(&event, &found, case)
         });
         case.input_tokens = input;
         self.app.decisions.take(case, &self.app.ledger);

@@ -43,7 +43,8 @@ pub fn walk(questions: &[Facts], mut decide: impl FnMut(usize) -> Decision) -> O
     let mut standing: Option<(usize, Obligations)> = None;
     for (at, facts) in questions.iter().enumerate() {
         let again = at == 0 || facts.request.model == asked;
-        if !again && !standing.as_ref().is_some_and(|(_, duties)| wants(duties) == Some(&facts.request.model)) {
+        let is_named = |(_, duties): &(usize, Obligations)| named(duties).any(|name| *name == facts.request.model);
+        if !again && !standing.as_ref().is_some_and(is_named) {
             continue; // about a model that these rules do not name
         }
         match decide(at) {
@@ -53,13 +54,16 @@ pub fn walk(questions: &[Facts], mut decide: impl FnMut(usize) -> Decision) -> O
         }
     }
     let Some((question, duties)) = standing else { return Outcome::Denied(Vec::new()) };
-    let is_asked = |model: &String| questions.iter().any(|facts| facts.request.model == *model);
-    let unasked = wants(&duties).filter(|model| !is_asked(model)).cloned();
+    let is_asked = |model: &&String| questions.iter().any(|facts| facts.request.model == **model);
+    // A call that has become another model already is not moved on.
+    let moved = questions[question].request.model != asked;
+    let unasked = named(&duties).find(|model| !is_asked(model)).filter(|_| !moved).cloned();
     Outcome::Goes { duties: Box::new(duties), question, unasked }
 }
 
-fn wants(duties: &Obligations) -> Option<&String> {
-    duties.reroute.as_ref().or(duties.downgrade.as_ref())
+/// The models that the call should become, the first before the second.
+fn named(duties: &Obligations) -> impl Iterator<Item = &String> {
+    duties.reroute.iter().chain(&duties.downgrade)
 }
 
 /// In what one outcome differs from another.

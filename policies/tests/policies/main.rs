@@ -4,6 +4,7 @@
 
 mod compose;
 mod faults;
+mod intent;
 mod library;
 mod lint;
 mod pack;

@@ -2,11 +2,13 @@
 
 mod admission;
 mod alerts;
+mod approvals;
 mod bad_input;
 mod batches;
 mod bedrock;
 mod budget;
 mod cache;
+mod decisions;
 mod failover;
 mod gemini;
 mod growth;

@@ -162,6 +162,7 @@ const PROBES: &[Probe] = &[
     same("x if \"1\" == 1", Undefined),
     same("x := sort([3, 1, 2])", Is("[1, 2, 3]")),
     same("x := sort([[1, \"b\"], [1, \"a\"], [0, \"z\"]])", Is("[[0, \"z\"], [1, \"a\"], [1, \"b\"]]")),
+    only_ours("x := sort([[[1, 0.6], 1], [[0, 75], 0]])", Is("[[[0, 75], 0], [[1, 0.6], 1]]")),
     // Numbers.
     same("x := 7 % 3", Is("1")),
     same("x := 1 / 0", Fails),
