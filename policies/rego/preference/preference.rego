@@ -12,7 +12,8 @@ order contains targets if {
 	rows := [row |
 		some at
 		it := input.candidates[at]
-		row := [ranks(setting, it), at, it.target]
+		ranks := [rank(setting, it, wish) | some wish in setting.by]
+		row := [ranks, at, it.target]
 	]
 	targets := [row[2] | some row in sort(rows)]
 }
@@ -22,8 +23,6 @@ fitting := [setting |
 	patterns.fits(input.request.model, object.get(setting, "models", ["*"]))
 	callers.bound(setting)
 ]
-
-ranks(setting, it) := [rank(setting, it, wish) | some wish in setting.by]
 
 rank(_, it, "healthy") := 0 if it.healthy == true
 

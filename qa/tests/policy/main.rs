@@ -36,10 +36,12 @@ impl Job {
     /// By the engine of the house. A text that it refuses fails for every input.
     fn ours(&self) -> Vec<Outcome> {
         let sources: Vec<Source> = self.modules.iter().map(|(path, text)| Source::new(path, text)).collect();
-        let evaluated = |input: &Value| policies::eval(&sources, self.data.clone(), input.clone(), &self.query);
-        self.inputs
-            .iter()
-            .map(|input| match evaluated(input) {
+        let Ok(results) = policies::eval_each(&sources, self.data.clone(), &self.inputs, &self.query) else {
+            return vec![Outcome::Fails; self.inputs.len()];
+        };
+        results
+            .into_iter()
+            .map(|result| match result {
                 Ok(Some(value)) => Outcome::Is(value),
                 Ok(None) => Outcome::Undefined,
                 Err(_) => Outcome::Fails,
