@@ -12,10 +12,9 @@ order contains targets if {
 	rows := [row |
 		some at
 		it := input.candidates[at]
-		ranks := [rank(setting, it, wish) | some wish in setting.by]
-		row := [ranks, at, it.target]
+		row := [nth(setting, it, 0), nth(setting, it, 1), nth(setting, it, 2), nth(setting, it, 3), at, it.target]
 	]
-	targets := [row[2] | some row in sort(rows)]
+	targets := [row[5] | some row in sort(rows)]
 }
 
 fitting := [setting |
@@ -24,13 +23,18 @@ fitting := [setting |
 	callers.bound(setting)
 ]
 
+# There are four wishes.
+nth(setting, it, n) := rank(setting, it, setting.by[n])
+
+nth(setting, _, n) := 0 if n >= count(setting.by)
+
 rank(_, it, "healthy") := 0 if it.healthy == true
 
 rank(_, it, "healthy") := 1 if not it.healthy == true
 
-rank(setting, it, "provider") := place(object.get(setting, "providers", []), it.provider)
+rank(setting, it, "provider") := place(object.get(setting, "providers", []), object.get(it, "provider", ""))
 
-rank(setting, it, "region") := place(object.get(setting, "regions", []), it.region)
+rank(setting, it, "region") := place(object.get(setting, "regions", []), object.get(it, "region", ""))
 
 # Without a price it comes last.
 rank(_, it, "price") := to_number(object.get(it, "price_output", "1000000000"))
