@@ -40,4 +40,4 @@ pub use kept::{FactsFrame, Kept, Mask, without_claims};
 pub use pack::{Manifest, Pack, PackLimits};
 pub use rulebook::{Decided, Rulebook, Scope};
 pub use source::{Fault, Limits, Source, read_dir, shipped, shipped_for};
-pub use testing::{TestReport, TestResult, eval, eval_each, test};
+pub use testing::{Evaluated, TestReport, TestResult, eval, eval_each, test};

@@ -62,13 +62,16 @@ pub fn eval(
     asked(&mut read(sources, &data)?.engine, sources, input, query)
 }
 
+/// What a query comes to; `None`: undefined.
+pub type Evaluated = Result<Option<serde_json::Value>, Vec<Fault>>;
+
 /// One query with many inputs, each evaluated by itself: what one of them comes to is no other's affair.
 pub fn eval_each(
     sources: &[Source],
     data: serde_json::Value,
     inputs: &[serde_json::Value],
     query: &str,
-) -> Result<Vec<Result<Option<serde_json::Value>, Vec<Fault>>>, Vec<Fault>> {
+) -> Result<Vec<Evaluated>, Vec<Fault>> {
     let engine = read(sources, &data)?.engine;
     Ok(inputs.iter().map(|input| asked(&mut engine.clone(), sources, input.clone(), query)).collect())
 }
