@@ -13,6 +13,7 @@ use regorus::utils::limits::ExecutionTimerConfig;
 use regorus::{Engine, Value};
 use sha2::{Digest, Sha256};
 
+use crate::asleep::asleep;
 use crate::check::{self, CONTRIBUTIONS, Checked, Contributions, is_test_rule};
 use crate::index::Index;
 use crate::outline::Outline;
@@ -39,6 +40,8 @@ pub(crate) struct Bundle {
     pub reads: Reads,
     /// The rules that contribute.
     pub index: Index,
+    /// The paths of shipped modules that are not loaded, since they have nothing to say.
+    pub asleep: BTreeSet<String>,
 }
 
 impl Bundle {
@@ -91,6 +94,14 @@ impl Bundle {
             return Err(faults);
         }
         let fault = |error| vec![fault_of(&error, sources, "data")];
+        let asleep = if with_tests { BTreeSet::new() } else { asleep(sources, &checked, data) };
+        let (checked, in_force) = if asleep.is_empty() {
+            (checked, in_force)
+        } else {
+            engine = awake(sources, &asleep, limits)?;
+            let awake = checked.into_iter().filter(|module| !asleep.contains(module.path)).collect();
+            (awake, engine.get_modules().clone())
+        };
         let values = Value::from(data.clone());
         engine.add_data(values.clone()).map_err(fault)?;
         let rules: Vec<&Checked<'_>> = checked.iter().filter(|module| !module.is_test).collect();
@@ -108,7 +119,8 @@ impl Bundle {
             .collect();
         tests.sort();
         tests.dedup();
-        Ok(Bundle { engine, revision: revision(sources, data), tests, reads: Reads::of(&inputs), index })
+        let asleep = asleep.into_iter().map(str::to_owned).collect();
+        Ok(Bundle { engine, revision: revision(sources, data), tests, reads: Reads::of(&inputs), index, asleep })
     }
 }
 
@@ -149,6 +161,16 @@ impl Recipe {
 /// What the first evaluation of an engine does besides: it analyses every module, used or not.
 pub(crate) fn prepare(engine: &mut Engine) -> Result<(), String> {
     engine.eval_query("1".into(), false).map(drop).map_err(|error| format!("{error:#}"))
+}
+
+/// The modules in force without those that have nothing to say.
+fn awake(sources: &[Source], asleep: &BTreeSet<&str>, limits: &Limits) -> Result<Engine, Vec<Fault>> {
+    let mut engine = engine(limits);
+    for source in sources.iter().filter(|it| !it.is_test() && !asleep.contains(it.path.as_str())) {
+        let added = engine.add_policy(source.path.clone(), source.text.clone());
+        added.map_err(|error| vec![fault_of(&error, sources, &source.path)])?;
+    }
+    Ok(engine)
 }
 
 fn engine(limits: &Limits) -> Engine {

@@ -43,7 +43,8 @@ pub struct PolicySet {
 impl PolicySet {
     /// Reads the sources and the data, or says everything that is wrong with them.
     pub fn compile(sources: &[Source], data: serde_json::Value, limits: Limits) -> Result<PolicySet, Vec<Fault>> {
-        let Bundle { mut engine, revision, reads, mut index, .. } = Bundle::read(sources, &data, &limits, false)?;
+        let Bundle { mut engine, revision, reads, mut index, asleep, .. } =
+            Bundle::read(sources, &data, &limits, false)?;
         let fault = |message: &str| {
             let mut fault = bundle::fault_of(&message, sources, "rules");
             fault.message = format!("a sample call cannot be decided: {}", fault.message);
@@ -71,12 +72,13 @@ impl PolicySet {
         let live: Vec<usize> = index.live().collect();
         evaluated(&mut trying, &index, &live, input(&sample()), patience).map_err(wrong)?;
         let index = Arc::new(index);
+        let awake: Vec<Source> = sources.iter().filter(|it| !asleep.contains(&it.path)).cloned().collect();
         Ok(PolicySet {
             revision,
             paths: sources.iter().map(|source| source.path.clone()).collect(),
             time: limits.time,
             log_only: data::log_only(&data),
-            workers: Workers::new(first, Recipe::new(sources, data, limits), Arc::clone(&index), &limits),
+            workers: Workers::new(first, Recipe::new(&awake, data, limits), Arc::clone(&index), &limits),
             index,
             reads,
         })

@@ -3,6 +3,7 @@
 //! `PolicySet::compile` reads sources and data and refuses what cannot be trusted; `decide` never errs: what
 //! cannot be decided is denied. How rules are written and added: README.md.
 
+mod asleep;
 mod bundle;
 mod check;
 mod data;
@@ -41,4 +42,4 @@ pub use kept::{FactsFrame, Kept, Mask, without_claims};
 pub use pack::{Manifest, Pack, PackLimits};
 pub use rulebook::{Decided, Rulebook, Scope};
 pub use source::{Fault, Limits, Source, read_dir, shipped, shipped_for};
-pub use testing::{Coverage, TestPlan, TestReport, TestResult, eval, test, test_by};
+pub use testing::{Coverage, Evaluated, TestPlan, TestReport, TestResult, eval, eval_each, test, test_by};

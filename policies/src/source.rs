@@ -152,25 +152,67 @@ macro_rules! rules {
 }
 
 /// The shipped rules; a new one is a folder in `rego/` and its name here.
-const SHIPPED: [(&str, &str); 14] = rules!["cache", "caps", "downgrade", "models", "residency", "routing", "safety"];
+const SHIPPED: [(&str, &str); 60] = rules![
+    "approvals",
+    "boundary",
+    "budget_downgrade",
+    "business_hours",
+    "cache",
+    "callers",
+    "canary",
+    "caps",
+    "chargeback",
+    "data_classes",
+    "downgrade",
+    "features",
+    "freeze",
+    "intents",
+    "log_levels",
+    "mcp",
+    "minors",
+    "models",
+    "no_store",
+    "patterns",
+    "preference",
+    "price_ceiling",
+    "prompt_size",
+    "residency",
+    "routing",
+    "safety",
+    "secrets",
+    "spend_tiers",
+    "tools",
+    "vendors",
+];
+
+/// The shipped rules that need no settings. They speak once, for the house.
+pub(crate) const BASE: [&str; 3] = ["models", "routing", "safety"];
 
 /// The rules that every installation starts with, and their tests.
 pub fn shipped() -> Vec<Source> {
     SHIPPED.into_iter().map(|(path, text)| Source::new(path, text)).collect()
 }
 
-/// Shipped rules that decide for everybody: what a call needs to go anywhere, and what is done about findings.
-const BASE: [&str; 3] = ["alfred/models", "alfred/safety", "alfred/routing"];
-
-/// The shipped rules that a layer of this scope is compiled with. What is uploaded has those that go by its own settings; the base
-/// of all is the house's alone.
+/// The shipped rules that a layer starts with: all of them for the house, and for others those that settings drive, so that a
+/// layer may be settings alone.
 pub fn shipped_for(scope: &Scope) -> Vec<Source> {
     let mut shipped = shipped();
     if *scope != Scope::House {
-        let is_base = |path: &str| BASE.iter().any(|base| path.starts_with(base));
+        let is_base = |path: &str| BASE.iter().any(|name| shipped_name(path) == Some(name));
         shipped.retain(|source| !source.is_test() && !is_base(&source.path));
     }
     shipped
+}
+
+/// Whether a module is one of the shipped ones, to the letter.
+pub(crate) fn is_shipped(source: &Source) -> bool {
+    SHIPPED.iter().any(|(path, text)| source.path == *path && source.text == *text)
+}
+
+/// The package's last name, of a shipped module or its tests.
+pub(crate) fn shipped_name(path: &str) -> Option<&str> {
+    let name = path.strip_prefix("alfred/")?.strip_suffix(".rego")?;
+    Some(name.strip_suffix("_test").unwrap_or(name))
 }
 
 /// Every `.rego` file below a directory, in order of path. What is hidden is left out, and linked folders are not

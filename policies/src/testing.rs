@@ -136,7 +136,29 @@ pub fn eval(
     input: serde_json::Value,
     query: &str,
 ) -> Result<Option<serde_json::Value>, Vec<Fault>> {
-    let mut engine = read(sources, &data)?.engine;
+    asked(&mut read(sources, &data)?.engine, sources, input, query)
+}
+
+/// What a query comes to; `None`: undefined.
+pub type Evaluated = Result<Option<serde_json::Value>, Vec<Fault>>;
+
+/// One query with many inputs, each evaluated by itself: what one of them comes to is no other's affair.
+pub fn eval_each(
+    sources: &[Source],
+    data: serde_json::Value,
+    inputs: &[serde_json::Value],
+    query: &str,
+) -> Result<Vec<Evaluated>, Vec<Fault>> {
+    let engine = read(sources, &data)?.engine;
+    Ok(inputs.iter().map(|input| asked(&mut engine.clone(), sources, input.clone(), query)).collect())
+}
+
+fn asked(
+    engine: &mut Engine,
+    sources: &[Source],
+    input: serde_json::Value,
+    query: &str,
+) -> Result<Option<serde_json::Value>, Vec<Fault>> {
     engine.set_input(Value::from(input));
     let results =
         engine.eval_query(query.to_owned(), false).map_err(|error| vec![fault_of(&error, sources, "query")])?;

@@ -103,6 +103,23 @@ frameworks() {
 }
 frameworks
 
+# Another engine for Rego, to compare ours with.
+rego() {
+    [ ${#missing[@]} -eq 0 ] || return
+    local key place log="$cache/pip-rego.log"
+    key="$({ cat rego.txt; python3 --version; } | sha256sum | cut -c1-12)"
+    place="$cache/rego-$key"
+    if [ ! -e "$place/done" ]; then
+        say "making a Python environment for Rego (log: $log)"
+        rm -rf "$place"
+        python3 -m venv "$place" >"$log" 2>&1 && "$place/bin/pip" install -q -r rego.txt >>"$log" 2>&1 ||
+            { lacks "the PyPI packages of qa/setup/rego.txt: see $log"; return; }
+        touch "$place/done"
+    fi
+    ln -sfn "$place" "$cache/rego"
+}
+rego
+
 # --- Node --------------------------------------------------------------------------------------------------------
 node_tools() {
     has node && has npm || { lacks "Node 20 or newer with npm"; return; }

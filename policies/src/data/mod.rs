@@ -3,6 +3,7 @@
 
 mod base;
 mod library;
+mod values;
 
 use std::collections::BTreeSet;
 
@@ -63,7 +64,7 @@ fn rows() -> impl Iterator<Item = Row> {
     own.into_iter().chain(base::ROWS.iter().copied()).chain(library::ROWS.iter().copied())
 }
 
-/// The names that may stand under `data.alfred`.
+/// Every name that may stand below `data.alfred`.
 pub(crate) fn names() -> impl Iterator<Item = &'static str> {
     rows().map(|(name, _)| name)
 }

@@ -199,7 +199,7 @@ order contains ["nowhere/else", "azure-ch/gpt-4o", "azure-eu/gpt-4o"]"#;
     let duties = allowed(policy(json!({}), &[&usual]).decide(&facts()));
     assert_eq!(duties.weights["openai/gpt-4o"], 1, "the configured order, but a rule's");
 
-    let canary = r#"package alfred.rules.canary
+    let canary = r#"package alfred.rules.trial
 weights contains {"openai/gpt-4o": 95, "azure-eu/gpt-4o": 5, "azure-ch/gpt-4o": 0, "nowhere/else": 7}"#;
     let duties = allowed(policy(json!({}), &[canary, order]).decide(&facts()));
     assert_eq!(duties.targets[0], "azure-ch/gpt-4o", "the others follow in the order that is said");

@@ -6,6 +6,7 @@ mod bombs;
 mod compose;
 mod faults;
 mod intent;
+mod library;
 mod lint;
 mod pack;
 mod refused;
