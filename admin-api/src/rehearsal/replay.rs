@@ -45,7 +45,7 @@ struct Call {
 }
 
 enum Item {
-    Whole(Call),
+    Whole(Box<Call>),
     WithoutFacts,
     Unreadable,
 }
@@ -104,7 +104,7 @@ fn work(receiver: &tokio::sync::Mutex<mpsc::Receiver<Vec<Item>>>, rulebook: Arc<
         let Some(page) = page else { return replay };
         for item in page {
             match item {
-                Item::Whole(call) => match recorded(call) {
+                Item::Whole(call) => match recorded(*call) {
                     Some(call) => replay.add(&call),
                     None => replay.unreadable(),
                 },
@@ -194,7 +194,7 @@ impl Pages<'_> {
         let frame = |(hash, rest): (String, String)| Some((Arc::clone(self.frames.get(&hash)?), rest));
         match (decisions, parts.into_iter().map(frame).collect::<Option<Vec<_>>>()) {
             (Some(decisions), Some(questions)) if !questions.is_empty() => {
-                Item::Whole(Call { row, questions, decisions })
+                Item::Whole(Box::new(Call { row, questions, decisions }))
             }
             _ => Item::Unreadable,
         }
