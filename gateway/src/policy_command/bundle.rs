@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::{Args, Subcommand};
+use ledger::Clock;
 use policies::pack::{Algorithm, Keys, SigningKey, sign};
 use policies::{Pack, PackLimits, PolicySet};
 use serde_json::{Map, json};
@@ -79,8 +79,8 @@ impl KeyArguments {
 }
 
 pub(super) fn run(command: &BundleCommand) -> Result<ExitCode, Failed> {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    println!("{}", done(command, i64::try_from(now).unwrap_or(i64::MAX))?);
+    let now = Clock::system().now().micros() / 1_000_000;
+    println!("{}", done(command, now)?);
     Ok(ExitCode::SUCCESS)
 }
 

@@ -121,7 +121,8 @@ async fn decisions_are_found_by_what_people_look_for(world: World) {
     append(&world, &rows, &[]).await;
     let all = DecisionFilter::default;
     let minute = |number: usize| Some(rows[number].at);
-    let cases: [(DecisionFilter, fn(i64) -> bool); 11] = [
+    type Case = (DecisionFilter, fn(i64) -> bool);
+    let cases: [Case; 11] = [
         (all(), |_| true),
         (DecisionFilter { org: Some(org), ..all() }, |n| n % 2 == 0),
         (DecisionFilter { team: Some(team), ..all() }, |n| n % 4 == 0),

@@ -71,7 +71,7 @@ async fn a_revision_is_kept_as_it_was_and_is_not_in_force_by_that(world: World) 
     assert_eq!((all.in_force().await.unwrap(), all.count().await.unwrap()), (vec![], 0));
     let second = create(&world, PLATFORM, "second").await;
     let pages = [Page { after: None, limit: 1 }, Page { after: Some(first.mark()), limit: 10 }];
-    assert_eq!(all.revisions(None, &pages[0]).await.unwrap(), [first.clone()], "in pages, oldest first");
+    assert_eq!(all.revisions(None, &pages[0]).await.unwrap(), std::slice::from_ref(&first), "in pages, oldest first");
     assert_eq!(all.revisions(Some(PLATFORM), &pages[1]).await.unwrap(), [second]);
     assert_eq!(all.revisions(Some(PolicyScope::House), &pages[0]).await.unwrap(), []);
     activate(&world, PLATFORM, Some(first.id), 0, None).await.unwrap();
@@ -144,7 +144,7 @@ async fn a_layer_is_activated_rolled_back_and_taken_away_each_on_record(world: W
     );
     let export = world.export(None).await;
     let lines: Vec<serde_json::Value> = export.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    let line = lines.iter().filter(|it| it["kind"] == "POLICY_ACTIVATED").next_back().unwrap();
+    let line = lines.iter().rfind(|it| it["kind"] == "POLICY_ACTIVATED").unwrap();
     assert_eq!(line["policy_id"], json!(second.id));
     assert_eq!(line["previous_policy_id"], json!(first.id));
     assert_eq!((&line["scope"], &line["version"]), (&json!("platform"), &json!(2)));
