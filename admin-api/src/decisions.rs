@@ -9,7 +9,6 @@ use ledger::{Call, Decision, DecisionFilter, DecisionResult, DecisionRow, Entry,
 use policies::replay::walk;
 use policies::{Pack, Rulebook, Scope, Source};
 use serde::Deserialize;
-use tokio::sync::Semaphore;
 use utoipa::IntoParams;
 
 use crate::AdminState;
@@ -29,9 +28,6 @@ const USUAL: u64 = 10_000;
 const MOST: u64 = 100_000;
 /// The longest word of a model that is looked for.
 const LONGEST: usize = 256;
-
-/// One replay at a time in a process: calls come first.
-static REPLAYING: Semaphore = Semaphore::const_new(1);
 
 /// Which decisions to list.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -189,7 +185,7 @@ pub(crate) async fn replay(
         let detail = format!("must be 1 to {MOST}; `alfred policy replay` has no such bound");
         return Err(Problem::Member { member: "last".into(), detail });
     }
-    let _one = REPLAYING.try_acquire().map_err(|_| Problem::Refused {
+    let _one = state.replaying.try_acquire().map_err(|_| Problem::Refused {
         code: "replay_running",
         detail: "one replay runs in this process already: wait for it, or use `alfred policy replay`".into(),
     })?;

@@ -58,6 +58,8 @@ pub struct AdminState {
     pub refresh: Arc<dyn Refresh>,
     /// Its configuration.
     pub configuration: Arc<dyn Configuration>,
+    /// Room for one replay at a time: calls come first.
+    pub replaying: Arc<tokio::sync::Semaphore>,
 }
 
 /// What the process around the admin API provides.

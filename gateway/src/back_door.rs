@@ -19,7 +19,12 @@ use crate::reload::{Desk, Reloader};
 pub fn router(app: &Arc<App>, reloader: &Arc<Reloader>) -> Router {
     let refresh: Arc<dyn Refresh> = Arc::new(BackDoor(Arc::clone(app)));
     let configuration: Arc<dyn Configuration> = Arc::new(Desk { app: Arc::clone(app), reloader: Arc::clone(reloader) });
-    admin_api::router(AdminState { ledger: app.ledger.clone(), refresh, configuration })
+    admin_api::router(AdminState {
+        ledger: app.ledger.clone(),
+        refresh,
+        configuration,
+        replaying: Arc::new(tokio::sync::Semaphore::new(1)),
+    })
 }
 
 struct BackDoor(Arc<App>);

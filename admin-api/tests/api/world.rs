@@ -264,6 +264,7 @@ impl World {
         house.refresh().await.unwrap();
         house.refreshes.store(0, Ordering::SeqCst);
         let app = admin_api::router(AdminState {
+            replaying: Arc::new(tokio::sync::Semaphore::new(1)),
             ledger: ledger.clone(),
             refresh: house.clone(),
             configuration: house.clone(),
