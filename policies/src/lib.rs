@@ -31,7 +31,7 @@ mod verdict;
 mod workers;
 
 pub use decision::{
-    ACTIONS, Approval, CacheMode, CacheRule, Code, Decision, KINDS, LogLevel, Obligations, Observed, Reason,
+    ACTIONS, Approval, CacheMode, CacheRule, Code, Decision, KINDS, Keeping, LogLevel, Obligations, Observed, Reason,
 };
 pub use difference::{Difference, How};
 pub use engine::PolicySet;
