@@ -15,8 +15,6 @@ use crate::{demo, serve as server};
 
 /// The file that is read when none is named.
 const USUAL_FILE: &str = "alfred.yaml";
-/// What a policy evaluation answers, unless asked otherwise.
-
 /// Runs the gateway until it is told to stop.
 pub fn serve(file: Option<PathBuf>, demo: bool) -> ExitCode {
     let named = file.is_some();

@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::{Args, Subcommand};
 use policies::pack::{Algorithm, Keys, SigningKey, sign};
@@ -79,8 +78,8 @@ impl KeyArguments {
 }
 
 pub(super) fn run(command: &BundleCommand) -> Result<ExitCode, Failed> {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    println!("{}", done(command, i64::try_from(now).unwrap_or(i64::MAX))?);
+    let now = ledger::Clock::system().now().micros().div_euclid(1_000_000);
+    println!("{}", done(command, now)?);
     Ok(ExitCode::SUCCESS)
 }
 
