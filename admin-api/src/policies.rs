@@ -315,8 +315,13 @@ async fn compiling<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, Vec<Fault>> + Send + 'static,
 ) -> Result<T, Problem> {
     let busy = || Problem::Unavailable("too many rules are being compiled: try again".into());
-    let _turn = tokio::time::timeout(TURN, COMPILERS.acquire()).await.map_err(|_| busy())?.map_err(|_| busy())?;
-    match tokio::task::spawn_blocking(work).await {
+    let turn = tokio::time::timeout(TURN, COMPILERS.acquire()).await.map_err(|_| busy())?.map_err(|_| busy())?;
+    // Who asked may go away meanwhile; the turn is over when the work is.
+    let compiled = tokio::task::spawn_blocking(move || {
+        let _turn = turn;
+        work()
+    });
+    match compiled.await {
         Ok(done) => done.map_err(Problem::BadRules),
         Err(error) => Err(Problem::fault(&error)),
     }

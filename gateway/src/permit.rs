@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use ledger::{Id, Money, Tags, Wallet};
-use policies::{Approval, CacheMode, Decision, LogLevel, Obligations};
+use policies::{Approval, CacheMode, Decided, Decision, LogLevel, Obligations};
 use providers::{HealthView, Instead, ModelRequest, Target};
 
 use crate::case::{Caller, Case, Judged};
@@ -111,7 +111,9 @@ fn decide(question: &Question<'_>, model: &str, choices: &[Choice], case: &mut C
     let decided = question.snapshot.policies.decide(&facts);
     let took = began.elapsed();
     let decision = decided.decision.clone();
-    let log = log_level(&decision, question.snapshot);
+    let log = log_level(&decided, question.snapshot);
+    // Of a refusal no more gets out than of a call that goes.
+    case.outside = Outside::of(&question.snapshot.routes.hops, decided.keeping.regions.as_deref());
     if case.judged.len() == MOST_JUDGED {
         case.judged.remove(0);
     }
@@ -120,15 +122,12 @@ fn decide(question: &Question<'_>, model: &str, choices: &[Choice], case: &mut C
 }
 
 /// How much the decision log may keep of it: where a database that lies outside of the bound keeps it, the result alone.
-fn log_level(decision: &Decision, snapshot: &Snapshot) -> LogLevel {
-    match decision {
-        Decision::Allow(duties) if Outside::of(&snapshot.routes.hops, duties.regions.as_deref()).database => {
-            LogLevel::Result
-        }
-        Decision::Allow(duties) => duties.log,
+fn log_level(decided: &Decided, snapshot: &Snapshot) -> LogLevel {
+    match &decided.decision {
         // Nobody knows any more what would have been inside.
         Decision::Deny(reasons) if reasons.iter().any(is_violation) => LogLevel::Result,
-        Decision::Deny(_) => LogLevel::default(),
+        _ if Outside::of(&snapshot.routes.hops, decided.keeping.regions.as_deref()).database => LogLevel::Result,
+        _ => decided.keeping.log,
     }
 }
 

@@ -3,7 +3,7 @@
     python3 -m pip install 'numpy>=1.24' 'scikit-learn>=1.4'
     python3 policies/intent/train.py [--cv] [FILE.jsonl …]
 
-Reads train.jsonl, or the files given (the same shape: one's own prompts, labelled). Deterministic: the same rows give the
+Reads train_1.jsonl and train_2.jsonl, or the files given (the same shape: one's own prompts, labelled). Deterministic: the same rows give the
 same weights. --cv first tells how it does on templates that it has not seen, by five folds of the training set; the
 held-out set is not read here, only by the tests in Rust.
 """
@@ -22,6 +22,7 @@ except ImportError as missing:
     sys.exit(f"{missing}: python3 -m pip install 'numpy>=1.24' 'scikit-learn>=1.4'")
 
 from features import features
+from write_data import FILES
 
 HERE = pathlib.Path(__file__).parent
 # What the words decide; vision and long_context are told by the request itself (see tier.rs and mod.rs).
@@ -124,7 +125,7 @@ def tell(rows, intents, tiers, temperatures):
 
 def main(arguments):
     """Trains, writes."""
-    files = [it for it in arguments if not it.startswith("--")] or [HERE / "train.jsonl"]
+    files = [it for it in arguments if not it.startswith("--")] or [HERE / file for file in FILES["train"]]
     rows = [json.loads(line) for file in files for line in pathlib.Path(file).read_text().splitlines()]
     found = [features(padded(row)) for row in rows]
     # A prompt of one's own that comes from no template is a group of its own.

@@ -1,4 +1,4 @@
-"""Writes train.jsonl and heldout.jsonl from the templates beside it. Needs nothing but Python 3.9; always the same output.
+"""Writes train_1.jsonl, train_2.jsonl and heldout.jsonl from the templates beside it. Needs nothing but Python 3.9; always the same output.
 
     python3 policies/intent/write_data.py
 
@@ -26,6 +26,8 @@ AFTER = {
     "heldout": [" thx", " Cheers.", " asap", "\n\n-- sent from my phone", " appreciate it"],
 }
 COPIES = {"train": 10, "heldout": 4}
+# In pieces that stay below the size of a file in this repository; read in this order.
+FILES = {"train": ["train_1.jsonl", "train_2.jsonl"], "heldout": ["heldout.jsonl"]}
 
 
 def fillers(path):
@@ -136,7 +138,9 @@ def write(kind):
             if text not in seen:
                 seen.add(text)
                 rows.append(text)
-    (HERE / f"{kind}.jsonl").write_text("\n".join(rows) + "\n")
+    each = -(-len(rows) // len(FILES[kind]))
+    for at, file in enumerate(FILES[kind]):
+        (HERE / file).write_text("\n".join(rows[at * each : (at + 1) * each]) + "\n")
     print(f"{kind}: {len(rows)} prompts")
 
 

@@ -88,6 +88,7 @@ impl Bundle {
         faults.extend(check::faults(&checked));
         faults.extend(intruders(sources, &checked));
         faults.extend(overlaid(&checked, data));
+        faults.extend(unknown_packages(&checked, data));
         faults.sort();
         faults.dedup();
         if !faults.is_empty() {
@@ -311,6 +312,22 @@ fn overlaid(modules: &[Checked<'_>], data: &serde_json::Value) -> Vec<Fault> {
         }
     }
     faults
+}
+
+/// Names in `data.alfred.log_only` that are no package here: a misspelt one would leave in force what was only to be tried.
+fn unknown_packages(modules: &[Checked<'_>], data: &serde_json::Value) -> Vec<Fault> {
+    let in_force = modules.iter().filter(|module| !module.is_test);
+    let packages: BTreeSet<&str> = in_force.filter_map(|it| it.outline.package.get(2).map(String::as_str)).collect();
+    let unknown = data::log_only(data).into_iter().filter(|name| !packages.contains(name.as_str()));
+    let told = |name: String| {
+        let near = check::nearest(&name, packages.iter().copied());
+        let help = near.map_or_else(
+            || "name a package alfred.rules.<name> of this layer".into(),
+            |it| format!("did you mean {it}?"),
+        );
+        fault("data.alfred.log_only", format!("there is no package alfred.rules.{name}")).helped(help)
+    };
+    unknown.map(told).collect()
 }
 
 /// The module that gathers what every package contributes, by package, in one document.

@@ -112,6 +112,22 @@ pub enum LogLevel {
     Facts,
 }
 
+/// What may be written down of a call that was decided, and where.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Keeping {
+    /// How much of it.
+    pub log: LogLevel,
+    /// The regions that it is bound to, if it is.
+    pub regions: Option<Vec<String>>,
+}
+
+impl Keeping {
+    /// As little as may be, nowhere: where nobody knows what rules would have said.
+    pub fn least() -> Keeping {
+        Keeping { log: LogLevel::Result, regions: Some(Vec::new()) }
+    }
+}
+
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for it so")]
 fn is_usual(level: &LogLevel) -> bool {
     *level == LogLevel::default()

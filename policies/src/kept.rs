@@ -156,24 +156,34 @@ impl FactsFrame {
     }
 }
 
-/// A decision without what a client claims: rules may put a claim's value into a reason or a tag.
-pub fn without_claims(decision: &Decision, claims: &BTreeMap<String, String>, mask: &dyn Mask) -> Decision {
-    if claims.is_empty() {
-        return decision.clone();
+/// A decision without the client's own words: rules may put what it claims, what it calls its tools or what it asks for into a
+/// reason, a tag or a duty.
+pub fn without_words(decision: &Decision, facts: &Facts, mask: &dyn Mask) -> Decision {
+    let words = words(facts, mask);
+    let mut decision = decision.clone();
+    if let Decision::Allow(duties) = &mut decision {
+        // As the facts beside it are kept, so that whoever asks other rules compares the same names.
+        let target = |name: &mut String| *name = known(name, mask);
+        duties.targets.iter_mut().for_each(target);
+        duties.reroute.iter_mut().chain(&mut duties.downgrade).for_each(target);
+        duties.weights = duties.weights.iter().map(|(name, weight)| (known(name, mask), *weight)).collect();
     }
-    let told = |words: &str| {
-        claims.values().fold(words.to_owned(), |words, claim| match claim.len() < SHORTEST_TOLD {
-            true if words == *claim => mask.hash(claim),
-            true => words,
-            false => words.replace(claim.as_str(), &mask.hash(claim)),
+    if words.is_empty() {
+        return decision;
+    }
+    let told = |text: &str| {
+        words.iter().fold(text.to_owned(), |text, (word, masked)| match word.len() < SHORTEST_TOLD {
+            true if text == *word => masked.clone(),
+            true => text,
+            false => text.replace(word.as_str(), masked),
         })
     };
-    let mut decision = decision.clone();
     match &mut decision {
         Decision::Deny(reasons) => reasons.iter_mut().for_each(|reason| reason.message = told(&reason.message)),
         Decision::Allow(duties) => {
             duties.routing = told(&duties.routing);
             duties.tags = duties.tags.iter().map(|(name, value)| (told(name), told(value))).collect();
+            duties.remove_tools.iter_mut().for_each(|name| *name = told(name));
             for approval in &mut duties.approvals {
                 approval.name = told(&approval.name);
                 approval.reason = told(&approval.reason);
@@ -182,6 +192,24 @@ pub fn without_claims(decision: &Decision, claims: &BTreeMap<String, String>, ma
         }
     }
     decision
+}
+
+/// The words of the client's own that a rule may have repeated, as they come and as they are kept; the longest first, since one
+/// may be a part of another.
+fn words(facts: &Facts, mask: &dyn Mask) -> Vec<(String, String)> {
+    let RequestFacts { model, claims, tool_names, mcp_servers, .. } = &facts.request;
+    let claims = claims.values().map(|value| (value.clone(), mask.hash(value)));
+    let tools = tool_names.iter().map(|name| (name.clone(), plain(name, mask)));
+    let servers = mcp_servers.iter().map(|server| (server.clone(), plain(address(server), mask)));
+    let models = facts.candidates.iter().flat_map(|it| [&it.target, &it.name]).chain([model]);
+    let models = models.map(|name| (name.clone(), known(name, mask)));
+    let parts = facts.candidates.iter().filter(|it| !mask.is_known(&it.target));
+    let parts = parts.map(|it| (it.model.clone(), mask.hash(&it.model)));
+    let mut words: Vec<_> = claims.chain(tools).chain(servers).chain(models).chain(parts).collect();
+    words.retain(|(word, masked)| !word.is_empty() && word != masked);
+    words.sort_by(|a, b| (b.0.len(), &a.0).cmp(&(a.0.len(), &b.0)));
+    words.dedup();
+    words
 }
 
 fn masked_candidate(candidate: &Candidate, mask: &dyn Mask) -> Candidate {
@@ -285,14 +313,43 @@ mod tests {
 
     #[test]
     fn a_decision_repeats_no_claim() {
-        let claims = BTreeMap::from([("project".into(), "CANARY".into()), ("a".into(), "x".into())]);
+        let mut facts = engine::sample();
+        facts.request.claims = BTreeMap::from([("project".into(), "CANARY".into()), ("a".into(), "x".into())]);
         let reason = Reason { code: Code::PolicyDenied, message: "not for CANARY, x".into() };
         let denied = Decision::Deny(vec![reason]);
-        let Decision::Deny(reasons) = without_claims(&denied, &claims, &ALL) else { panic!("denied") };
+        let Decision::Deny(reasons) = without_words(&denied, &facts, &ALL) else { panic!("denied") };
         assert_eq!(reasons[0].message, "not for ~6, x", "a letter is no secret");
         let tags = BTreeMap::from([("project".into(), "CANARY".into()), ("b".into(), "x".into())]);
         let allowed = Decision::Allow(Obligations { tags, routing: "CANARY first".into(), ..Obligations::default() });
-        let Decision::Allow(duties) = without_claims(&allowed, &claims, &ALL) else { panic!("allowed") };
+        let Decision::Allow(duties) = without_words(&allowed, &facts, &ALL) else { panic!("allowed") };
         assert_eq!((&*duties.tags["project"], &*duties.tags["b"], &*duties.routing), ("~6", "~1", "~6 first"));
+    }
+
+    #[test]
+    fn a_decision_repeats_no_name_that_a_client_made_up() {
+        let mut facts = engine::sample();
+        facts.request.tool_names = vec!["look_up".into(), "CANARY of mine".into()];
+        facts.request.model = "sim/CANARY".into();
+        facts.candidates[0].target = "sim/CANARY".into();
+        facts.candidates[0].model = "CANARY".into();
+        facts.candidates[0].name = "sim/CANARY".into();
+        let message = "the tool CANARY of mine is not for sim/CANARY, nor is look_up".to_owned();
+        let denied = Decision::Deny(vec![Reason { code: Code::PolicyDenied, message }]);
+        let Decision::Deny(reasons) = without_words(&denied, &facts, &ALL) else { panic!("denied") };
+        assert_eq!(reasons[0].message, "the tool ~14 is not for sim/~6, nor is look_up");
+        let allowed = Decision::Allow(Obligations {
+            targets: vec!["sim/CANARY".into(), "sim/sample".into()],
+            weights: BTreeMap::from([("sim/CANARY".into(), 1)]),
+            reroute: Some("sim/CANARY".into()),
+            remove_tools: vec!["CANARY of mine".into(), "look_up".into()],
+            routing: "CANARY in the order of x".into(),
+            ..Obligations::default()
+        });
+        let kept = without_words(&allowed, &facts, &ALL);
+        assert!(!serde_json::to_string(&kept).unwrap().contains("CANARY"), "{kept:?}");
+        let Decision::Allow(duties) = kept else { panic!("allowed") };
+        let Kept { frame, .. } = Kept::of(&facts, &ALL);
+        let read = FactsFrame::read(&frame).unwrap().with("{}").unwrap();
+        assert_eq!(duties.targets, [read.candidates[0].target.as_str(), "sim/sample"], "as the facts are kept");
     }
 }

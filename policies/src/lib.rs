@@ -31,14 +31,14 @@ mod verdict;
 mod workers;
 
 pub use decision::{
-    ACTIONS, Approval, CacheMode, CacheRule, Code, Decision, KINDS, LogLevel, Obligations, Observed, Reason,
+    ACTIONS, Approval, CacheMode, CacheRule, Code, Decision, KINDS, Keeping, LogLevel, Obligations, Observed, Reason,
 };
 pub use difference::{Difference, How};
 pub use engine::PolicySet;
 pub use explain::{Explanation, LayerExplained, Outcome, RuleExplained};
 pub use facts::{AttributeFacts, BudgetFacts, CallerFacts, Candidate, Facts, RequestFacts, TimeFacts};
 pub use intent::{Asked, Classified, Intent};
-pub use kept::{FactsFrame, Kept, Mask, without_claims};
+pub use kept::{FactsFrame, Kept, Mask, without_words};
 pub use pack::{Manifest, Pack, PackLimits};
 pub use rulebook::{Decided, Rulebook, Scope};
 pub use source::{Fault, Limits, Source, read_dir, shipped, shipped_for};

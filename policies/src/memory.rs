@@ -3,6 +3,7 @@
 use std::sync::{Mutex, PoisonError};
 
 use crate::Decision;
+use crate::decision::Keeping;
 use crate::reads::Fingerprint;
 
 /// So many decisions are remembered at most; one takes about a kilobyte.
@@ -10,7 +11,7 @@ const PLACES: usize = 2_048;
 
 /// What one revision decided lately.
 pub(crate) struct Memory {
-    places: Vec<Mutex<Option<(Fingerprint, Decision)>>>,
+    places: Vec<Mutex<Option<(Fingerprint, Decision, Keeping)>>>,
 }
 
 impl Memory {
@@ -20,17 +21,19 @@ impl Memory {
     }
 
     /// The decision for exactly these facts.
-    pub fn find(&self, print: &Fingerprint) -> Option<Decision> {
+    pub fn find(&self, print: &Fingerprint) -> Option<(Decision, Keeping)> {
         let place = self.place(print).lock().unwrap_or_else(PoisonError::into_inner);
-        place.as_ref().filter(|(known, _)| known == print).map(|(_, decision)| decision.clone())
+        let known = place.as_ref().filter(|(known, ..)| known == print);
+        known.map(|(_, decision, keeping)| (decision.clone(), keeping.clone()))
     }
 
     /// Remembers it.
-    pub fn keep(&self, print: Fingerprint, decision: &Decision) {
-        *self.place(&print).lock().unwrap_or_else(PoisonError::into_inner) = Some((print, decision.clone()));
+    pub fn keep(&self, print: Fingerprint, decision: &Decision, keeping: &Keeping) {
+        *self.place(&print).lock().unwrap_or_else(PoisonError::into_inner) =
+            Some((print, decision.clone(), keeping.clone()));
     }
 
-    fn place(&self, print: &Fingerprint) -> &Mutex<Option<(Fingerprint, Decision)>> {
+    fn place(&self, print: &Fingerprint) -> &Mutex<Option<(Fingerprint, Decision, Keeping)>> {
         let [a, b, ..] = *print;
         &self.places[usize::from(u16::from_le_bytes([a, b])) % PLACES]
     }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
+use crate::decision::Keeping;
 use crate::memory::Memory;
 use crate::reads::{Fingerprint, Reads};
 use crate::{Decision, Explanation, Facts, PolicySet, verdict};
@@ -45,6 +46,8 @@ pub struct Decided {
     pub facts_hash: Fingerprint,
     /// It was made before, on the same facts.
     pub remembered: bool,
+    /// What may be written down of it.
+    pub keeping: Keeping,
 }
 
 impl Rulebook {
@@ -90,18 +93,22 @@ impl Rulebook {
         let reads = layers.iter().fold(Reads::default(), |reads, (_, set)| reads.or(set.reads()));
         let facts_hash = reads.fingerprint(facts);
         let revision = self.revision_of(&layers);
-        if let Some(decision) = self.memory.find(&facts_hash) {
-            return Decided { decision, revision, facts_hash, remembered: true };
+        if let Some((decision, keeping)) = self.memory.find(&facts_hash) {
+            return Decided { decision, revision, facts_hash, remembered: true, keeping };
         }
-        let decision = match judge(&layers, facts) {
-            Ok(decision) => {
-                self.memory.keep(facts_hash, &decision);
-                decision
+        let (decision, keeping) = match judge(&layers, facts) {
+            Ok((decision, keeping)) => {
+                self.memory.keep(facts_hash, &decision, &keeping);
+                (decision, keeping)
             }
             // Not remembered: a busy machine's fault may be over at the next call.
-            Err(message) => Decision::fault(message),
+            Err(message) => {
+                let withholds = layers.iter().any(|(_, set)| set.index().may_withhold());
+                let keeping = if withholds { Keeping::least() } else { Keeping::default() };
+                (Decision::fault(message), keeping)
+            }
         };
-        Decided { decision, revision, facts_hash, remembered: false }
+        Decided { decision, revision, facts_hash, remembered: false, keeping }
     }
 
     /// The same, evaluated whatever was decided before; an error says in words for operators why that failed.
@@ -109,14 +116,14 @@ impl Rulebook {
     /// # Errors
     /// What could not be evaluated or composed.
     pub fn judge(&self, facts: &Facts) -> Result<Decision, String> {
-        judge(&self.layers_for(&facts.caller.org, facts.caller.team.as_deref()), facts)
+        judge(&self.layers_for(&facts.caller.org, facts.caller.team.as_deref()), facts).map(|(decision, _)| decision)
     }
 
     /// The decision on these facts, and what every rule had to do with it.
     pub fn explain(&self, facts: &Facts) -> Explanation {
         let layers = self.layers_for(&facts.caller.org, facts.caller.team.as_deref());
         Explanation {
-            decision: judge(&layers, facts).unwrap_or_else(Decision::fault),
+            decision: judge(&layers, facts).map_or_else(Decision::fault, |(decision, _)| decision),
             revision: self.revision_of(&layers),
             layers: layers.iter().map(|(scope, set)| set.explain(scope, facts)).collect(),
         }
@@ -167,12 +174,13 @@ impl Rulebook {
     }
 }
 
-fn judge(layers: &[(Scope, &Arc<PolicySet>)], facts: &Facts) -> Result<Decision, String> {
+fn judge(layers: &[(Scope, &Arc<PolicySet>)], facts: &Facts) -> Result<(Decision, Keeping), String> {
     let mut said = Vec::new();
     for (scope, set) in layers {
         said.extend(set.contributions(scope, facts)?);
     }
-    verdict::decision(&said, facts)
+    let keeping = verdict::keeping(&said).unwrap_or_else(|_| Keeping::least());
+    Ok((verdict::decision(&said, facts)?, keeping))
 }
 
 /// One layer's revision stands as it is.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ledger::{Call, Credential, Decision as DecisionKind, DecisionRow, Frame, Id, Timestamp};
 use policies::replay::{Difference, Outcome, walk};
-use policies::{Decision, Facts, Kept, LogLevel, Mask, Rulebook, without_claims};
+use policies::{Decision, Facts, Kept, LogLevel, Mask, Rulebook, without_words};
 use serde::Serialize;
 
 use super::shadow::{Shadow, result};
@@ -80,8 +80,8 @@ impl Noted {
             Outcome::Denied(reasons) => reasons.first().map(|reason| reason.code.as_str().to_owned()),
             Outcome::Goes { .. } => None,
         };
-        let claims = &asked.request.claims;
-        let decisions = decided.iter().map(|it| without_claims(&it.decision, claims, mask)).collect();
+        let pairs = decided.iter().zip(&questions);
+        let decisions = pairs.map(|(it, facts)| without_words(&it.decision, facts, mask)).collect();
         let outcome = Frame::new(text(&Result { decisions, layers }));
         // The target as it is kept elsewhere, so that no name of a client's making gets in this way.
         let target = live.target().and_then(|target| asked.candidates.iter().find(|it| it.target == target));

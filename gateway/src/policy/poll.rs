@@ -157,7 +157,7 @@ pub async fn taken(
         };
         let pack = terms.trusted.open(&bytes);
         let pack = pack.map_err(|found| found.into_iter().map(place).collect::<Vec<_>>())?;
-        House::build(&terms, Some(Arc::new(Fetched { url, etag, pack })))
+        House::build(&terms, Some(Arc::new(Fetched { url, etag, pack }))).inspect(|house| house.set.warm())
     });
     built.await.unwrap_or_else(|_| Err(vec![said(address, "could not be compiled: the log has the cause".into())]))
 }

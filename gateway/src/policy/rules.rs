@@ -211,8 +211,10 @@ pub async fn recorded(ledger: &Ledger, house: &House) -> Result<PolicyInForce, P
 /// # Errors
 /// What was wrong, where nothing is on record either.
 pub async fn first(plan: HousePlan, ledger: &Ledger) -> Result<(House, Option<PollFault>), Vec<Fault>> {
+    // Its weights are read with its first guess; no call is the one to wait for that.
+    let _learnt = tokio::task::spawn_blocking(|| policies::intent::classify(&policies::Asked::default())).await;
     let (terms, address) = match plan {
-        HousePlan::Ready(house) => return Ok((*house, None)),
+        HousePlan::Ready(house) => return Ok((warmed(*house).await, None)),
         HousePlan::ToFetch(terms, address) => (terms, address),
     };
     let faults = match fetched(&terms, &address).await {
@@ -231,9 +233,18 @@ pub async fn first(plan: HousePlan, ledger: &Ledger) -> Result<(House, Option<Po
 /// What was wrong.
 pub async fn now(plan: HousePlan) -> Result<House, Vec<Fault>> {
     match plan {
-        HousePlan::Ready(house) => Ok(*house),
+        HousePlan::Ready(house) => Ok(warmed(*house).await),
         HousePlan::ToFetch(terms, address) => fetched(&terms, &address).await,
     }
+}
+
+/// With every engine that it can use made before a call comes: all calls meet at these rules.
+async fn warmed(house: House) -> House {
+    let set = Arc::clone(&house.set);
+    if tokio::task::spawn_blocking(move || set.warm()).await.is_err() {
+        tracing::warn!("the engines of rules could not all be made: they are made beside the calls");
+    }
+    house
 }
 
 async fn fetched(terms: &Arc<Terms>, address: &poll::Address) -> Result<House, Vec<Fault>> {
@@ -255,6 +266,7 @@ async fn of_record(terms: &Arc<Terms>, ledger: &Ledger) -> Option<House> {
     let terms = Arc::clone(terms);
     match tokio::task::spawn_blocking(move || House::of_record(&terms, &bundle)).await.ok()? {
         Ok(house) => {
+            let house = warmed(house).await;
             let (policy, since) = (last.revision.id.to_string(), last.activation.at.to_string());
             tracing::warn!(policy, since, "the bundle of rules cannot be had: those on record are in force");
             Some(house)

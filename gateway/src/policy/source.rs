@@ -13,9 +13,6 @@ use super::keys::Trusted;
 use super::poll::Address;
 use crate::config::{Config, Fault};
 
-/// Where modules that are shipped are told of.
-const SHIPPED: &str = "alfred/";
-
 /// `policies.bundle`.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -228,14 +225,23 @@ impl House {
         Ok(House { set: Arc::new(set), pack, source: terms.source(), terms: Arc::clone(terms), fetched })
     }
 
-    /// The house's layer of before, from the record: with the rules that are shipped today.
+    /// The house's layer of before, from the record: with the rules that are shipped today, and under the settings of today.
     ///
     /// # Errors
     /// Why it cannot be read or compiled by this version.
     pub fn of_record(terms: &Arc<Terms>, bundle: &[u8]) -> Result<House, Vec<policies::Fault>> {
         let kept = Pack::read(bundle, &PackLimits::default())?;
-        let own = kept.modules.into_iter().filter(|module| !module.path.starts_with(SHIPPED));
-        let pack = Pack::new(policies::shipped().into_iter().chain(own).collect(), kept.data, kept.manifest);
+        let shipped = policies::shipped();
+        // By their very paths: a bundle of one's own may well have a folder of the same name, and its rules hold.
+        let is_own = |module: &Source| !shipped.iter().any(|ours| ours.path == module.path);
+        let own: Vec<Source> = kept.modules.into_iter().filter(is_own).collect();
+        let mut data = kept.data;
+        match data["alfred"].as_object_mut() {
+            // What the configuration says by now may be stricter than what it said then.
+            Some(alfred) => alfred.extend(terms.data.clone()),
+            None => data["alfred"] = terms.data.clone().into(),
+        }
+        let pack = Pack::new(shipped.into_iter().chain(own).collect(), data, kept.manifest);
         let set = Arc::new(compiled(&pack)?);
         Ok(House { set, pack, source: terms.source(), terms: Arc::clone(terms), fetched: None })
     }
@@ -323,4 +329,35 @@ pub fn read_bounded(file: &Path, most: usize) -> Result<Vec<u8>, String> {
     let read = open.take(most as u64 + 1).read_to_end(&mut bytes);
     read.map_err(|error| format!("cannot be read: {error}"))?;
     if bytes.len() > most { Err(format!("has more than {most} bytes")) } else { Ok(bytes) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config;
+
+    /// Where the address cannot be had at a start, nothing opens by that.
+    #[test]
+    fn what_is_on_record_holds_with_all_its_rules_and_under_the_settings_of_today() {
+        let terms = |data: &str| {
+            let text = format!("policies:\n  bundle: {{url: 'https://rules.example/house.tar.gz'}}\n  data: {data}\n");
+            let loaded = config::parse("alfred.yaml", &text, &[]);
+            assert!(loaded.faults.is_empty(), "{:?}", loaded.faults);
+            Arc::new(Terms::read("alfred.yaml", &loaded.config, &|_| None).unwrap_or_else(|it| panic!("{it:?}")))
+        };
+        let rule = Source::new(
+            "alfred/rules/strict.rego",
+            "package alfred.rules.strict\n\nimport rego.v1\n\nremove_tools contains \"shell\"\n",
+        );
+        let then = terms("{}");
+        let pack = Pack::new(vec![rule], json!({"strict": 1}), Manifest::default());
+        let fetched = Fetched { url: "https://rules.example/house.tar.gz".into(), etag: None, pack };
+        let house = House::build(&then, Some(Arc::new(fetched))).unwrap_or_else(|it| panic!("{it:?}"));
+        let again = House::of_record(&then, &house.pack.write()).unwrap_or_else(|it| panic!("{it:?}"));
+        assert_eq!(again.set.revision(), house.set.revision());
+        let now = terms("{residency: {regions: [eu]}}");
+        let stricter = House::of_record(&now, &house.pack.write()).unwrap_or_else(|it| panic!("{it:?}"));
+        assert_eq!(stricter.pack.data["alfred"]["residency"]["regions"], json!(["eu"]));
+        assert!(stricter.pack.modules.iter().any(|it| it.path == "alfred/rules/strict.rego"));
+    }
 }

@@ -133,7 +133,10 @@ spared if input.caller.team == \"ads\"
         );
         let one = told(&dir, |it| it.run = Some("words$".into())).unwrap();
         assert_eq!(one.text.lines().count(), 2);
-        assert_eq!(told(&dir, |it| it.run = Some("no such".into())).err().unwrap(), "no test matches \"no such\"");
+        assert_eq!(
+            told(&dir, |it| it.run = Some("no_such_test".into())).err().unwrap(),
+            "no test matches \"no_such_test\""
+        );
         assert!(told(&dir, |it| it.run = Some("(".into())).err().unwrap().starts_with("--run: "));
         assert!(told(&dir, |it| it.run = None).unwrap().text.contains("pass data.alfred.rules.models_test."));
 
@@ -150,7 +153,12 @@ spared if input.caller.team == \"ads\"
     fn lines_that_no_test_comes_to_are_told_and_may_fail_the_run() {
         let half = folder(MISS);
         let told_of = told(&half, |it| it.coverage = true).unwrap();
-        assert!(told_of.text.contains("house.rego: 50.0 % (2 of 4 lines), not covered: 5, 7\n"), "{}", told_of.text);
+        assert!(
+            // The interpreter evaluates all of a package that is imported, and so line 10 too.
+            told_of.text.contains("house.rego: 50.0 % (2 of 4 lines), not covered: 5, 7\n"),
+            "{}",
+            told_of.text
+        );
         assert!(told_of.passed);
         let below = told(&half, |it| it.threshold = Some(90.0)).unwrap();
         assert!(

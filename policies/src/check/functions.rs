@@ -73,16 +73,13 @@ pub(super) fn refused(
             "numbers.range is refused unless both ends are literal numbers",
             "write a literal upper end and filter: `some n in numbers.range(1, 100); n <= limit`",
         ),
-        ("sprintf", [Argument::Text(format), ..]) => {
-            let wide = format.split('%').skip(1).any(|verb| {
-                let flags: String = verb.chars().take_while(|letter| !letter.is_ascii_alphabetic()).collect();
-                flags.contains('*') || flags.split(|c: char| !c.is_ascii_digit()).any(|digits| digits.len() > 3)
-            });
-            match wide {
-                true => told("sprintf is refused with a width above 999", "leave the width out"),
-                false => None,
-            }
-        }
+        ("sprintf", [Argument::Text(format), ..]) => match bad_verb(format)? {
+            Bad::Wide => told("sprintf is refused with a width above 999", "leave the width out"),
+            Bad::Flagged => told(
+                "sprintf is refused with a `-` before a verb: the value would be lost",
+                "leave the `-` out, and pad with concat(\"\", [value, \"   \"])",
+            ),
+        },
         ("sprintf", _) => told(
             "sprintf is refused unless its format is a literal",
             "write the format where it is used: sprintf(\"… %s …\", [value])",
@@ -90,6 +87,34 @@ pub(super) fn refused(
         (name, arguments) if name.starts_with("regex.") => bad_pattern(name, arguments),
         _ => None,
     }
+}
+
+/// What a format must not ask for.
+enum Bad {
+    Wide,
+    /// The interpreter does not know the flag, and writes out the rest of the verb in the value's place.
+    Flagged,
+}
+
+/// The first thing in a format that it must not ask for.
+fn bad_verb(format: &str) -> Option<Bad> {
+    let mut rest = format;
+    while let Some((_, verb)) = rest.split_once('%') {
+        if let Some(after) = verb.strip_prefix('%') {
+            rest = after;
+            continue;
+        }
+        let end = verb.find(|letter: char| letter.is_ascii_alphabetic() || letter == '%').unwrap_or(verb.len());
+        let flags = &verb[..end];
+        if flags.contains('*') || flags.split(|c: char| !c.is_ascii_digit()).any(|digits| digits.len() > 3) {
+            return Some(Bad::Wide);
+        }
+        if flags.contains('-') {
+            return Some(Bad::Flagged);
+        }
+        rest = &verb[end..];
+    }
+    None
 }
 
 /// A literal pattern that would only fail, or run away, when a call comes.
@@ -189,5 +214,18 @@ mod tests {
             assert_eq!(nearest(name, builtins()), meant, "{name}");
         }
         assert!(REFUSED.iter().all(|(.., help)| help.len() > 10), "each says what to write instead");
+    }
+
+    #[test]
+    fn only_what_a_verb_asks_for_is_looked_at() {
+        for format in ["%s - %d", "5%% - %s", "%%-4s", "%02d:%02d", "100%%", "%d-%d", "99999 %s"] {
+            assert!(bad_verb(format).is_none(), "{format}");
+        }
+        for format in ["%-4s", "%d%-1s", "% -4d", "%%%-4s"] {
+            assert!(matches!(bad_verb(format), Some(Bad::Flagged)), "{format}");
+        }
+        for format in ["%9999d", "%-9999d", "%*d", "%.1000f"] {
+            assert!(matches!(bad_verb(format), Some(Bad::Wide)), "{format}");
+        }
     }
 }

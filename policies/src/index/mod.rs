@@ -182,6 +182,17 @@ impl Index {
         sections.filter(|(_, section)| section.member == "allow" || !section.standing.is_empty())
     }
 
+    /// Whether any rule may say that less is written down, or that a call is bound to regions.
+    pub fn may_withhold(&self) -> bool {
+        let may = |entry: &Entry| match &entry.when {
+            When::Never(_) => false,
+            When::Once(values) => !values.is_empty(),
+            When::All(_) => true,
+        };
+        let says = |entry: &Entry| matches!(self.sections[entry.section].member, "log" | "regions");
+        self.entries.iter().any(|entry| says(entry) && may(entry))
+    }
+
     /// The entries that calls may evaluate.
     pub fn live(&self) -> impl Iterator<Item = usize> {
         let live = self.entries.iter().enumerate().filter(|(_, entry)| matches!(entry.when, When::All(_)));

@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use regorus::Value;
 
+use crate::decision::Keeping;
 use crate::rulebook::Scope;
 use crate::{Code, Decision, Facts, Obligations, Observed, Reason};
 
@@ -45,6 +46,13 @@ pub(crate) fn decision(said: &[Said], facts: &Facts) -> Result<Decision, Unusabl
         obligations.observed = observed(said, facts)?;
     }
     Ok(decision)
+}
+
+/// What may be written down of a decision, whichever it is: a call that is denied is told of no more than one that goes.
+pub(crate) fn keeping(said: &[Said]) -> Result<Keeping, Unusable> {
+    let heard = Heard::of(said, None);
+    let regions = duties::regions(&heard)?.map(|regions| regions.into_iter().collect());
+    Ok(Keeping { log: duties::log(&heard)?, regions })
 }
 
 /// What those would have denied that have no effect: a package by itself beside all that holds, and single reasons of others.

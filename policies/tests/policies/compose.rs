@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use policies::{CacheMode, CacheRule, Code, Decision, Limits, LogLevel, Obligations, PolicySet, Rulebook, Scope};
+use policies::{
+    CacheMode, CacheRule, Code, Decision, Keeping, Limits, LogLevel, Obligations, PolicySet, Rulebook, Scope,
+};
 use serde_json::json;
 
 use crate::{allowed, denied, facts, policy};
@@ -257,6 +259,7 @@ fn layers_are_heard_in_their_order_and_only_make_it_stricter() {
         let mut sources = policies::shipped();
         sources.retain(|it| it.path.contains("residency"));
         sources.push(policies::Source::new("layer.rego", rule));
+        sources.push(policies::Source::new("strict.rego", "package alfred.rules.strict\nlog contains \"facts\""));
         Arc::new(PolicySet::compile(&sources, json!({"alfred": data}), Limits::default()).unwrap())
     };
     let org = layer(
@@ -281,4 +284,30 @@ fn layers_are_heard_in_their_order_and_only_make_it_stricter() {
     images.caller.team = None;
     images.request.images = false;
     assert_eq!(allowed(book.decide(&images).decision).targets.len(), 3, "another's layer says nothing");
+}
+
+/// A refusal is told of no more, and nowhere else, than a call that goes.
+#[test]
+fn what_may_be_written_down_holds_for_refusals_too() {
+    let board = "package alfred.rules.board\nlog contains \"result\" if input.caller.org == \"org_1\"";
+    let strict = "package alfred.rules.strict\ndeny contains {\"code\": \"policy_denied\", \"message\": \"no\"} if input.request.images";
+    let faulty = "package alfred.rules.faulty\nmax_cost_usd contains cost if {\n\tinput.request.input_tokens == 77\n\tcost := input.caller.key\n}";
+    let data = json!({"residency": {"regions": ["eu"]}});
+    let book = Rulebook::new(Arc::new(policy(data, &[board, strict, faulty])));
+    let bare = Rulebook::new(Arc::new(policy(json!({}), &[strict, faulty])));
+    let mut images = facts();
+    images.request.images = true;
+    for _ in ["decided", "remembered"] {
+        let decided = book.decide(&images);
+        assert_eq!(denied(decided.decision), [Code::PolicyDenied]);
+        assert_eq!((decided.keeping.log, decided.keeping.regions), (LogLevel::Result, Some(vec!["eu".to_owned()])));
+        let decided = bare.decide(&images);
+        assert_eq!((decided.keeping.log, decided.keeping.regions), (LogLevel::Facts, None));
+    }
+    // Where it cannot be known, it is as if everything had been forbidden; where no rule could have, as if nothing.
+    let mut fault = facts();
+    fault.request.input_tokens = 77;
+    assert_eq!(denied(book.decide(&fault).decision), [Code::PolicyFault]);
+    assert_eq!(book.decide(&fault).keeping, Keeping::least());
+    assert_eq!(bare.decide(&fault).keeping, Keeping::default());
 }

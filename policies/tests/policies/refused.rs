@@ -72,6 +72,8 @@ fn functions_that_reach_out_run_away_or_are_unknown_are_refused() {
         ("numbers.range(1, input.request.input_tokens)", "numbers.range is refused unless"),
         (r#"sprintf("%999999d", [1])"#, "sprintf is refused with a width"),
         (r#"sprintf("%*d", [999999, 1])"#, "sprintf is refused with a width"),
+        (r#"sprintf("%-4s|", ["a"])"#, "sprintf is refused with a `-`"),
+        (r#"sprintf("%d of %0-4d", [1, 2])"#, "sprintf is refused with a `-`"),
         ("sprintf(input.request.model, [1])", "sprintf is refused unless"),
         (r#"regex.match("(", "x")"#, "regex.match: the pattern is not"),
         ("crypto.sha256(\"x\")", "there is no function crypto.sha256"),
@@ -303,4 +305,19 @@ fn too_much_is_refused() {
     assert_eq!(refused(&[source("a", &"#".repeat(41))], json!({})), 1);
     assert_eq!(refused(&[source("a", "package a"), source("a", "package a")], json!({})), 1);
     assert_eq!(refused(&[], json!({"long": "0123456789"})), 1);
+}
+
+/// A misspelt name would leave in force what its author wanted only to try.
+#[test]
+fn only_packages_of_the_layer_are_tried_without_effect() {
+    let sources = with(&[
+        "package alfred.rules.finance\ndeny contains {\"code\": \"policy_denied\", \"message\": \"no\"} if input.request.stream",
+    ]);
+    let faults = |names: serde_json::Value| {
+        let compiled = PolicySet::compile(&sources, json!({"alfred": {"log_only": names}}), Limits::default());
+        compiled.err().unwrap_or_default().iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    // One that is shipped and has no settings here is a package all the same.
+    assert_eq!(faults(json!(["finance", "business_hours"])), [""; 0]);
+    assert_eq!(faults(json!(["finence"])), ["data.alfred.log_only: there is no package alfred.rules.finence"]);
 }

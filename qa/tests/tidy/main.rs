@@ -119,7 +119,9 @@ fn the_black_box_stays_black() {
     // The suites judge the gateway from outside: they must not lean on its insides.
     let members = members();
     let inside = ["gateway", "admin-api", "policies", "providers", "safety"];
-    let leaning = members["qa"].iter().find(|d| inside.contains(&d.name.as_str()));
+    // One suite holds the engine of rules itself against another one (tests/policy), and asks no gateway.
+    let is_engine = |d: &Dependency| d.name == "policies" && d.kind == "dev";
+    let leaning = members["qa"].iter().find(|d| inside.contains(&d.name.as_str()) && !is_engine(d));
     assert!(leaning.is_none(), "qa leans on {:?}", leaning.map(|d| &d.name));
 }
 
