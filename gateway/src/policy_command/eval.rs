@@ -4,9 +4,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
-use policies::Facts;
+use policies::{Facts, PolicySet};
 use serde_json::Value;
 
+use super::check::patient;
 use super::{Failed, file, load};
 
 const DECISION: &str = "data.alfred.main.decision";
@@ -43,11 +44,16 @@ fn answer(arguments: &EvalArguments) -> Result<Value, Failed> {
     let input = file(arguments.facts.as_ref().unwrap_or(&arguments.input))?;
     let loaded = load(arguments.dir.as_deref(), arguments.data.as_deref())?;
     let query = arguments.asked.as_ref().or(arguments.query.as_ref()).map_or(DECISION, String::as_str);
-    if query == DECISION
-        && let Err(error) = serde_json::from_value::<Facts>(input.clone())
-    {
-        // Rules may be tried with a part of the facts; a misspelt one would only look like one that is missing.
-        eprintln!("note: no call has these facts: {error}");
+    if query == DECISION {
+        match serde_json::from_value::<Facts>(input.clone()) {
+            // What the contributions below come to.
+            Ok(facts) => {
+                let set = PolicySet::compile(&loaded.sources, loaded.data.clone(), patient())?;
+                eprintln!("decision: {}", serde_json::json!(set.decide(&facts)));
+            }
+            // Rules may be tried with a part of the facts; a misspelt one would only look like one that is missing.
+            Err(error) => eprintln!("note: no call has these facts: {error}"),
+        }
     }
     Ok(policies::eval(&loaded.sources, loaded.data, input, query)?.unwrap_or(Value::Null))
 }
