@@ -7,7 +7,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU64;
 
-use super::values::{Clock, Date, Filled, Instant, Kind, Name, Pattern, Percent, Server, Share, Tier, Usd, Whom, Zone};
+use super::values::{
+    Clock, Date, Filled, Instant, Kind, Name, Pattern, Percent, Server, Share, Tier, Usd, Whom, Work, Zone,
+};
 use super::{Row, Setting, read, settings};
 
 pub(super) const ROWS: &[Row] = &[
@@ -165,7 +167,7 @@ settings! {
     Intended {
         only: Option<Whom>,
         except: Option<Whom>,
-        intents: Option<Patterns>,
+        intents: Option<BTreeSet<Work>>,
         tiers: Option<BTreeSet<Tier>>,
         models: Option<Patterns>,
         min_confidence: Option<Percent>,
@@ -337,6 +339,7 @@ mod tests {
                 "rules[0].open[0]",
             ),
             ("freeze", json!({"from": "2027-01-02T00:00:00Z", "until": "2027-01-02T00:30:00+01:00"}), "rules[0]"),
+            ("intents", json!({"intents": ["rea*", "cod"], "to": "m"}), "rules[0].intents[1]"),
             ("intents", json!({"tiers": [5], "to": "m"}), "rules[0].tiers[0]"),
             ("intents", json!({"min_confidence": 101, "to": "m"}), "rules[0].min_confidence"),
             ("mcp", json!({"servers": ["https://mcp.bank.example/*"]}), "rules[0].servers[0]"),

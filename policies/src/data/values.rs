@@ -5,6 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Deserializer, de};
 
+use crate::Intent;
+
 /// A text of a form, kept for its order alone.
 macro_rules! texts {
     ($($(#[$doc:meta])* $name:ident: $what:literal, $holds:expr;)+) => {$(
@@ -31,6 +33,8 @@ texts! {
     Server: "an MCP server's label or the host of its address, whole: rules see no more of an address than its host", is_server;
     /// What the scanner finds.
     Kind: "a kind of finding: email, payment_card, iban, us_ssn, phone or api_key", |text| crate::KINDS.contains(&text);
+    /// What calls are seen as, or how some of that begin.
+    Work: "a kind of work: code, extraction, summarise, translate, classify, reasoning, chat, writing, tool_use, vision or long_context", is_work;
     /// A sum.
     Usd: "a sum in USD above 0 as text, such as \"0.50\"", is_sum;
     /// A time of day.
@@ -52,6 +56,13 @@ impl Instant {
 
 fn is_pattern(text: &str) -> bool {
     !text.is_empty() && text.find('*').is_none_or(|at| at + 1 == text.len())
+}
+
+fn is_work(text: &str) -> bool {
+    is_pattern(text)
+        && Intent::ALL
+            .iter()
+            .any(|it| text.strip_suffix('*').map_or(it.as_str() == text, |start| it.as_str().starts_with(start)))
 }
 
 fn is_server(text: &str) -> bool {
