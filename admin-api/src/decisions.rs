@@ -137,7 +137,10 @@ pub(crate) async fn explain(
     let decisions = state.ledger.decisions();
     let no_facts = || Problem::Refused {
         code: "no_facts",
-        detail: format!("of {id} only the result was kept, so that it cannot be explained"),
+        detail: format!(
+            "of {id} only the result was kept (a rule said so, or its call was bound to regions and the database is not known to lie within), \
+             so that it cannot be explained"
+        ),
     };
     let facts = row.facts.as_deref().ok_or_else(no_facts)?;
     let mut questions = rehearsal::questions(decisions, facts).await?.ok_or_else(no_facts)?;

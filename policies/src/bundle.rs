@@ -18,7 +18,7 @@ use crate::check::{self, CONTRIBUTIONS, Checked, Contributions, is_test_rule};
 use crate::index::Index;
 use crate::outline::Outline;
 use crate::reads::Reads;
-use crate::source::{fault, shipped};
+use crate::source::{self, fault, shipped};
 use crate::{Fault, Limits, Source, data};
 
 /// The name of the generated module in faults.
@@ -64,6 +64,7 @@ impl Bundle {
     ) -> Result<Bundle, Vec<Fault>> {
         sized(sources, data, limits)?;
         let mut faults = data::faults(data);
+        faults.extend(unheard(sources, data));
         let (mut engine, mut tests) = (engine(limits), engine(limits));
         for source in sources {
             let into = if source.is_test() { &mut tests } else { &mut engine };
@@ -288,6 +289,20 @@ fn intruders(sources: &[Source], modules: &[Checked<'_>]) -> Vec<Fault> {
             ..Fault::default()
         })
         .collect()
+}
+
+/// Settings of rules that the house alone has: in a layer below they would be taken, and nothing would come of them.
+fn unheard(sources: &[Source], data: &serde_json::Value) -> Vec<Fault> {
+    let has = |name: &str| sources.iter().any(|it| source::shipped_name(&it.path) == Some(name));
+    let is_layer = sources.iter().any(source::is_shipped);
+    let heard_nowhere = |name: &&&str| is_layer && data["alfred"].get(**name).is_some() && !has(name);
+    let told = |name: &&str| {
+        let message = "is a setting of the house alone: it would have no effect here";
+        let mut fault = fault(&format!("data.alfred.{name}"), message);
+        fault.help = Some("set it in the configuration, or contribute `actions` by a rule: the strictest holds".into());
+        fault
+    };
+    source::BASE.iter().filter(heard_nowhere).map(told).collect()
 }
 
 /// Rules whose path also has data: one would hide the other.

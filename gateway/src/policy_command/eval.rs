@@ -55,11 +55,16 @@ fn answer(arguments: &EvalArguments) -> Result<Value, Failed> {
         return serde_json::to_value(explanation).map_err(|error| Failed::to_look(error.to_string()));
     }
     let query = arguments.asked.as_ref().or(arguments.query.as_ref()).map_or(DECISION, String::as_str);
-    if query == DECISION
-        && let Err(error) = serde_json::from_value::<Facts>(input.clone())
-    {
-        // Rules may be tried with a part of the facts; a misspelt one would only look like one that is missing.
-        eprintln!("note: no call has these facts: {error}");
+    if query == DECISION {
+        match serde_json::from_value::<Facts>(input.clone()) {
+            // What the contributions below come to.
+            Ok(facts) => {
+                let set = PolicySet::compile(&loaded.sources, loaded.data.clone(), patient())?;
+                eprintln!("decision: {}", serde_json::json!(set.decide(&facts)));
+            }
+            // Rules may be tried with a part of the facts; a misspelt one would only look like one that is missing.
+            Err(error) => eprintln!("note: no call has these facts: {error}"),
+        }
     }
     Ok(policies::eval(&loaded.sources, loaded.data, input, query)?.unwrap_or(Value::Null))
 }

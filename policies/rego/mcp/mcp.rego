@@ -1,4 +1,5 @@
-# Which MCP servers may a model be sent to? Those named for the caller; a provider would carry our data to any other.
+# Which MCP servers may a model be sent to? Those named for the caller; a provider would carry our data to any other. A server is
+# known by its label and by the host of its address: each of them must be named.
 package alfred.rules.mcp
 
 import rego.v1

@@ -4,17 +4,17 @@ import rego.v1
 
 import data.alfred.rules.mcp
 
-settings := {"rules": [{"except": {"groups": ["platform"]}, "servers": ["crm", "https://mcp.bank.example/*"]}]}
+settings := {"rules": [{"except": {"groups": ["platform"]}, "servers": ["crm", "mcp.bank.example"]}]}
 
 asked(groups, servers) := {"caller": {"org": "org_1", "groups": groups}, "request": {"mcp_servers": servers}}
 
 test_servers_that_are_named_are_allowed if {
-	call := asked([], ["crm", "https://mcp.bank.example/payments"])
+	call := asked([], ["crm", "mcp.bank.example"])
 	count(mcp.deny) == 0 with input as call with data.alfred.mcp as settings
 }
 
 test_any_other_is_refused if {
-	count(mcp.deny) == 1 with input as asked([], ["crm", "https://mcp.bank.example.evil/"]) with data.alfred.mcp as settings
+	count(mcp.deny) == 1 with input as asked([], ["crm", "mcp.bank.example.evil"]) with data.alfred.mcp as settings
 	count(mcp.deny) == 1 with input as asked([], ["wiki"]) with data.alfred.mcp as {"rules": [{"servers": []}]}
 }
 

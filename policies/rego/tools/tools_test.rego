@@ -37,6 +37,7 @@ test_tools_without_a_name_are_refused if {
 	count(tools.deny) == 1 with input as call with data.alfred.tools as settings
 	count(tools.deny) == 1 with input as {"caller": {"org": "org_1"}, "request": {}} with data.alfred.tools as settings
 	count(tools.deny) == 1 with input as asked([], ["", "search"]) with data.alfred.tools as settings
+	count(tools.deny) == 1 with input as asked([], ["?", "search"]) with data.alfred.tools as settings
 }
 
 test_without_settings_nothing_is_said if {

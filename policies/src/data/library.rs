@@ -7,7 +7,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroU64;
 
-use super::values::{Clock, Date, Filled, Instant, Kind, Name, Pattern, Percent, Server, Share, Tier, Usd, Whom, Zone};
+use super::values::{
+    Clock, Date, Filled, Instant, Kind, Name, Pattern, Percent, Server, Share, Tier, Usd, Whom, Work, Zone,
+};
 use super::{Row, Setting, read, settings};
 
 pub(super) const ROWS: &[Row] = &[
@@ -50,6 +52,57 @@ impl Setting for DataClasses {}
 impl Setting for Minors {}
 impl Setting for SpendTiers {}
 
+/// Hours of some days. Those that end before they begin would never be open.
+#[derive(serde::Deserialize)]
+#[serde(try_from = "OpenHours")]
+struct Open;
+
+impl TryFrom<OpenHours> for Open {
+    type Error = &'static str;
+
+    fn try_from(it: OpenHours) -> Result<Open, &'static str> {
+        if it.from < it.until {
+            Ok(Open)
+        } else {
+            Err("from must be before until: hours past midnight are two members")
+        }
+    }
+}
+
+/// Within it nobody calls. One that ends before it begins would never hold.
+#[derive(serde::Deserialize)]
+#[serde(try_from = "Frozen")]
+struct Freeze;
+
+impl TryFrom<Frozen> for Freeze {
+    type Error = &'static str;
+
+    fn try_from(it: Frozen) -> Result<Freeze, &'static str> {
+        if it.from.is_before(&it.until) { Ok(Freeze) } else { Err("from must be before until") }
+    }
+}
+
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OpenHours {
+    #[expect(dead_code, reason = "read by the rules; here only to be checked")]
+    days: BTreeSet<Day>,
+    from: Clock,
+    until: Clock,
+}
+
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "read by the rules; here only to be checked")]
+struct Frozen {
+    only: Option<Whom>,
+    except: Option<Whom>,
+    from: Instant,
+    until: Instant,
+    keys: Option<Names>,
+    message: Option<Name>,
+}
+
 type Names = BTreeSet<Name>;
 type Patterns = BTreeSet<Pattern>;
 
@@ -81,8 +134,6 @@ settings! {
         message: Option<Name>,
     }
 
-    Open { days: BTreeSet<Day>, from: Clock, until: Clock }
-
     Canary { models: BTreeMap<Name, Shares> }
 
     Shares { only: Option<Whom>, except: Option<Whom>, targets: BTreeMap<Name, Share> }
@@ -113,19 +164,10 @@ settings! {
         message: Option<Name>,
     }
 
-    Freeze {
-        only: Option<Whom>,
-        except: Option<Whom>,
-        from: Instant,
-        until: Instant,
-        keys: Option<Names>,
-        message: Option<Name>,
-    }
-
     Intended {
         only: Option<Whom>,
         except: Option<Whom>,
-        intents: Option<Patterns>,
+        intents: Option<BTreeSet<Work>>,
         tiers: Option<BTreeSet<Tier>>,
         models: Option<Patterns>,
         min_confidence: Option<Percent>,
@@ -248,7 +290,7 @@ mod tests {
             ),
             ("intents", json!({"intents": ["code"], "tiers": [1, 4], "to": "gpt-4o-mini", "min_confidence": 90})),
             ("log_levels", json!({"level": "result", "except": {"attributes": {"grade": ["a"]}}})),
-            ("mcp", json!({"servers": ["crm", "https://mcp.bank.example/*"]})),
+            ("mcp", json!({"servers": ["crm", "mcp.bank.example"]})),
             ("no_store", json!({"kinds": ["us_ssn"]})),
             ("preference", json!({"by": ["healthy", "region"], "regions": ["ch"]})),
             ("price_ceiling", json!({"max_output_usd": "0.6"})),
@@ -290,9 +332,17 @@ mod tests {
                 "rules[0].open[0].from",
             ),
             ("business_hours", json!({"zone": "UTC", "open": [], "closed": ["25.12.2026"]}), "rules[0].closed[0]"),
+            // Hours that end before they begin never hold, and neither does such a freeze.
+            (
+                "business_hours",
+                json!({"zone": "UTC", "open": [{"days": ["monday"], "from": "22:00", "until": "06:00"}]}),
+                "rules[0].open[0]",
+            ),
+            ("freeze", json!({"from": "2027-01-02T00:00:00Z", "until": "2027-01-02T00:30:00+01:00"}), "rules[0]"),
+            ("intents", json!({"intents": ["rea*", "cod"], "to": "m"}), "rules[0].intents[1]"),
             ("intents", json!({"tiers": [5], "to": "m"}), "rules[0].tiers[0]"),
             ("intents", json!({"min_confidence": 101, "to": "m"}), "rules[0].min_confidence"),
-            ("mcp", json!({"servers": ["https://mcp.bank.example*"]}), "rules[0].servers[0]"),
+            ("mcp", json!({"servers": ["https://mcp.bank.example/*"]}), "rules[0].servers[0]"),
             ("preference", json!({"by": ["latency"]}), "rules[0].by[0]"),
             ("log_levels", json!({"level": "full"}), "rules[0].level"),
             ("tools", json!({"allow": [], "remove": "yes"}), "rules[0].remove"),

@@ -5,6 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Deserializer, de};
 
+use crate::Intent;
+
 /// A text of a form, kept for its order alone.
 macro_rules! texts {
     ($($(#[$doc:meta])* $name:ident: $what:literal, $holds:expr;)+) => {$(
@@ -27,10 +29,12 @@ texts! {
     Name: "a text that is not empty", |text| !text.is_empty();
     /// What `patterns.fits` reads.
     Pattern: "a name, or its beginning with a star at the end", is_pattern;
-    /// A pattern of MCP servers, whose star stands behind a whole host.
-    Server: "an MCP server's label or address; a star at its end must stand behind the host and a /", is_server;
+    /// An MCP server as rules see it: the label that a client gave it, or the host of its address.
+    Server: "an MCP server's label or the host of its address, whole: rules see no more of an address than its host", is_server;
     /// What the scanner finds.
     Kind: "a kind of finding: email, payment_card, iban, us_ssn, phone or api_key", |text| crate::KINDS.contains(&text);
+    /// What calls are seen as, or how some of that begin.
+    Work: "a kind of work: code, extraction, summarise, translate, classify, reasoning, chat, writing, tool_use, vision or long_context", is_work;
     /// A sum.
     Usd: "a sum in USD above 0 as text, such as \"0.50\"", is_sum;
     /// A time of day.
@@ -43,13 +47,27 @@ texts! {
     Zone: "a time zone, such as \"Europe/Zurich\" or \"UTC\"", |text| !text.is_empty() && evaluates("zone", text);
 }
 
+impl Instant {
+    pub(super) fn is_before(&self, other: &Instant) -> bool {
+        let read = |it: &Instant| format!("time.parse_rfc3339_ns({})", serde_json::Value::from(it.0.as_str()));
+        holds(format!("{} < {}", read(self), read(other)))
+    }
+}
+
 fn is_pattern(text: &str) -> bool {
     !text.is_empty() && text.find('*').is_none_or(|at| at + 1 == text.len())
 }
 
+fn is_work(text: &str) -> bool {
+    is_pattern(text)
+        && Intent::ALL
+            .iter()
+            .any(|it| text.strip_suffix('*').map_or(it.as_str() == text, |start| it.as_str().starts_with(start)))
+}
+
 fn is_server(text: &str) -> bool {
-    let open = text.strip_suffix('*').and_then(|start| start.split_once("://"));
-    is_pattern(text) && open.is_none_or(|(_, rest)| rest.find('/').is_some_and(|at| at > 0))
+    // A star would fit hosts that begin with an allowed one; `?` is what has no name.
+    !text.is_empty() && !text.contains(['*', '?']) && !text.contains("://")
 }
 
 fn is_sum(text: &str) -> bool {
@@ -74,12 +92,20 @@ fn evaluates(function: &str, text: &str) -> bool {
         "zone" => format!("time.clock([0, {text}])"),
         function => format!("{function}({text})"),
     };
+    asked(query).is_some()
+}
+
+/// Whether a condition holds.
+fn holds(query: String) -> bool {
+    asked(query) == Some(regorus::Value::from(true))
+}
+
+fn asked(query: String) -> Option<regorus::Value> {
     let mut engine = regorus::Engine::new();
     engine.set_strict_builtin_errors(true);
-    let read = engine.eval_query(query, false);
-    read.is_ok_and(|read| {
-        read.result.iter().flat_map(|row| &row.expressions).any(|it| it.value != regorus::Value::Undefined)
-    })
+    let read = engine.eval_query(query, false).ok()?;
+    let mut values = read.result.into_iter().flat_map(|row| row.expressions).map(|it| it.value);
+    values.find(|it| *it != regorus::Value::Undefined)
 }
 
 /// A number of a range.
@@ -173,7 +199,9 @@ mod tests {
         for (text, right) in [("a", true), ("a*", true), ("*", true), ("", false), ("*a", false), ("a**", false)] {
             assert_eq!(reads::<Pattern>(text), right, "{text}");
         }
-        for (text, right) in [("crm*", true), ("https://a.b/*", true), ("https://a.b*", false), ("https:///*", false)] {
+        for (text, right) in
+            [("crm", true), ("a.b:8443", true), ("crm*", false), ("https://a.b/*", false), ("?", false)]
+        {
             assert_eq!(reads::<Server>(text), right, "{text}");
         }
     }

@@ -11,7 +11,7 @@ use crate::bundle::Bundle;
 use crate::check::{Checked, Graph, contribution, nearest};
 use crate::engine::sample;
 use crate::outline::{Outline, RuleOutline, asked};
-use crate::{Fault, Limits, Source, data, input};
+use crate::{Code, Decision, Fault, Limits, Reason, Source, data, input};
 
 /// What was found in rules that are looked at before they are used.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -25,9 +25,10 @@ pub struct Findings {
 /// Compiles rules and data, holds what they ask for against the facts that there are, and looks for what is probably not
 /// meant. Modules whose path is in `ours` are compiled and not looked at.
 pub fn check(sources: &[Source], data: &serde_json::Value, limits: Limits, ours: &[Source]) -> Findings {
-    if let Err(faults) = crate::PolicySet::compile(sources, data.clone(), limits) {
-        return Findings { faults, warnings: Vec::new() };
-    }
+    let set = match crate::PolicySet::compile(sources, data.clone(), limits) {
+        Ok(set) => set,
+        Err(faults) => return Findings { faults, warnings: Vec::new() },
+    };
     let mut engine = Engine::new();
     for source in sources {
         if engine.add_policy(source.path.clone(), source.text.clone()).is_err() {
@@ -54,6 +55,9 @@ pub fn check(sources: &[Source], data: &serde_json::Value, limits: Limits, ours:
     let lint = Lint { checked: &checked, modules: &modules, data };
     let mut found = Findings::default();
     facts::unknown(&modules, &mut found.faults);
+    if let Decision::Deny(reasons) = set.decide(&sample()) {
+        lint.undecided(&reasons, &mut found.faults);
+    }
     facts::opening(&modules, &mut found.warnings);
     lint.settings(&mut found.warnings);
     lint.silent(&mut found.warnings);
@@ -194,6 +198,21 @@ impl Lint<'_> {
             let help = format!("a file {}_test.rego with a match, a miss and a conflict", stem(module.checked.path));
             let message = format!("no test reads package {}", module.name());
             warnings.push(module.fault(outline.line, message).at(outline.column).helped(help));
+        }
+    }
+
+    /// Contributions that cannot be composed on a plain call: every such call would be denied with `policy_fault`.
+    fn undecided(&self, reasons: &[Reason], faults: &mut Vec<Fault>) {
+        for reason in reasons.iter().filter(|it| it.code == Code::PolicyFault) {
+            let package = reason.message.split_once(": ").map(|(package, _)| package);
+            let last = |module: &Module<'_>| module.checked.outline.package.last().map(String::as_str) == package;
+            // What names its targets by heart meets no candidate of a sample.
+            let Some(module) = self.theirs().find(|it| last(it)).filter(|_| !reason.message.ends_with("no candidate"))
+            else {
+                continue;
+            };
+            let message = format!("a sample call cannot be decided: {}", reason.message);
+            faults.push(module.fault(module.checked.outline.line, message).at(module.checked.outline.column));
         }
     }
 

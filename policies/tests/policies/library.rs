@@ -93,9 +93,9 @@ fn cases() -> Vec<Case> {
         ),
         (
             "mcp",
-            json!({"rules": [{"servers": ["https://mcp.bank.example/*"]}]}),
-            |it| it.request.mcp_servers = vec!["https://mcp.bank.example/crm".into()],
-            |it| it.request.mcp_servers = vec!["https://elsewhere.example/".into()],
+            json!({"rules": [{"servers": ["crm", "mcp.bank.example"]}]}),
+            |it| it.request.mcp_servers = vec!["crm".into(), "mcp.bank.example".into()],
+            |it| it.request.mcp_servers = vec!["elsewhere.example".into()],
             DENIED,
         ),
         (
@@ -263,4 +263,16 @@ fn only_the_house_has_the_rules_that_need_no_settings() {
         assert!(!named(&Scope::Platform, base) && !named(&Scope::Team("team_1".into()), base));
     }
     assert!(named(&Scope::Org("org_1".into()), "residency"));
+}
+
+/// Taken without a word, it would look like protection that is not there.
+#[test]
+fn a_layer_is_not_given_settings_that_the_house_alone_reads() {
+    let blocks = || json!({"alfred": {"safety": {"actions": {"email": "block"}}}});
+    let compile = |scope: &Scope| PolicySet::compile(&shipped_for(scope), blocks(), Limits::default());
+    assert!(compile(&Scope::House).is_ok());
+    for scope in [Scope::Platform, Scope::Org("org_1".into()), Scope::Team("team_1".into())] {
+        let faults = compile(&scope).err().unwrap();
+        assert_eq!(faults[0].path, "data.alfred.safety", "{faults:?}");
+    }
 }

@@ -197,3 +197,15 @@ fn what_does_not_compile_is_not_looked_at_further() {
     let (faults, warnings) = found(&[("house.rego", "package alfred.rules.house\n\ndeny := := 1")], json!({}));
     assert_eq!((faults.len(), warnings.len()), (1, 0));
 }
+
+#[test]
+fn contributions_that_contradict_one_another_on_a_plain_call_are_a_fault() {
+    for (body, expected) in [
+        ("order contains [\"a/m\"]\n\norder contains [\"b/m\"]", "order was said otherwise by house already"),
+        ("tags contains {\"a\": \"1\"}\n\ntags contains {\"a\": \"2\"}", "a tag was given another value already"),
+        ("max_output_tokens contains \"many\"", "max_output_tokens needs"),
+    ] {
+        check_rule(body, &[&format!("house.rego:1:1: a sample call cannot be decided: house: {expected}")]);
+    }
+    check_rule("allow contains \"openai/gpt-4o\"", &[]);
+}

@@ -382,9 +382,14 @@ fn allowed(value: &RawValue) -> Vec<String> {
     serde_json::from_str(value.get()).map(strings).unwrap_or_default()
 }
 
-/// The host of an address, without what could be a secret in it.
+/// The host of an address, without what could be a secret in it. What other readers may take for another host (`\` for `/`, a scheme
+/// that is none, spaces that are passed over) has no name, so that no list of hosts lets it by.
 fn host(url: &str) -> String {
-    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
+    let plain = scheme.bytes().all(|it| it.is_ascii_alphanumeric());
+    if !plain || url.contains(|it: char| it == '\\' || it.is_whitespace() || it.is_control()) {
+        return NAMELESS.to_owned();
+    }
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
     authority.rsplit('@').next().unwrap_or_default().to_ascii_lowercase()
 }
@@ -445,6 +450,25 @@ mod tests {
             (Shape::Gemini, r#""tools":{"function_declarations":[{"name":"a"}]}"#, "a", ""),
             (Shape::Realtime, r#""session":{"tools":[{"type":"function","name":"f"}]}"#, "f", ""),
             (Shape::OpenAi, r#""tools":null,"tool_choice":"none""#, "", ""),
+            // One reader's host is another's path or user: what they may read differently has no name.
+            (
+                Shape::Responses,
+                r#""tools":[{"type":"mcp","server_url":"https://evil.example\\@mcp.example.com/"}]"#,
+                "mcp",
+                "?",
+            ),
+            (
+                Shape::Responses,
+                r#""tools":[{"type":"mcp","server_url":"https:evil.example?x=://mcp.example.com/"}]"#,
+                "mcp",
+                "?",
+            ),
+            (
+                Shape::Responses,
+                r#""tools":[{"type":"mcp","server_url":"https://evil.example\t/@mcp.example.com"}]"#,
+                "mcp",
+                "?",
+            ),
         ] {
             let offered = request(shape, members).offered();
             let joined = |names: &BTreeSet<String>| names.iter().map(String::as_str).collect::<Vec<_>>().join(" ");

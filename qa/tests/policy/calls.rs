@@ -79,7 +79,7 @@ impl Draw {
             "images": self.below(2) == 0,
             "tools": tools.as_array().is_some_and(|names| !names.is_empty()),
             "tool_names": tools,
-            "mcp_servers": self.some(&["crm", "https://mcp.bank.example/a", "https://mcp.bank.example.evil/", "wiki"], 2),
+            "mcp_servers": self.some(&["crm", "mcp.bank.example", "mcp.bank.example.evil", "wiki"], 2),
             "input_tokens": self.number(&[0, 499, 500, 501, 8_000, 8_001]),
             "intent": self.one(&["chat", "code", "reasoning", "extraction"]),
             "intent_confidence": self.number(&[0, 59, 60, 90, 100]),
