@@ -7,7 +7,7 @@ use qa::check::refused;
 use qa::world::{Process, Setup, World, hello};
 use serde_json::{Value, json};
 
-const FREEZE: &str = "package alfred.rules.freeze\n\nimport rego.v1\n\n\
+const FREEZE: &str = "package alfred.rules.standstill\n\nimport rego.v1\n\n\
     deny contains {\"code\": \"policy_denied\", \"message\": \"the freeze is on\"} if input.request.model == \"chat\"\n";
 
 /// Decisions, once there are so many: they are written a moment after the call.

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tokio::task::JoinSet;
 
-const FREEZE: &str = "package alfred.rules.freeze\n\nimport rego.v1\n\n\
+const FREEZE: &str = "package alfred.rules.standstill\n\nimport rego.v1\n\n\
     deny contains {\"code\": \"policy_denied\", \"message\": \"the freeze is on\"} if input.request.model == \"chat\"\n";
 
 fn layer(scope: &str, rego: &str) -> Value {
