@@ -171,7 +171,7 @@ async fn a_replay_says_who_would_be_refused_and_what_that_saves() {
         let call = world.charged(&key, usd).await;
         decided(&world, call.parse().unwrap(), &org, model, &house()).await;
     }
-    let frozen = "package alfred.rules.freeze\nimport rego.v1\n\
+    let frozen = "package alfred.rules.standstill\nimport rego.v1\n\
         deny contains {\"code\": \"policy_denied\", \"message\": \"big is frozen\"} if input.request.model == \"big\"\n";
     let candidate = json!({"scope": org, "modules": {"freeze.rego": frozen}});
     let report = world.post("/policies/replay", json!({"candidate": candidate, "org_id": org})).await.json();
