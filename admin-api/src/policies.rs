@@ -6,10 +6,10 @@ use axum::Json as Answer;
 use axum::extract::State;
 use http::StatusCode;
 use ledger::{
-    Activation, ActivationRow, Actor, Id, NewActivation, NewPolicy, Policy, PolicyDiff, PolicyError, PolicyRow,
-    PolicyScope, PolicySource,
+    Activation, ActivationRow, Actor, Id, NewActivation, NewPolicy, Policy, PolicyError, PolicyRow, PolicyScope,
+    PolicySource,
 };
-use policies::{Difference, Fault, How, Limits, Manifest, Pack, PackLimits, PolicySet, Scope, Source, shipped_for};
+use policies::{Fault, Limits, Manifest, Pack, PackLimits, PolicySet, Scope, Source, shipped_for};
 use serde::Deserialize;
 use tokio::sync::Semaphore;
 use utoipa::IntoParams;
@@ -20,6 +20,7 @@ use crate::once::Once;
 use crate::operator::Caller;
 use crate::page::{Asked, Cursor, Limit, Listed, Wanted};
 use crate::problem::Problem;
+use crate::rules::counted;
 use crate::wire::Named;
 use crate::wire::policies::{Activate, ActivationBody, DiffBody, NewPolicyBody, PolicyBody, PolicyContentBody};
 
@@ -296,18 +297,6 @@ fn compiled(scope: PolicyScope, pack: &Pack) -> Result<PolicySet, Vec<Fault>> {
     };
     let sources: Vec<Source> = shipped_for(&scope).into_iter().chain(pack.modules.iter().cloned()).collect();
     PolicySet::compile(&sources, pack.data.clone(), Limits::default())
-}
-
-fn counted(before: &Pack, after: &Pack) -> PolicyDiff {
-    let found = Difference::between(before, after);
-    PolicyDiff {
-        modules_added: found.modules(How::Added),
-        modules_changed: found.modules(How::Changed),
-        modules_removed: found.modules(How::Removed),
-        data_added: found.data(How::Added),
-        data_changed: found.data(How::Changed),
-        data_removed: found.data(How::Removed),
-    }
 }
 
 /// Works where no call waits for it.

@@ -1,6 +1,7 @@
 //! What the process around the admin API knows of its rules.
 
-use ledger::{Id, Policy, PolicyScope, Timestamp};
+use ::policies::{Difference, How, Pack};
+use ledger::{Id, Policy, PolicyDiff, PolicyScope, Timestamp};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -34,4 +35,17 @@ pub struct PolledFault {
     #[schema(value_type = String, format = DateTime)]
     pub at: Timestamp,
     pub faults: Vec<ConfigFault>,
+}
+
+/// How two contents differ, in numbers.
+pub fn counted(before: &Pack, after: &Pack) -> PolicyDiff {
+    let found = Difference::between(before, after);
+    PolicyDiff {
+        modules_added: found.modules(How::Added),
+        modules_changed: found.modules(How::Changed),
+        modules_removed: found.modules(How::Removed),
+        data_added: found.data(How::Added),
+        data_changed: found.data(How::Changed),
+        data_removed: found.data(How::Removed),
+    }
 }

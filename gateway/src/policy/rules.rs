@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
+use admin_api::rules::counted;
 use arc_swap::ArcSwap;
 use ledger::{Ledger, PolicyError, PolicyInForce, PolicyScope, PolicySource, StoreError, Timestamp};
 use policies::{Pack, PackLimits, Rulebook, Scope};
@@ -13,7 +14,7 @@ use super::Shadow;
 use super::desk::{PollFault, PollFaults};
 use super::loader::Layers;
 use super::poll::{self, Answer};
-use super::source::{House, HousePlan, Terms, counted};
+use super::source::{House, HousePlan, Terms};
 use crate::app::App;
 use crate::config::Fault;
 use crate::snapshot::Snapshot;

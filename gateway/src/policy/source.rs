@@ -4,8 +4,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use ledger::{NewPolicy, PolicyDiff, PolicyScope, PolicySource};
-use policies::{Difference, How, Limits, Manifest, Pack, PackLimits, PolicySet, Scope, Source};
+use ledger::{NewPolicy, PolicyScope, PolicySource};
+use policies::{Limits, Manifest, Pack, PackLimits, PolicySet, Scope, Source};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -294,19 +294,6 @@ fn compiled(pack: &Pack) -> Result<PolicySet, Vec<policies::Fault>> {
 /// The sources of an uploaded layer: what is shipped for its scope, and its own.
 pub fn sources(scope: &Scope, pack: &Pack) -> Vec<Source> {
     policies::shipped_for(scope).into_iter().chain(pack.modules.iter().cloned()).collect()
-}
-
-/// How two contents differ, in numbers.
-pub fn counted(before: &Pack, after: &Pack) -> PolicyDiff {
-    let found = Difference::between(before, after);
-    PolicyDiff {
-        modules_added: found.modules(How::Added),
-        modules_changed: found.modules(How::Changed),
-        modules_removed: found.modules(How::Removed),
-        data_added: found.data(How::Added),
-        data_changed: found.data(How::Changed),
-        data_removed: found.data(How::Removed),
-    }
 }
 
 /// What is wrong, with the column and the line itself where they are known, and the way to write it instead.
