@@ -1,5 +1,6 @@
 //! `/policies/revisions`: rules that are uploaded, checked before they are kept, compared, and put into force.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json as Answer;
@@ -72,7 +73,9 @@ pub(crate) async fn create(
     let new = compiling(move || {
         let pack = content.open(&checking)?;
         let set = compiled(scope, &pack)?;
-        let (digest, revision, bundle) = (pack.digest(), set.revision().to_owned(), pack.write());
+        let revision = set.revision().to_owned();
+        composes(&checking, scope, set)?;
+        let (digest, bundle) = (pack.digest(), pack.write());
         Ok(NewPolicy { id, scope, digest, revision, bundle, source: PolicySource::Upload, note })
     })
     .await?;
@@ -289,14 +292,31 @@ fn fault(path: &str, message: String) -> Fault {
 
 /// The layer as it would be in force.
 fn compiled(scope: PolicyScope, pack: &Pack) -> Result<PolicySet, Vec<Fault>> {
-    let scope = match scope {
+    let scope = layer_of(scope);
+    let sources: Vec<Source> = shipped_for(&scope).into_iter().chain(pack.modules.iter().cloned()).collect();
+    PolicySet::compile(&sources, pack.data.clone(), Limits::default())
+}
+
+/// What contradicts itself, or what is above it, would deny every call of its scope. What cannot be decided without it is not its fault.
+fn composes(state: &AdminState, scope: PolicyScope, set: PolicySet) -> Result<(), Vec<Fault>> {
+    let Some(present) = state.refresh.rulebook() else { return Ok(()) };
+    let layer = layer_of(scope);
+    if present.with(layer.clone(), None).tried(&layer).is_err() {
+        return Ok(());
+    }
+    present
+        .with(layer.clone(), Some(Arc::new(set)))
+        .tried(&layer)
+        .map_err(|message| vec![fault("rules", format!("a sample call cannot be decided: {message}"))])
+}
+
+fn layer_of(scope: PolicyScope) -> Scope {
+    match scope {
         PolicyScope::House => Scope::House,
         PolicyScope::Platform => Scope::Platform,
         PolicyScope::Org(id) => Scope::Org(id.to_string()),
         PolicyScope::Team(id) => Scope::Team(id.to_string()),
-    };
-    let sources: Vec<Source> = shipped_for(&scope).into_iter().chain(pack.modules.iter().cloned()).collect();
-    PolicySet::compile(&sources, pack.data.clone(), Limits::default())
+    }
 }
 
 /// Works where no call waits for it.

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 
 use crate::decision::Keeping;
+use crate::engine::sample;
 use crate::memory::Memory;
 use crate::reads::{Fingerprint, Reads};
 use crate::{Decision, Explanation, Facts, PolicySet, verdict};
@@ -166,6 +167,24 @@ impl Rulebook {
     /// Whether any rule asks what kind of work a call seems to be.
     pub fn asks_intent(&self) -> bool {
         self.reads.seems()
+    }
+
+    /// Whether what these layers contribute to a sample call of a scope can be composed at all; an error says what cannot.
+    ///
+    /// # Errors
+    /// Contributions that contradict one another, or of a wrong form: every such call would be denied with `policy_fault`.
+    pub fn tried(&self, scope: &Scope) -> Result<(), String> {
+        let mut facts = sample();
+        match scope {
+            Scope::House | Scope::Platform => {}
+            Scope::Org(id) => facts.caller.org.clone_from(id),
+            Scope::Team(id) => facts.caller.team = Some(id.clone()),
+        }
+        match self.judge(&facts) {
+            // What names its targets by heart meets no candidate of a sample.
+            Err(message) if !message.ends_with("no candidate") => Err(message),
+            _ => Ok(()),
+        }
     }
 
     /// Whether any rule asks what the caller's wallets have left.

@@ -89,6 +89,29 @@ async fn what_cannot_be_in_force_is_refused_with_every_place() {
 }
 
 #[tokio::test]
+async fn what_would_deny_every_call_is_not_kept() {
+    let world = World::new().await;
+    let org = world.org().await;
+    let house = policies::PolicySet::compile(&policies::shipped(), json!({}), policies::Limits::default()).unwrap();
+    world.house.rule(policies::Rulebook::new(std::sync::Arc::new(house)));
+    for (contradiction, told) in [
+        ("order contains [\"a/b\", \"c/d\"]\norder contains [\"c/d\", \"a/b\"]", "order"),
+        ("tags contains {\"team\": \"a\"}\ntags contains {\"team\": \"b\"}", "tag"),
+        ("max_cost_usd contains \"much\"", "max_cost_usd"),
+    ] {
+        let rego = format!("package alfred.rules.quiet\n\nimport rego.v1\n\n{contradiction}\n");
+        let answer = world.post("/policies/revisions", layer(&org, &rego)).await;
+        assert_eq!(answer.status, 422, "{contradiction}: {}", answer.text);
+        assert!(
+            answer.text.contains("a sample call cannot be decided") && answer.text.contains(told),
+            "{}",
+            answer.text
+        );
+    }
+    assert_eq!(world.post("/policies/revisions", layer(&org, RULE)).await.status, 201);
+}
+
+#[tokio::test]
 async fn a_layer_is_activated_compared_rolled_back_and_taken_away() {
     let world = World::new().await;
     let first = kept(&world, "platform", RULE).await;
