@@ -47,7 +47,7 @@ const HASHES: usize = 256;
 /// Writes rows, many in a statement.
 pub(crate) async fn insert(tx: &mut Tx, decisions: &[DecisionRow]) -> Result<(), StoreError> {
     let head = format!("INSERT INTO decisions ({})", COLUMNS.join(", "));
-    for some in powers_of_two(decisions, 128) {
+    for some in powers_of_two(decisions, together(tx)) {
         let sql = format!("{head} VALUES {} ON CONFLICT (id) DO NOTHING", places(some.len(), COLUMNS.len()));
         let values = some.iter().flat_map(row_values).collect();
         tx.execute(sql, values).await?;
@@ -61,7 +61,7 @@ pub(crate) async fn keep_frames(tx: &mut Tx, frames: &[Frame], now: Timestamp) -
     // In one order for all: two processes that write the same ones do not wait for each other crosswise.
     frames.sort_by(|a, b| a.hash().cmp(b.hash()));
     frames.dedup_by(|a, b| a.hash() == b.hash());
-    for some in powers_of_two(&frames, 64) {
+    for some in powers_of_two(&frames, together(tx)) {
         let sql = format!(
             "INSERT INTO decision_frames (hash, body, last_at) VALUES {} ON CONFLICT (hash)
              DO UPDATE SET last_at = excluded.last_at WHERE decision_frames.last_at < excluded.last_at",
@@ -71,6 +71,15 @@ pub(crate) async fn keep_frames(tx: &mut Tx, frames: &[Frame], now: Timestamp) -
         tx.execute(sql, values).await?;
     }
     Ok(())
+}
+
+/// So many rows go into a statement. SQLite is asked for the name of every parameter and looks through all of them each time, which
+/// took a quarter of the processor for statements of 128 rows; there a statement costs no way to a server either.
+fn together(tx: &Tx) -> usize {
+    match tx {
+        Tx::Sqlite { .. } => 2,
+        Tx::Postgres(_) => 128,
+    }
 }
 
 /// Pieces of a few sizes only, so that their statements are prepared once each.
